@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package bus
+
+import "time"
+
+// Between channels and the agent.
+var (
+	MessageReceive = call[Message, Accepted](Spec{Name: "msg.receive",
+		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
+		Meaning: "Hand a message to the agent. Accepted means that it is stored and will be answered."})
+	MessageGet = call[MessageQuery, MessageRecord](Spec{Name: "msg.get",
+		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
+		Meaning: "What became of a message, also across restarts."})
+	MessageSend = call[Reply, Receipt](Spec{Name: "msg.send.{channel}", Timeout: 30 * time.Second,
+		From: []string{"agent"}, Heard: []string{"gateway", "terminal"},
+		Meaning: "Deliver a reply. A Receipt means that the channel took it over."})
+	TerminalReply = live[Reply](Spec{Name: "msg.terminal.reply",
+		From: []string{"terminal"}, Heard: []string{"cli"},
+		Meaning: "A reply for whoever sits at a terminal of this machine; it is kept whether or not someone does."})
+)
+
+// What the agent knows.
+var (
+	AgentSessions = call[SessionQuery, Sessions](Spec{Name: "agent.sessions",
+		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
+		Meaning: "The sessions of one owner."})
+	AgentHistory = call[HistoryQuery, History](Spec{Name: "agent.history",
+		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
+		Meaning: "A page of one session's messages."})
+	AgentStatus = call[AgentQuery, AgentSummary](Spec{Name: "agent.status", Timeout: 2 * time.Second,
+		From: []string{"control"}, Heard: []string{"agent"},
+		Meaning: "How the agent stands: sessions and queues."})
+)
+
+// Money.
+var (
+	CostReserve = call[Reserve, Reserved](Spec{Name: "cost.reserve",
+		From: []string{"agent"}, Heard: []string{"cost"},
+		Meaning: "Leave to make a model call, within the budgets."})
+	CostSettle = call[Settle, Settled](Spec{Name: "cost.settle",
+		From: []string{"agent"}, Heard: []string{"cost"},
+		Meaning: "Book what a model call used."})
+	CostGet = call[CostQuery, CostSummary](Spec{Name: "cost.get", Timeout: 2 * time.Second,
+		From: []string{"control", "agent", "cli"}, Heard: []string{"cost"},
+		Meaning: "Totals of today and this month against the budgets."})
+	SpendingSet = call[SpendingSwitch, CostSummary](Spec{Name: "ctl.spending.set",
+		From: []string{"cli"}, Heard: []string{"cost"},
+		Meaning: "The kill switch: stop or resume every model call that costs money."})
+)
+
+// The house.
+var (
+	MemoryRead = call[MemoryQuery, Memory](Spec{Name: "gov.read", Timeout: 2 * time.Second,
+		From: []string{"control"}, Heard: []string{"governor"},
+		Meaning: "The process's memory and its pressure level."})
+	StatusGet = call[StatusQuery, Status](Spec{Name: "ctl.status",
+		From: []string{"cli", "agent"}, Heard: []string{"control"},
+		Meaning: "The whole picture, as `blufio status` shows it."})
+	TokenIssue = call[TokenRequest, Token](Spec{Name: "ctl.token.issue",
+		From: []string{"cli"}, Heard: []string{"gateway"},
+		Meaning: "A gateway token, signed by the device key."})
+	Pulse = live[Health](Spec{Name: "house.pulse",
+		From: []string{"control"}, Heard: []string{"gateway"},
+		Meaning: "The daemon's health, once a second."})
+)
+
+// Facts: anyone permitted may listen.
+var (
+	MessageReceived = durable[MessageReceivedFact](fact("evt.message.received", "agent", "A message was stored."))
+	MessageDied     = durable[DeadFact](fact("evt.message.died", "agent", "A message was given up after repeated crashes and is kept as a dead letter."))
+	TurnCompleted   = durable[TurnFact](fact("evt.turn.completed", "agent", "A turn ended with an answer."))
+	TurnFailed      = durable[TurnFact](fact("evt.turn.failed", "agent", "A turn ended without an answer; the person was told why."))
+	TurnInterrupted = durable[TurnInterruptedFact](fact("evt.turn.interrupted", "agent", "A crash cut a turn off; it starts again."))
+	ToolCalled      = durable[ToolFact](fact("evt.tool.called", "agent", "The agent used a tool."))
+	ReplyDelivered  = durable[ReplyFact](fact("evt.reply.delivered", "agent", "A channel took a reply over."))
+	ReplyDied       = durable[ReplyFact](fact("evt.reply.died", "agent", "A reply could not be delivered and is kept as a dead letter."))
+	CostRecorded    = durable[CostFact](fact("evt.cost.recorded", "cost", "A model call was booked."))
+	BudgetWarned    = durable[BudgetFact](fact("evt.budget.warned", "cost", "80 % of a budget is spent; said once a period."))
+	BudgetExhausted = durable[BudgetFact](fact("evt.budget.exhausted", "cost", "A budget is spent: model calls are refused until the period ends; said once a period."))
+	SpendingChanged = durable[SpendingFact](fact("evt.spending.changed", "cost", "The kill switch was turned."))
+	MemoryPressure  = durable[MemoryFact](fact("evt.memory.pressure", "governor", "The memory pressure level changed."))
+	DaemonStarted   = durable[StartedFact](fact("evt.daemon.started", "control", "The daemon is ready."))
+	DaemonStopping  = durable[StoppingFact](fact("evt.daemon.stopping", "control", "The daemon was asked to stop."))
+	HealthChanged   = durable[HealthFact](fact("evt.health.changed", "control", "The daemon's health changed."))
+	RoomRestarted   = durable[RestartedFact](fact("evt.room.restarted", "control", "A room failed and was started again."))
+	StreamGap       = durable[GapFact](fact("evt.stream.gap", "relay", "Events are missing from the stream for good."))
+	AccessDenied    = durable[DeniedFact](fact("evt.security.denied", "gateway", "Someone without the right tried to get in."))
+)
+
+// fact fills in what all facts share.
+func fact(name, from, meaning string) Spec {
+	return Spec{Name: name, From: []string{from}, Heard: []string{Anyone}, Meaning: meaning}
+}
+
+// Anyone stands for every listener with a key that permits it.
+const Anyone = "anyone"
+
+// Facts is the pattern that every fact's subject matches.
+const Facts = Prefix + "evt.>"
+
+// Contract lists every lane.
+func Contract() []Lane {
+	return []Lane{
+		MessageReceive, MessageGet, MessageSend, TerminalReply,
+		AgentSessions, AgentHistory, AgentStatus,
+		CostReserve, CostSettle, CostGet, SpendingSet,
+		MemoryRead, StatusGet, TokenIssue, Pulse,
+		MessageReceived, MessageDied, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled, ReplyDelivered, ReplyDied,
+		CostRecorded, BudgetWarned, BudgetExhausted, SpendingChanged,
+		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap, AccessDenied,
+	}
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package bus
+
+import "time"
+
+// StatusSchema names the shape of Status; it changes when the shape does.
+const StatusSchema = "blufio.status/1"
+
+// Daemon and room states.
+const (
+	Healthy  = "healthy"
+	Degraded = "degraded"
+	Stopped  = "stopped"
+)
+
+// StatusQuery asks for the whole picture.
+type StatusQuery struct{}
+
+// Status is the whole picture. Absent facts are null; readers ignore fields
+// they do not know.
+type Status struct {
+	Schema        string          `json:"schema"`
+	State         string          `json:"state"` // healthy, degraded or stopped
+	Time          time.Time       `json:"time"`  // when the picture was taken
+	Version       string          `json:"version"`
+	Node          string          `json:"node"`
+	PID           int             `json:"pid"`
+	UptimeSeconds int64           `json:"uptime_seconds"`
+	Provider      string          `json:"provider"`
+	Model         string          `json:"model"`
+	Sessions      *SessionCounts  `json:"sessions"`
+	Memory        *Memory         `json:"memory"`
+	Cost          *CostStatus     `json:"cost"`
+	Channels      []Channel       `json:"channels"`
+	Queues        *QueueDepths    `json:"queues"`
+	Services      []ServiceStatus `json:"services"`
+	Backup        BackupStatus    `json:"backup"`
+}
+
+// CostStatus is the money line of Status; a limit is null where there is none.
+type CostStatus struct {
+	Today        MicroUSD  `json:"today_microusd"`
+	Month        MicroUSD  `json:"month_microusd"`
+	DailyLimit   *MicroUSD `json:"daily_limit_microusd"`
+	MonthlyLimit *MicroUSD `json:"monthly_limit_microusd"`
+	Stopped      bool      `json:"stopped"`
+}
+
+// Channel is the health of one channel: evidence, not a constant.
+type Channel struct {
+	Name        string     `json:"name"`
+	State       string     `json:"state"` // healthy, degraded or stopped
+	LastSuccess *time.Time `json:"last_success"`
+	LastError   *string    `json:"last_error"`
+	LastErrorAt *time.Time `json:"last_error_at"`
+}
+
+// ServiceStatus is one room: whether it runs, how often it was restarted, and
+// what it says is wrong.
+type ServiceStatus struct {
+	Name     string    `json:"name"`
+	State    string    `json:"state"`
+	Restarts int       `json:"restarts"`
+	Problems []Problem `json:"problems"`
+}
+
+// Problem is something wrong that an owner can act on.
+type Problem struct {
+	Code  string `json:"code"`
+	Title string `json:"title"`
+	Hint  string `json:"hint"`
+}
+
+// BackupStatus says when the last backup was made and last proved readable.
+type BackupStatus struct {
+	LastSuccess  *time.Time `json:"last_success"`
+	LastVerified *time.Time `json:"last_verified"`
+}
+
+// Health is the short answer behind GET /health, made anew every second.
+type Health struct {
+	Time   time.Time     `json:"time"`
+	State  string        `json:"state"` // healthy or degraded
+	Checks []HealthCheck `json:"checks"`
+}
+
+// HealthCheck is one piece of evidence.
+type HealthCheck struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// TokenRequest asks for a gateway token.
+type TokenRequest struct {
+	Subject string   `json:"subject"` // whose sessions it opens; 1 to 64 of a-z 0-9 - _
+	Scopes  []string `json:"scopes"`  // chat, status, metrics, admin
+	Seconds int64    `json:"seconds"` // how long it is valid; at most ten years
+}
+
+// Token is a signed gateway token.
+type Token struct {
+	Token   string    `json:"token"`
+	Subject string    `json:"subject"`
+	Expires time.Time `json:"expires"`
+}
+
+// StartedFact: the daemon is ready.
+type StartedFact struct {
+	Time        time.Time `json:"time"`
+	Version     string    `json:"version"`
+	Node        string    `json:"node"`
+	PID         int       `json:"pid"`
+	ReadyMS     int64     `json:"ready_ms"`    // from start to ready
+	Interrupted int64     `json:"interrupted"` // turns cut off by crashes, since the database was made
+}
+
+// StoppingFact: the daemon was asked to stop.
+type StoppingFact struct {
+	Time          time.Time `json:"time"`
+	UptimeSeconds int64     `json:"uptime_seconds"`
+}
+
+// RestartedFact: a room failed and was started again.
+type RestartedFact struct {
+	Time     time.Time `json:"time"`
+	Service  string    `json:"service"`
+	Restarts int       `json:"restarts"` // since the daemon started
+}
+
+// HealthFact: the daemon's health changed.
+type HealthFact struct {
+	Time   time.Time     `json:"time"`
+	State  string        `json:"state"`
+	From   string        `json:"from"`
+	Checks []HealthCheck `json:"checks"` // only those that fail
+}
+
+// GapFact: events From to To (positions, both included) are not in the stream
+// and will not come.
+type GapFact struct {
+	Time time.Time `json:"time"`
+	From int64     `json:"from"`
+	To   int64     `json:"to"`
+	Why  string    `json:"why"`
+}
+
+// DeniedFact: someone without the right tried to get in. Count gathers the
+// denials of one minute, so that an attack cannot flood the stream.
+type DeniedFact struct {
+	Time   time.Time `json:"time"`
+	Where  string    `json:"where"`  // "gateway" or "bus"
+	Reason string    `json:"reason"` // "no_token", "bad_token", "expired_token", "scope", …
+	Count  int64     `json:"count"`
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package bus
+
+import "time"
+
+// Memory pressure levels.
+const (
+	PressureNormal   = "normal"
+	PressureWarn     = "warn"
+	PressureCritical = "critical"
+)
+
+// MemoryQuery asks the governor for its last reading.
+type MemoryQuery struct{}
+
+// Memory is one reading of the process, in bytes.
+type Memory struct {
+	Heap     int64  `json:"heap_bytes"`     // live and dead objects on the Go heap
+	RSS      int64  `json:"rss_bytes"`      // resident set, from /proc/self/statm
+	Limit    int64  `json:"limit_bytes"`    // what RSS is measured against
+	Baseline int64  `json:"baseline_bytes"` // fixed weight (a loaded model) that thresholds leave out
+	Pressure string `json:"pressure"`       // normal, warn or critical
+}
+
+// MemoryFact: the pressure level changed.
+type MemoryFact struct {
+	Time time.Time `json:"time"`
+	From string    `json:"from"`
+	Memory
+}

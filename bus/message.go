@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package bus
+
+import "time"
+
+// Message is what a channel hands to the agent: something a person said.
+type Message struct {
+	Channel    string     `json:"channel"`               // the channel's name, a subject word
+	ExternalID string     `json:"external_id,omitempty"` // the source's own id; a second message with it is the same message; at most 200 bytes
+	Owner      string     `json:"owner"`                 // whose session it is: a token's subject, a chat's id
+	Session    string     `json:"session,omitempty"`     // the name the owner gave the session; "" is "main"
+	Text       string     `json:"text"`                  // UTF-8, not empty
+	SentAt     *time.Time `json:"sent_at,omitempty"`     // when the source says it was written
+}
+
+// Accepted says that the message is stored and will be answered.
+type Accepted struct {
+	ID        string `json:"id"`
+	Session   string `json:"session"`
+	Duplicate bool   `json:"duplicate,omitempty"` // it had been stored before; ID is the first one's
+}
+
+// Message states, as the gateway shows them too.
+const (
+	StateQueued   = "queued"   // stored, waiting for its turn
+	StateRunning  = "running"  // the agent works on it
+	StateAnswered = "answered" // the reply is stored
+	StateFailed   = "failed"   // no answer could be made; the reply says why
+	StateDead     = "dead"     // given up after repeated crashes
+)
+
+// MessageQuery asks for one message by id. Only its owner is told of it; an
+// empty Owner asks as the operator.
+type MessageQuery struct {
+	ID    string `json:"id"`
+	Owner string `json:"owner,omitempty"`
+}
+
+// MessageRecord is one message and what became of it.
+type MessageRecord struct {
+	Seq        int64      `json:"seq"` // grows with every accepted message
+	ID         string     `json:"id"`
+	Session    string     `json:"session"`
+	Channel    string     `json:"channel"`
+	State      string     `json:"state"`
+	Text       string     `json:"text"`
+	Reply      string     `json:"reply,omitempty"`
+	Error      Code       `json:"error,omitempty"` // why it failed
+	ReceivedAt time.Time  `json:"received_at"`
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+}
+
+// Reply is an answer on its way out to a channel. The same Key may arrive
+// twice: a channel that can, sends it on only once.
+type Reply struct {
+	Key       string `json:"key"` // idempotency key of this delivery
+	MessageID string `json:"message_id"`
+	Owner     string `json:"owner"`
+	Session   string `json:"session"`
+	State     string `json:"state"` // answered, failed or dead
+	Text      string `json:"text"`
+	Attempt   int    `json:"attempt"` // from 1
+}
+
+// Receipt says that the channel took the reply over: the source has it, or the
+// channel keeps it for the asker to fetch.
+type Receipt struct {
+	ExternalID string `json:"external_id,omitempty"` // the source's id of what was sent
+}
+
+// SessionQuery asks for the sessions of one owner on one channel, newest first.
+type SessionQuery struct {
+	Channel string `json:"channel"`
+	Owner   string `json:"owner"`
+	Limit   int    `json:"limit,omitempty"` // 1 to 500, default 100
+}
+
+// Session is one conversation.
+type Session struct {
+	Name      string    `json:"name"`
+	State     string    `json:"state"` // idle, waiting or running
+	Messages  int64     `json:"messages"`
+	CreatedAt time.Time `json:"created_at"`
+	LastAt    time.Time `json:"last_at"`
+}
+
+// Sessions answers a SessionQuery.
+type Sessions struct {
+	Sessions []Session `json:"sessions"`
+}
+
+// HistoryQuery asks for a page of one session's messages, oldest first.
+type HistoryQuery struct {
+	Channel string `json:"channel"`
+	Owner   string `json:"owner"`
+	Session string `json:"session"`
+	After   int64  `json:"after,omitempty"` // only messages with a higher seq
+	Limit   int    `json:"limit,omitempty"` // 1 to 500, default 100
+}
+
+// History answers a HistoryQuery. More says that the page was cut, by Limit or
+// by size; ask again with After set to the last Seq.
+type History struct {
+	Messages []MessageRecord `json:"messages"`
+	More     bool            `json:"more,omitempty"`
+}
+
+// AgentQuery asks the agent how it stands.
+type AgentQuery struct{}
+
+// AgentSummary is the agent's answer.
+type AgentSummary struct {
+	Provider string        `json:"provider"`
+	Model    string        `json:"model"`
+	Sessions SessionCounts `json:"sessions"`
+	Queues   QueueDepths   `json:"queues"`
+}
+
+// SessionCounts: active sessions have a message waiting or running; interrupted
+// counts turns that a crash cut off since the database was made.
+type SessionCounts struct {
+	Active      int   `json:"active"`
+	Total       int64 `json:"total"`
+	Interrupted int64 `json:"interrupted"`
+}
+
+// QueueDepths: messages not yet answered, replies not yet delivered, and what
+// was given up.
+type QueueDepths struct {
+	Inbox  int64 `json:"inbox"`
+	Outbox int64 `json:"outbox"`
+	Dead   int64 `json:"dead"`
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package bus
+
+import "time"
+
+// MessageReceived: a message was stored. Text only with bus.events_text.
+type MessageReceivedFact struct {
+	Time      time.Time `json:"time"`
+	MessageID string    `json:"message_id"`
+	Session   string    `json:"session"`
+	Channel   string    `json:"channel"`
+	Bytes     int       `json:"bytes"`
+	Text      string    `json:"text,omitempty"`
+}
+
+// TurnFact tells how one turn ended. Text, the reply, only with bus.events_text.
+type TurnFact struct {
+	Time       time.Time `json:"time"`
+	MessageID  string    `json:"message_id"`
+	Session    string    `json:"session"`
+	Channel    string    `json:"channel"`
+	State      string    `json:"state"` // answered or failed
+	Error      Code      `json:"error,omitempty"`
+	Provider   string    `json:"provider,omitempty"`
+	Model      string    `json:"model,omitempty"`
+	Rounds     int       `json:"rounds"` // model calls made
+	Tools      int       `json:"tools"`  // tool calls made
+	QueuedMS   int64     `json:"queued_ms"`
+	DurationMS int64     `json:"duration_ms"`
+	Bytes      int       `json:"bytes"` // of the reply
+	Text       string    `json:"text,omitempty"`
+}
+
+// TurnInterruptedFact: a crash cut the turn off; it starts again.
+type TurnInterruptedFact struct {
+	Time      time.Time `json:"time"`
+	MessageID string    `json:"message_id"`
+	Session   string    `json:"session"`
+	Channel   string    `json:"channel"`
+	Attempt   int       `json:"attempt"` // attempts begun so far
+}
+
+// ToolFact: the agent used a tool.
+type ToolFact struct {
+	Time       time.Time `json:"time"`
+	MessageID  string    `json:"message_id"`
+	Tool       string    `json:"tool"`
+	OK         bool      `json:"ok"`
+	DurationMS int64     `json:"duration_ms"`
+	Bytes      int       `json:"bytes"` // of the result
+}
+
+// ReplyFact tells what became of a reply's delivery.
+type ReplyFact struct {
+	Time      time.Time `json:"time"`
+	MessageID string    `json:"message_id"`
+	Channel   string    `json:"channel"`
+	Attempts  int       `json:"attempts"`
+	Error     string    `json:"error,omitempty"`
+}
+
+// DeadFact: a message was given up after repeated crashes and is kept as a dead letter.
+type DeadFact struct {
+	Time      time.Time `json:"time"`
+	MessageID string    `json:"message_id"`
+	Session   string    `json:"session"`
+	Channel   string    `json:"channel"`
+	Attempts  int       `json:"attempts"`
+}

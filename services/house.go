@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Config is what a House needs.
+type Config struct {
+	Rooms        []Service // in start order
+	Connect      func(name string) (*nats.Conn, error)
+	Logger       *slog.Logger
+	Registry     *prometheus.Registry
+	DrainTimeout time.Duration // for the whole stop; default 8 s
+	StartTimeout time.Duration // for one room to become ready; default 30 s
+	Backoff      Backoff
+}
+
+// Backoff says how a failing room is started again.
+type Backoff struct {
+	First  time.Duration // wait before the first restart; doubles each time; default 100 ms
+	Most   time.Duration // longest wait; default 30 s
+	Limit  int           // failures within Window that end the house; default 5
+	Window time.Duration // default 10 minutes
+}
+
+// House starts, watches, restarts and stops rooms.
+type House struct {
+	cfg   Config
+	log   *slog.Logger
+	rooms []*room
+	stats *busMetrics
+	fatal chan error
+}
+
+// NewHouse asks every room for its door and registers its metrics.
+func NewHouse(cfg Config) (*House, error) {
+	cfg.defaults()
+	h := &House{cfg: cfg, log: cfg.Logger, stats: newBusMetrics(), fatal: make(chan error, 1)}
+	if err := h.stats.register(cfg.Registry); err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for _, s := range cfg.Rooms {
+		d := s.Door()
+		if !bus.ValidToken(d.Name) || seen[d.Name] {
+			return nil, fmt.Errorf("room name %q: not a subject word, or used twice", d.Name)
+		}
+		seen[d.Name] = true
+		for _, m := range d.Metrics {
+			if err := cfg.Registry.Register(m); err != nil {
+				return nil, fmt.Errorf("register metrics of %s: %w", d.Name, err)
+			}
+		}
+		h.rooms = append(h.rooms, &room{service: s, door: d, state: stateStarting})
+	}
+	return h, nil
+}
+
+func (c *Config) defaults() {
+	setDefault(&c.DrainTimeout, 8*time.Second)
+	setDefault(&c.StartTimeout, 30*time.Second)
+	setDefault(&c.Backoff.First, 100*time.Millisecond)
+	setDefault(&c.Backoff.Most, 30*time.Second)
+	setDefault(&c.Backoff.Limit, 5)
+	setDefault(&c.Backoff.Window, 10*time.Minute)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Run starts the rooms, calls ready when all of them are, and works until ctx
+// ends (then it returns nil) or a room cannot be kept alive.
+func (h *House) Run(ctx context.Context, ready func()) error {
+	err := h.start(ctx)
+	if err == nil {
+		ready()
+		select {
+		case <-ctx.Done():
+		case err = <-h.fatal:
+		}
+	}
+	h.stop(ctx)
+	if ctx.Err() != nil {
+		return nil // asked to stop, also while starting
+	}
+	return err
+}
+
+func (h *House) start(ctx context.Context) error {
+	for _, r := range h.rooms {
+		started := make(chan struct{})
+		r.begin(ctx, h, started)
+		timeout := time.NewTimer(h.cfg.StartTimeout)
+		select {
+		case <-started:
+			timeout.Stop()
+		case err := <-h.fatal:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timeout.C:
+			return fmt.Errorf("start %s: not ready after %s", r.door.Name, h.cfg.StartTimeout)
+		}
+	}
+	return nil
+}
+
+// stop is the two passes. The deadline holds for both together: what is not
+// finished by then stays in the inbox and is taken up at the next start.
+func (h *House) stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.cfg.DrainTimeout)
+	defer cancel()
+	for i := len(h.rooms) - 1; i >= 0; i-- {
+		if err := h.rooms[i].end(ctx); err != nil {
+			h.log.Warn("room did not finish in time", "service", h.rooms[i].door.Name, "err", err)
+		}
+	}
+	for i := len(h.rooms) - 1; i >= 0; i-- {
+		if err := h.rooms[i].drain(ctx); err != nil {
+			h.log.Warn("answers were cut off", "service", h.rooms[i].door.Name, "err", err)
+		}
+	}
+}
+
+// keep runs one room for as long as the house stands.
+func (h *House) keep(ctx context.Context, r *room, started func()) {
+	var failures []time.Time
+	for {
+		err := h.once(ctx, r, started)
+		if ctx.Err() != nil {
+			if err != nil {
+				h.log.Warn("room ended badly", "service", r.door.Name, "err", err)
+			}
+			return
+		}
+		failures = append(recent(failures, time.Now().Add(-h.cfg.Backoff.Window)), time.Now())
+		if len(failures) >= h.cfg.Backoff.Limit || !r.everReady() {
+			r.set(stateFailed)
+			select {
+			case h.fatal <- fmt.Errorf("%s: %w", r.door.Name, err):
+			default: // another room was faster; one reason is enough
+			}
+			return
+		}
+		wait := h.cfg.Backoff.wait(len(failures))
+		r.failed(err)
+		h.log.Error("room failed, starting it again", "service", r.door.Name, "err", err, "wait", wait.String())
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func recent(times []time.Time, after time.Time) []time.Time {
+	for len(times) > 0 && times[0].Before(after) {
+		times = times[1:]
+	}
+	return times
+}
+
+func (b Backoff) wait(failures int) time.Duration {
+	d := b.First
+	for i := 1; i < failures && d < b.Most; i++ {
+		d *= 2
+	}
+	return min(d, b.Most)
+}
+
+// once is one life of a room: connect, Run, and close after a failure. After an
+// ordered end the connection stays open for the second pass.
+func (h *House) once(ctx context.Context, r *room, started func()) error {
+	nc, err := h.cfg.Connect(r.door.Name)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	conn := bus.NewConn(nc, bus.Options{Name: r.door.Name, Says: r.door.Says, Logger: h.log, Hooks: h.stats.hooks(r.door.Name)})
+	r.hold(conn)
+	running, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { // ends with the connection or with this life
+		select {
+		case <-conn.Closed():
+			cancel(errors.New("bus connection lost"))
+		case <-running.Done():
+		}
+	}()
+	ready := func() {
+		if err := conn.Handle(running, r.door.Hears...); err != nil {
+			cancel(err)
+			return
+		}
+		r.set(stateRunning)
+		started()
+	}
+	err = contain(func() error { return r.service.Run(running, conn, ready) })
+	if ctx.Err() != nil {
+		return err
+	}
+	if err == nil {
+		err = context.Cause(running)
+	}
+	if err == nil {
+		err = errors.New("returned without being asked to")
+	}
+	drain, stop := context.WithTimeout(ctx, 2*time.Second)
+	defer stop()
+	return errors.Join(err, conn.Drain(drain))
+}
+
+// contain turns a panic into an error that carries its stack for the log.
+func contain(run func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return run()
+}
+
+// room is a service and what the house knows of it.
+type room struct {
+	service Service
+	door    Door
+	stop    context.CancelFunc
+	done    chan struct{} // closed when keep has returned
+
+	mu       sync.Mutex
+	conn     *bus.Conn
+	state    string
+	was      bool // ready at least once
+	restarts int
+	lastErr  error
+}
+
+func (r *room) begin(ctx context.Context, h *House, started chan struct{}) {
+	// The house ends rooms one by one, so a room's context does not end with ours.
+	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
+	r.done = make(chan struct{})
+	var once sync.Once
+	go func() {
+		defer close(r.done)
+		h.keep(ctx, r, func() { once.Do(func() { close(started) }) })
+	}()
+}
+
+func (r *room) end(ctx context.Context) error {
+	if r.done == nil {
+		return nil // never begun
+	}
+	r.stop()
+	select {
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *room) drain(ctx context.Context) error {
+	r.mu.Lock()
+	conn := r.conn
+	r.state = stateStopped
+	r.mu.Unlock()
+	if conn == nil {
+		return nil
+	}
+	return conn.Drain(ctx)
+}
+
+func (r *room) hold(c *bus.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conn = c
+}
+
+func (r *room) set(state string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state = state
+	r.was = r.was || state == stateRunning
+}
+
+func (r *room) everReady() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.was
+}
+
+func (r *room) failed(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state, r.lastErr = stateRestarting, err
+	r.restarts++
+}
