@@ -213,3 +213,9 @@ func (h Handler) Workers(n int) Handler { h.workers = n; return h }
 
 // Queue sets how many requests may wait for a worker before callers are told busy.
 func (h Handler) Queue(n int) Handler { h.queue = n; return h }
+
+// GoldenName is the name of the lane's example in testdata/v1, which EVENTS.md
+// shows and a test holds against the payload's type.
+func GoldenName(s *Spec) string {
+	return strings.NewReplacer("{", "", "}", "").Replace(s.Name) + ".json"
+}

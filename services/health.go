@@ -56,7 +56,7 @@ func (r *room) report() bus.ServiceStatus {
 		s.State = bus.Stopped
 		return s
 	default:
-		p := bus.Problem{Code: "room_" + state, Title: fmt.Sprintf("the room is %s", state), Hint: "see the daemon's log"}
+		p := bus.Problem{Code: notRunning + state, Title: fmt.Sprintf("the room is %s", state), Hint: "see the daemon's log"}
 		if lastErr != nil {
 			p.Title += ": " + firstLine(lastErr.Error())
 		}
@@ -67,6 +67,13 @@ func (r *room) report() bus.ServiceStatus {
 	}
 	return s
 }
+
+// notRunning begins the codes of the house's own problems.
+const notRunning = "room_"
+
+// NotRunning reports whether p says that its room does not run, rather than
+// that it runs and sees something wrong.
+func NotRunning(p bus.Problem) bool { return strings.HasPrefix(p.Code, notRunning) }
 
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(s, "\n")

@@ -210,7 +210,7 @@ func (h *House) once(ctx context.Context, r *room, started func()) error {
 		r.set(stateRunning)
 		started()
 	}
-	err = contain(func() error { return r.service.Run(running, conn, ready) })
+	err = Contain(func() error { return r.service.Run(running, conn, ready) })
 	if ctx.Err() != nil {
 		return err
 	}
@@ -225,8 +225,9 @@ func (h *House) once(ctx context.Context, r *room, started func()) error {
 	return errors.Join(err, conn.Drain(drain))
 }
 
-// contain turns a panic into an error that carries its stack for the log.
-func contain(run func() error) (err error) {
+// Contain runs a function and turns its panic into an error that carries the
+// stack, for the log.
+func Contain(run func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())

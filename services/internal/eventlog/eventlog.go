@@ -61,10 +61,10 @@ type Row struct {
 type State struct {
 	Epoch   string
 	Stream  string // epoch of the stream that acknowledged; "" before the first
-	Relayed int64 // highest position acknowledged by the stream
-	Lost    int64 // gaps up to this position have been reported
-	First   int64 // oldest position still in the log; 0 when it is empty
-	Last    int64 // newest position ever given out
+	Relayed int64  // highest position acknowledged by the stream
+	Lost    int64  // gaps up to this position have been reported
+	First   int64  // oldest position still in the log; 0 when it is empty
+	Last    int64  // newest position ever given out
 }
 
 // New returns the log kept in store.

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+var _ server.Logger = (*logBridge)(nil)
+
+// logBridge carries the server's log to slog. The server is chatty at notice
+// level, so a notice is debug here. It also counts refusals: the server says
+// in its log, and nowhere else, that it denied a publish. Any client can
+// cause refusals as fast as it can write, so at most one a second is logged.
+type logBridge struct {
+	log         *slog.Logger
+	authErrors  atomic.Uint64
+	denials     atomic.Uint64
+	limitErrors atomic.Uint64
+
+	mu     sync.Mutex
+	logged time.Time // when the last refusal was logged
+	fatal  error     // the first fatal line
+}
+
+func (b *logBridge) Debugf(format string, v ...any)  { b.log.Debug(line(format, v)) }
+func (b *logBridge) Tracef(format string, v ...any)  { b.log.Debug(line(format, v)) }
+func (b *logBridge) Noticef(format string, v ...any) { b.log.Debug(line(format, v)) }
+func (b *logBridge) Warnf(format string, v ...any)   { b.log.Warn(line(format, v)) }
+
+// Fatalf keeps the first reason for Start to return. The server expects its
+// logger to end the process here; ending a process is for main alone.
+func (b *logBridge) Fatalf(format string, v ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fatal == nil {
+		b.fatal = errors.New(line(format, v))
+	}
+}
+
+func (b *logBridge) Errorf(format string, v ...any) {
+	text := line(format, v)
+	counter := b.counter(text)
+	if counter == nil {
+		b.log.Error(text)
+		return
+	}
+	counter.Add(1)
+	if b.refusalDue(time.Now()) {
+		b.log.Warn("bus refused a client: "+text,
+			"auth_errors", b.authErrors.Load(), "denials", b.denials.Load(), "limit_errors", b.limitErrors.Load())
+	}
+}
+
+// counter is the one that a refusal belongs to, nil for any other line.
+func (b *logBridge) counter(text string) *atomic.Uint64 {
+	switch {
+	case strings.Contains(text, server.ErrAuthentication.Error()):
+		return &b.authErrors
+	case strings.Contains(text, "Publish Violation"), strings.Contains(text, "Subscription Violation"):
+		return &b.denials
+	case strings.Contains(text, server.ErrTooManyConnections.Error()), strings.Contains(text, server.ErrMaxPayload.Error()):
+		return &b.limitErrors
+	}
+	return nil
+}
+
+// refusalDue says whether a second has passed since the last logged refusal.
+func (b *logBridge) refusalDue(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Sub(b.logged) < time.Second {
+		return false
+	}
+	b.logged = now
+	return true
+}
+
+func (b *logBridge) fatalError() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.fatal
+}
+
+func line(format string, v []any) string { return fmt.Sprintf(format, v...) }

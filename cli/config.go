@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/blufio/blufio/services/config"
+	"github.com/blufio/blufio/services/serve"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) configCommand() *cobra.Command {
+	return group("config", "Look at the configuration",
+		"  blufio config path\n  blufio config validate\n  blufio config get gateway.listen",
+		a.configGetCommand(), a.configValidateCommand(), a.configPathCommand(), a.configSetCommand())
+}
+
+func (a *app) configGetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "get KEY",
+		Short: "Print the value of a key or of a section, as the daemon would take it",
+		Long: "Print the value of a key as the daemon would take it: from defaults, files and\n" +
+			"environment. A section prints all of its keys and where each was set. Secrets\n" +
+			"are never shown.",
+		Example: "  blufio config get gateway.listen\n  blufio config get gateway\n  blufio config get --json agent.provider",
+		Args:    oneArg("key"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, loaded, err := serve.Load(a.sources(nil))
+			if err != nil {
+				return err
+			}
+			return a.printKey(cmd, loaded, args[0])
+		},
+	}
+}
+
+// printKey prints one value, or every value below a section.
+func (a *app) printKey(cmd *cobra.Command, l *config.Loaded, key string) error {
+	if value, ok := l.Get(key); ok {
+		if a.json {
+			return a.printJSON(value)
+		}
+		return a.print(plainValue(value) + "\n")
+	}
+	section := map[string]any{}
+	var rows [][]string
+	for _, k := range l.Keys() {
+		if strings.HasPrefix(k, key+".") {
+			value, _ := l.Get(k)
+			section[k] = value
+			rows = append(rows, []string{k, "= " + tomlValue(value), "# " + l.Origin(k).String()})
+		}
+	}
+	if len(rows) == 0 {
+		f := misuse(cmd, "there is no key %q in the configuration", key)
+		f.hint = "`blufio config get SECTION` lists the keys of a section, such as gateway"
+		return f
+	}
+	if a.json {
+		return a.printJSON(section)
+	}
+	return a.print(table(rows))
+}
+
+// plainValue writes a value for scripts: text as it is, one element of a list a line.
+func plainValue(value any) string {
+	list, ok := value.([]any)
+	if !ok {
+		return fmt.Sprint(value)
+	}
+	items := make([]string, len(list))
+	for i, item := range list {
+		items[i] = fmt.Sprint(item)
+	}
+	return strings.Join(items, "\n")
+}
+
+// tomlValue writes a value as the file would have it.
+func tomlValue(value any) string {
+	switch v := value.(type) {
+	case string:
+		return strconv.Quote(v)
+	case []any:
+		items := make([]string, len(v))
+		for i, item := range v {
+			items[i] = tomlValue(item)
+		}
+		return "[" + strings.Join(items, ", ") + "]"
+	}
+	return fmt.Sprint(value)
+}
+
+func (a *app) configValidateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "validate",
+		Short:   "Check the configuration and tell everything that is wrong with it",
+		Example: "  blufio config validate\n  blufio config validate --config ./blufio.toml --json",
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, loaded, err := serve.Load(a.sources(nil))
+			var problems config.Problems
+			switch {
+			case err != nil && !(a.json && errors.As(err, &problems)):
+				return err
+			case a.json:
+				return errors.Join(a.printJSON(verdict(problems)), exitIf(len(problems) > 0))
+			}
+			read := "defaults only"
+			if files := loaded.Files(); len(files) > 0 {
+				read = strings.Join(files, ", ")
+			}
+			return a.print(a.ui(a.out).ok() + " the configuration is valid (" + read + ")\n")
+		},
+	}
+}
+
+func exitIf(failed bool) error {
+	if failed {
+		return exit(exitFailed)
+	}
+	return nil
+}
+
+// problem is one thing wrong with the configuration, for scripts.
+type problem struct {
+	Key     string `json:"key"`
+	Source  string `json:"source"` // file, env, flag or default
+	Name    string `json:"name"`   // the file's path or the variable's name
+	Line    int    `json:"line"`   // 0 outside files
+	Column  int    `json:"column"`
+	Message string `json:"message"`
+	Hint    string `json:"hint"`
+}
+
+type validity struct {
+	Valid    bool      `json:"valid"`
+	Problems []problem `json:"problems"`
+}
+
+func verdict(found config.Problems) validity {
+	v := validity{Valid: len(found) == 0, Problems: []problem{}}
+	for _, p := range found {
+		v.Problems = append(v.Problems, problem{Key: p.Key, Source: p.Origin.Source, Name: p.Origin.Name,
+			Line: p.Origin.Line, Column: p.Origin.Column, Message: p.Message, Hint: p.Hint})
+	}
+	return v
+}
+
+// configFile is a place where configuration is looked for.
+type configFile struct {
+	Path   string `json:"path"`
+	Exists bool   `json:"exists"`
+}
+
+func (a *app) configPathCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "path",
+		Short: "Print where configuration is read from, in the order of merging",
+		Long: "Print where configuration is read from, in the order of merging: what comes later\n" +
+			"wins, key by key. After the files comes the environment: BLUFIO_GATEWAY__LISTEN\n" +
+			"sets gateway.listen.",
+		Example: "  blufio config path\n  ${EDITOR:-vi} \"$(blufio config path --json | jq -r '.[-1].path')\"",
+		Args:    noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			files := a.lookForFiles()
+			if a.json {
+				return a.printJSON(files)
+			}
+			var rows [][]string
+			for _, f := range files {
+				state := "missing"
+				if f.Exists {
+					state = "exists"
+				}
+				rows = append(rows, []string{f.Path, state})
+			}
+			return a.print(table(rows))
+		},
+	}
+}
+
+func (a *app) lookForFiles() []configFile {
+	var files []configFile
+	for _, path := range a.configFiles() {
+		_, err := os.Stat(path)
+		files = append(files, configFile{Path: path, Exists: err == nil})
+	}
+	return files
+}
+
+func (a *app) configSetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "set",
+		Short:   "Not there: configuration is a file that people edit",
+		Example: "  ${EDITOR:-vi} \"$(blufio config path --json | jq -r '.[-1].path')\"",
+		Hidden:  true,
+		RunE: func(*cobra.Command, []string) error {
+			return fail(exitUsage, "edit "+a.fileToEdit()+" and check it with `blufio config validate`", "there is no `blufio config set`")
+		},
+	}
+}
+
+// fileToEdit is the last file that exists, since it wins; without any, the last one
+// that would be read.
+func (a *app) fileToEdit() string {
+	files := a.lookForFiles()
+	for i := len(files) - 1; i >= 0; i-- {
+		if files[i].Exists {
+			return files[i].Path
+		}
+	}
+	return files[len(files)-1].Path
+}

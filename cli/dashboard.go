@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+)
+
+// dashboard draws a status for people: one labelled line for each thing they ask
+// about, more only where something is wrong.
+func dashboard(u ui, p picture, now time.Time) string {
+	d := drawing{u: u, now: now}
+	d.head(p)
+	d.agent(p)
+	if m := p.Memory; m != nil {
+		d.memory(m)
+	}
+	if p.Cost != nil {
+		d.cost(p.Cost)
+	}
+	if q := p.Queues; q != nil {
+		d.fact("queues", d.join(fmt.Sprintf("inbox %d", q.Inbox), fmt.Sprintf("outbox %d", q.Outbox), d.dead(q.Dead)))
+	}
+	d.backup(p.Backup)
+	d.channels(p.Channels)
+	if p.State != bus.Stopped {
+		d.services(p.Services)
+	}
+	return d.String()
+}
+
+// drawing is a dashboard half drawn.
+type drawing struct {
+	strings.Builder
+	u   ui
+	now time.Time
+}
+
+func (d *drawing) fact(label, text string) {
+	d.WriteString(d.u.dim(fmt.Sprintf("%-9s", label)) + " " + text + "\n")
+}
+
+func (d *drawing) join(parts ...string) string {
+	kept := parts[:0:0]
+	for _, p := range parts {
+		if p != "" {
+			kept = append(kept, p)
+		}
+	}
+	return strings.Join(kept, d.u.sep())
+}
+
+// mark is the symbol of a state.
+func (d *drawing) mark(state string) string {
+	switch state {
+	case bus.Healthy:
+		return d.u.ok()
+	case bus.Degraded:
+		return d.u.warn()
+	}
+	return d.u.bad()
+}
+
+func (d *drawing) head(p picture) {
+	name := d.u.bold("blufio " + line(p.Version))
+	if p.State == bus.Stopped {
+		fmt.Fprintf(d, "%s %s is not running; last known at %s\n", d.mark(p.State), name, moment(*p.last, d.now))
+		return
+	}
+	up := span(time.Duration(p.UptimeSeconds) * time.Second)
+	fmt.Fprintf(d, "%s %s\n", d.mark(p.State), d.join(name+" is "+d.state(p.State), "up "+up, line(p.Node), fmt.Sprintf("pid %d", p.PID)))
+}
+
+func (d *drawing) state(s string) string {
+	if s == bus.Healthy {
+		return d.u.green(s)
+	}
+	return d.u.yellow(line(s))
+}
+
+func (d *drawing) agent(p picture) {
+	if p.Provider != "" {
+		d.fact("model", d.join(line(p.Provider), line(p.Model)))
+	}
+	if s := p.Sessions; s != nil {
+		d.fact("sessions", d.join(fmt.Sprintf("%d active", s.Active), fmt.Sprintf("%d in all", s.Total), plural(s.Interrupted, "turn")+" interrupted"))
+	}
+}
+
+func (d *drawing) memory(m *bus.Memory) {
+	used := size(m.RSS)
+	if m.Limit > 0 {
+		used += " of " + size(m.Limit) + " (" + percent(m.RSS, m.Limit) + ")"
+	}
+	pressure := ""
+	if m.Pressure != "" && m.Pressure != bus.PressureNormal {
+		pressure = d.u.yellow("pressure " + line(m.Pressure))
+	}
+	d.fact("memory", d.withBar(d.u.bar(m.RSS, m.Limit), d.join(used, "heap "+size(m.Heap), pressure)))
+}
+
+func (d *drawing) withBar(bar, text string) string {
+	if bar == "" {
+		return text
+	}
+	return bar + " " + text
+}
+
+func (d *drawing) cost(c *bus.CostStatus) {
+	bar := func(m bus.MicroUSD, limit *bus.MicroUSD) string {
+		if limit == nil {
+			return spent(m, nil)
+		}
+		return d.withBar(d.u.bar(int64(m), int64(*limit)), spent(m, limit))
+	}
+	d.fact("today", bar(c.Today, c.DailyLimit))
+	d.fact("month", bar(c.Month, c.MonthlyLimit))
+	if c.Stopped {
+		d.fact("spending", switchLine(d.u, true, ""))
+	}
+}
+
+func (d *drawing) dead(n int64) string {
+	s := fmt.Sprintf("dead %d", n)
+	if n > 0 {
+		return d.u.yellow(s)
+	}
+	return s
+}
+
+func (d *drawing) backup(b bus.BackupStatus) {
+	if b.LastSuccess == nil {
+		d.fact("backup", "none yet")
+		return
+	}
+	d.fact("backup", d.join("made "+ago(b.LastSuccess, d.now), "verified "+ago(b.LastVerified, d.now)))
+}
+
+// channels shows the evidence: a success or an error, with its age.
+func (d *drawing) channels(channels []bus.Channel) {
+	if len(channels) == 0 {
+		return
+	}
+	d.WriteString("\n" + d.u.bold("channels") + "\n")
+	var rows [][]string
+	for _, c := range channels {
+		evidence := "last success " + ago(c.LastSuccess, d.now)
+		if c.LastError != nil {
+			evidence = d.join(evidence, "last error "+ago(c.LastErrorAt, d.now)+": "+line(*c.LastError))
+		}
+		rows = append(rows, []string{"  " + d.mark(c.State), line(c.Name), evidence})
+	}
+	d.WriteString(table(rows))
+}
+
+// services lists the rooms that are well on one line, and explains the others.
+func (d *drawing) services(services []bus.ServiceStatus) {
+	if len(services) == 0 {
+		return
+	}
+	d.WriteString("\n" + d.u.bold("services") + "\n")
+	var well []string
+	for _, s := range services {
+		if s.State == bus.Healthy && s.Restarts == 0 && len(s.Problems) == 0 {
+			well = append(well, line(s.Name))
+			continue
+		}
+		d.service(s)
+	}
+	if len(well) > 0 {
+		d.WriteString("  " + d.u.ok() + "  " + strings.Join(well, ", ") + "\n")
+	}
+}
+
+func (d *drawing) service(s bus.ServiceStatus) {
+	restarts := ""
+	if s.Restarts > 0 {
+		restarts = plural(int64(s.Restarts), "restart")
+	}
+	d.WriteString("  " + d.mark(s.State) + "  " + d.join(line(s.Name), restarts) + "\n")
+	for _, p := range s.Problems {
+		d.WriteString("      " + line(p.Title) + " " + d.u.dim("["+line(p.Code)+"]") + "\n")
+		if p.Hint != "" {
+			d.WriteString("      " + d.u.yellow("hint:") + " " + line(p.Hint) + "\n")
+		}
+	}
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+// Package cli is blufio's command line.
+//
+// [Main] is the whole program without its globals: arguments, streams and
+// environment go in, an exit code comes out. Each command has a file of its own;
+// ui.go and format.go own everything about how output looks, failure.go how errors
+// are told and which exit code they end with, client.go how the running daemon is found.
+//
+// # Rules for every command
+//
+// Standard output carries data and nothing else; errors, hints and progress go to
+// standard error. An error is one line, `blufio: what happened`, and where there
+// is something to do about it a second one, `hint: what to do`. Output is coloured
+// and has symbols on a terminal only, never with --plain, NO_COLOR or TERM=dumb.
+// What a model or a stranger wrote is stripped of control characters before a
+// terminal sees it.
+//
+// # The daemon
+//
+// Except for `serve` and `config`, commands are clients of the bus. They read
+// daemon.json in the data directory for the addresses and device.nk for the key,
+// so they need no configuration and also find a daemon that listens on free ports.
+// The live database is never opened here.
+//
+// # Exit codes
+//
+//	 0  fine
+//	 1  failed, or degraded (status, health)
+//	 2  warnings only
+//	 3  not running
+//	 4  the daemon is there but does not answer
+//	 5  permission denied
+//	64  wrong usage
+//
+// and for serve also 65 (database newer than the program), 75 (another daemon
+// holds the data directory), 77 (device key or file permissions) and 78
+// (configuration).
+package cli

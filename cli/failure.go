@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/embedded"
+	"github.com/blufio/blufio/services/config"
+	"github.com/spf13/cobra"
+)
+
+// Exit codes. Scripts and units rely on them; package serve adds its own.
+const (
+	exitOK         = 0
+	exitFailed     = 1
+	exitNotRunning = 3
+	exitNoAnswer   = 4
+	exitDenied     = 5
+	exitUsage      = 64
+	exitConfig     = 78
+)
+
+// failure is how a command ends that does not end well.
+type failure struct {
+	code int
+	err  error  // nil: the output has said it all
+	hint string // what to do about it, or ""
+}
+
+func (f *failure) Error() string {
+	if f.err == nil {
+		return fmt.Sprintf("exit code %d", f.code)
+	}
+	return f.err.Error()
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+// fail makes a failure with a hint.
+func fail(code int, hint, format string, args ...any) *failure {
+	return &failure{code: code, hint: hint, err: fmt.Errorf(format, args...)}
+}
+
+// exit ends a command with a code and without a word: its output told why.
+func exit(code int) error {
+	if code == exitOK {
+		return nil
+	}
+	return &failure{code: code}
+}
+
+// report prints the failure and returns its code.
+func (a *app) report(f *failure) int {
+	if f.err == nil {
+		return f.code
+	}
+	var problems config.Problems
+	if errors.As(f.err, &problems) {
+		for _, p := range problems {
+			a.complain(p.Origin.String()+": "+p.Message, p.Hint)
+		}
+		return f.code
+	}
+	a.complain(f.err.Error(), f.hint)
+	return f.code
+}
+
+// complain writes an error line and, if there is one, a hint line.
+func (a *app) complain(message, hint string) {
+	u := a.ui(a.err)
+	_, _ = fmt.Fprintf(a.err, "%s %s\n", u.red("blufio:"), line(message))
+	if hint != "" {
+		_, _ = fmt.Fprintf(a.err, "%s %s\n", u.yellow("hint:"), line(hint))
+	}
+}
+
+// explain finds the exit code and the hint for an error of any kind.
+func explain(err error) *failure {
+	var (
+		f        *failure
+		key      *embedded.KeyError
+		remote   *bus.Error
+		problems config.Problems
+	)
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.As(err, &key):
+		return &failure{code: exitDenied, err: err, hint: key.Fix}
+	case errors.As(err, &remote):
+		return explainBus(err, remote)
+	case errors.As(err, &problems):
+		return &failure{code: exitFailed, err: err}
+	case errors.Is(err, fs.ErrPermission):
+		return &failure{code: exitDenied, err: err, hint: hintOwner}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &failure{code: exitNoAnswer, err: errors.New("the daemon does not answer"), hint: hintHangs}
+	}
+	return &failure{code: exitFailed, err: err}
+}
+
+func explainBus(err error, e *bus.Error) *failure {
+	f := &failure{code: exitFailed, err: err, hint: e.Hint}
+	switch e.Code {
+	case bus.CodeDenied:
+		f.code = exitDenied
+	case bus.CodeInvalid:
+		f.code = exitUsage
+	case bus.CodeTimeout:
+		f.code = exitNoAnswer
+	}
+	if f.hint == "" {
+		f.hint = busHints[e.Code]
+	}
+	return f
+}
+
+// busHints are for errors that come without one.
+var busHints = map[bus.Code]string{
+	bus.CodeBusy:         "try again in a moment",
+	bus.CodeDenied:       "this key does not permit it",
+	bus.CodeTimeout:      hintHangs,
+	bus.CodeUnavailable:  "`blufio status` shows which part is not working",
+	bus.CodeInternal:     "the daemon's log has the details",
+	bus.CodeBudget:       "raise cost.daily_usd or cost.monthly_usd in blufio.toml, or wait for the next period",
+	bus.CodeStopped:      "`blufio cost resume` lets it spend again",
+	bus.CodePriceUnknown: "add the model to [cost.prices] in blufio.toml",
+}
+
+// misuse is wrong usage of cmd.
+func misuse(cmd *cobra.Command, format string, args ...any) *failure {
+	return fail(exitUsage, "`"+cmd.CommandPath()+" --help` shows how to use it", format, args...)
+}
+
+func flagError(cmd *cobra.Command, err error) error {
+	f := misuse(cmd, "%w", err)
+	if name, ok := strings.CutPrefix(err.Error(), "unknown flag: --"); ok {
+		if near := nearestFlag(cmd, name); near != "" {
+			f.hint = "did you mean --" + near + "?"
+		}
+	}
+	return f
+}
+
+// usage turns cobra's own error about an unknown command into ours.
+func usage(cmd *cobra.Command, err error) error {
+	if !strings.HasPrefix(err.Error(), "unknown command ") || errors.As(err, new(*failure)) {
+		return err
+	}
+	message, _, _ := strings.Cut(err.Error(), "\n")
+	name := strings.TrimPrefix(message, `unknown command "`)
+	name, _, _ = strings.Cut(name, `"`)
+	return unknownCommand(cmd, name)
+}
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	f := misuse(cmd, "unknown command %q", strings.TrimSpace(strings.TrimPrefix(cmd.CommandPath(), "blufio")+" "+name))
+	if near := cmd.SuggestionsFor(name); len(near) > 0 {
+		f.hint = "did you mean `" + cmd.CommandPath() + " " + near[0] + "`?"
+	}
+	return f
+}
+
+// subcommandOnly refuses arguments that name no subcommand.
+func subcommandOnly(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return unknownCommand(cmd, args[0])
+	}
+	return nil
+}
+
+// noArgs refuses any argument.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return misuse(cmd, "`%s` takes no arguments, but got %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
+// oneArg wants exactly one argument, called what.
+func oneArg(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return misuse(cmd, "`%s` needs exactly one %s", cmd.CommandPath(), what)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/blufio/blufio/services/serve"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	var set []string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the agent, in the foreground, until it is told to stop",
+		Long: "Run the agent in the foreground until SIGINT or SIGTERM: then it finishes what it\n" +
+			"began, for at most daemon.drain_timeout. A second signal ends it at once; what was\n" +
+			"accepted is stored and taken up at the next start. It runs without configuration.\n\n" +
+			"Exit code 0: asked to stop; 65: the database is of a newer version; 75: another\n" +
+			"daemon holds the data directory; 77: device key or file permissions; 78: configuration.",
+		Example: "  blufio serve\n" +
+			"  blufio serve --data-dir ./data --set gateway.listen=127.0.0.1:8080\n" +
+			"  BLUFIO_LOG__LEVEL=debug blufio serve",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			values, err := keyValues(cmd, set)
+			if err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), values)
+		},
+	}
+	cmd.Flags().StringArrayVar(&set, "set", nil, "set a configuration `KEY=VALUE`, over files and environment (repeatable)")
+	return cmd
+}
+
+// keyValues splits the values of --set.
+func keyValues(cmd *cobra.Command, set []string) (map[string]string, error) {
+	values := make(map[string]string, len(set))
+	for _, s := range set {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok || key == "" {
+			return nil, misuse(cmd, "--set %q is not KEY=VALUE", s)
+		}
+		values[key] = value
+	}
+	return values, nil
+}
+
+// serve runs the daemon and turns its end into an exit code.
+func (a *app) serve(ctx context.Context, set map[string]string) error {
+	started := a.now()
+	dir, err := a.data()
+	if err != nil {
+		return err
+	}
+	cfg, _, err := serve.Load(a.sources(set))
+	if err != nil {
+		return serveFailure(err)
+	}
+	log := a.logger(cfg.Log)
+	return a.untilToldTwice(ctx, log, func(ctx context.Context) error {
+		return serveFailure(serve.Run(ctx, serve.Options{
+			Config: cfg, DataDir: dir, Version: buildInfo().Version, Logger: log, Now: a.now,
+			Ready: func(info serve.Info) { a.welcome(log, info, dir, a.now().Sub(started)) },
+		}))
+	})
+}
+
+func serveFailure(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &failure{code: serve.ExitCode(err), err: err, hint: serve.Hint(err)}
+}
+
+// untilToldTwice runs run. The first signal ends its context; a second one is not
+// waited for, and the process ends with run still at work.
+func (a *app) untilToldTwice(ctx context.Context, log *slog.Logger, run func(context.Context) error) error {
+	signals, stop := listen(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	for told := false; ; {
+		select {
+		case err := <-done:
+			return err
+		case s := <-signals:
+			switch {
+			case s == syscall.SIGHUP:
+				log.Info("SIGHUP is ignored: restart to read the configuration again")
+			case told:
+				return fail(exitFailed, "what was accepted is stored and is taken up at the next start", "ended at once by a second signal")
+			default:
+				told = true
+				log.Info("stopping; a second signal ends at once", "signal", s.String())
+				cancel()
+			}
+		}
+	}
+}
+
+// welcome says that the daemon is ready: to a person where to go from here, to a log
+// the same as facts.
+func (a *app) welcome(log *slog.Logger, info serve.Info, dir string, took time.Duration) {
+	log.Info("ready", "version", info.Version, "gateway", info.Gateway, "bus", info.Bus, "data", dir, "took", took.Round(time.Millisecond).String())
+	u := a.ui(a.err)
+	if !u.tty {
+		return
+	}
+	a.note("\n%s %s is ready (%d ms)\n\n%s\n%s", u.ok(), u.bold("blufio "+info.Version), took.Milliseconds(),
+		table([][]string{
+			{"  " + u.dim("gateway"), info.Gateway},
+			{"  " + u.dim("bus"), info.Bus},
+			{"  " + u.dim("data"), dir},
+		}),
+		table([][]string{
+			{"  " + u.dim("try"), "blufio send \"hello\""},
+			{"", "blufio status --watch"},
+			{"  " + u.dim("stop"), "Ctrl-C"},
+		}))
+}

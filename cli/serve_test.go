@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/blufio/blufio/services/serve"
+)
+
+func tell(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(syscall.Getpid(), s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFirstSignalStops(t *testing.T) {
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		a := &app{}
+		last := errors.New("drained")
+		err := a.untilToldTwice(t.Context(), slog.New(slog.DiscardHandler), func(ctx context.Context) error {
+			tell(t, syscall.SIGHUP)
+			if ctx.Err() != nil {
+				t.Error("SIGHUP ended it")
+			}
+			tell(t, s)
+			<-ctx.Done()
+			return last
+		})
+		if err != last {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+}
+
+func TestSecondSignalDoesNotWait(t *testing.T) {
+	a := &app{}
+	release := make(chan struct{})
+	defer close(release)
+	err := a.untilToldTwice(t.Context(), slog.New(slog.DiscardHandler), func(ctx context.Context) error {
+		tell(t, syscall.SIGTERM)
+		<-ctx.Done()
+		tell(t, syscall.SIGTERM)
+		<-release
+		return nil
+	})
+	if f := explain(err); f == nil || f.code != 1 || !strings.Contains(f.Error(), "second signal") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestLogFormat(t *testing.T) {
+	main, tty := openTerminal(t)
+	defer main.Close()
+	shown := watchScreen(main)
+	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	journal := fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino)
+	for _, c := range []struct{ name, format, environ, want, not string }{
+		{"file", "auto", "", `{"time":"`, ""},
+		{"journal", "auto", journal, `level=INFO msg=hello`, "time="},
+		{"another's journal", "auto", "JOURNAL_STREAM=1:1", `{"time":"`, ""},
+		{"text", "text", "", `time=2`, "{"},
+		{"json", "json", journal, `{"time":"`, ""},
+	} {
+		if err := file.Truncate(0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.Seek(0, 0); err != nil {
+			t.Fatal(err)
+		}
+		a := &app{err: file, environ: []string{c.environ}}
+		log := a.logger(serve.LogConfig{Level: "info", Format: c.format})
+		log.Debug("hidden")
+		log.Info("hello")
+		got, err := os.ReadFile(file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.HasPrefix(got, []byte(c.want)) || c.not != "" && bytes.Contains(got, []byte(c.not)) || bytes.Contains(got, []byte("hidden")) {
+			t.Errorf("%s: %s", c.name, got)
+		}
+	}
+	a := &app{err: tty, environ: []string{"TERM=xterm"}, now: nil}
+	a.logger(serve.LogConfig{Level: "info", Format: "auto"}).Info("seen")
+	shown.wait(t, "level=INFO msg=seen")
+	a.welcome(slog.New(slog.DiscardHandler), serve.Info{Version: "1.2.3", Gateway: "http://127.0.0.1:1"}, "/data", 0)
+	shown.wait(t, "Ctrl-C")
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/config"
+	"github.com/spf13/cobra"
+)
+
+type tokenOptions struct {
+	scopes  []string
+	expires string
+	subject string
+}
+
+func (a *app) tokenCommand() *cobra.Command {
+	var short tokenOptions
+	cmd := group("token", "Issue tokens for the gateway",
+		"  blufio token\n  curl -H \"Authorization: Bearer $(blufio token)\" http://127.0.0.1:3000/v1/sessions",
+		a.tokenIssueCommand())
+	cmd.Long = "Issue tokens for the gateway.\n\n`blufio token` by itself is `blufio token issue`."
+	short.flags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return a.issueToken(cmd, short) }
+	return cmd
+}
+
+func (a *app) tokenIssueCommand() *cobra.Command {
+	var o tokenOptions
+	cmd := &cobra.Command{
+		Use:   "issue",
+		Short: "Issue a token and print it",
+		Long: "Issue a token and print it, alone, on standard output.\n\n" +
+			"The device key signs it; nothing is stored, so keep it like a password.\n" +
+			"Whoever has it reads and writes the conversations of its subject.",
+		Example: "  blufio token issue\n" +
+			"  blufio token issue --scope chat --subject phone --expires 90d\n" +
+			"  blufio token issue --scope metrics --subject prometheus --expires 365d",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.issueToken(cmd, o) },
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+func (o *tokenOptions) flags(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&o.scopes, "scope", []string{"chat", "status"}, "what it permits: chat, status, metrics, admin")
+	cmd.Flags().StringVar(&o.expires, "expires", "24h", "how long it is valid, such as 24h or 90d")
+	cmd.Flags().StringVar(&o.subject, "subject", terminalOwner, "whose conversations it opens")
+}
+
+func (a *app) issueToken(cmd *cobra.Command, o tokenOptions) error {
+	valid, err := config.ParseDuration(o.expires)
+	if err != nil || valid < time.Second {
+		return fail(exitUsage, "write a duration such as 24h or 90d", "--expires %q is not a duration of a second or more", o.expires)
+	}
+	request := bus.TokenRequest{Subject: o.subject, Scopes: o.scopes, Seconds: int64(valid / time.Second)}
+	return a.printToken(cmd.Context(), request)
+}
+
+func (a *app) printToken(ctx context.Context, request bus.TokenRequest) error {
+	token, err := ask(ctx, a, bus.TokenIssue, request)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(token)
+	}
+	return a.print(token.Token + "\n")
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+// Package agent is the room that thinks: it takes messages in, answers each in a
+// turn, and sees that the reply is delivered.
+//
+// The way of one message, file by file:
+//
+//	inbox.go    msg.receive commits it to the inbox and answers Accepted
+//	queue.go    its session waits for a turn: one at a time within a session,
+//	            many sessions at once
+//	turn.go     the turn asks the model (reserve, complete, settle), lets it use
+//	            tools, and commits the reply together with the outbox entry, the
+//	            settlement to be delivered and the events
+//	outbox.go   msg.send.{channel} delivers the reply until there is a receipt
+//	settle.go   cost.settle books what the model used, until it is booked
+//
+// A session is idle, waiting or running. A message is queued, running, then
+// answered, failed or dead; the states are stored, so a crash loses nothing: at
+// the start running ones are queued again and counted as interrupted, and one
+// that was begun [maxAttempts] times without an end is a dead letter.
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services"
+	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/agent/tool"
+	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/sqlite"
+)
+
+// Service is the room.
+type Service struct {
+	cfg      Config
+	store    *sqlite.Store
+	events   *eventlog.Log
+	provider llm.Provider
+	tools    map[string]tool.Tool
+	specs    []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
+	system   string
+	texts    bool // events carry message text
+	log      *slog.Logger
+	now      func() time.Time
+	finish   time.Duration // for what is under way when Run is asked to end
+	channels map[string]bool
+
+	queue   *queue
+	outbox  *outbox
+	settle  chan struct{}  // wakes the settler
+	working sync.WaitGroup // turns and deliveries in progress
+	metrics *metrics
+
+	mu   sync.Mutex
+	conn *bus.Conn
+}
+
+var _ services.Service = (*Service)(nil)
+
+// Deps is what the room works with.
+type Deps struct {
+	Store    *sqlite.Store
+	Events   *eventlog.Log
+	Provider llm.Provider
+	Logger   *slog.Logger
+	Now      func() time.Time
+	Texts    bool          // events carry message text
+	Finish   time.Duration // at the end, for turns and deliveries under way; default 6 s
+}
+
+// New returns the room.
+func New(cfg Config, d Deps) (*Service, error) {
+	system, err := cfg.prompt()
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, store: d.Store, events: d.Events, provider: d.Provider, system: system, texts: d.Texts,
+		log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
+		tools: map[string]tool.Tool{}, channels: map[string]bool{},
+		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), outbox: newOutbox(), settle: make(chan struct{}, 1)}
+	for _, t := range []tool.Tool{tool.Time{Location: time.Local}, tool.Remember{Store: d.Store}, tool.Recall{Store: d.Store}} {
+		s.tools[t.Spec().Name] = t
+		s.specs = append(s.specs, t.Spec())
+	}
+	for _, c := range bus.MessageSend.Spec().Heard {
+		s.channels[c] = true
+	}
+	s.metrics = newMetrics(s)
+	return s, nil
+}
+
+// Door declares the room.
+func (s *Service) Door() services.Door {
+	return services.Door{
+		Name: "agent",
+		Hears: []bus.Handler{
+			bus.MessageReceive.Answer(s.receive).Workers(64).Queue(1024),
+			bus.MessageGet.Answer(s.get).Workers(4),
+			bus.AgentSessions.Answer(s.sessions).Workers(2),
+			bus.AgentHistory.Answer(s.history).Workers(2),
+			bus.AgentStatus.Answer(s.summary).Workers(1),
+		},
+		Says: []bus.Lane{bus.MessageSend, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet,
+			bus.MessageReceived, bus.MessageDied, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
+			bus.ToolCalled, bus.ReplyDelivered, bus.ReplyDied},
+		Metrics: s.metrics.all(),
+		Health:  s.health,
+	}
+}
+
+// Run takes up what an earlier run left and works until ctx ends. Turns and
+// deliveries under way then have the time [New] was given to finish; what is not
+// finished stays in the inbox.
+func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
+	s.setConn(c)
+	if err := s.recoverInbox(ctx); err != nil {
+		return fmt.Errorf("take up the inbox: %w", err)
+	}
+	if err := s.loadOutbox(ctx); err != nil {
+		return fmt.Errorf("take up the outbox: %w", err)
+	}
+	ready()
+	finishing, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	err := services.Work(ctx,
+		func(ctx context.Context) error { return s.runTurns(ctx, finishing) },
+		func(ctx context.Context) error { return s.runDeliveries(ctx, finishing) },
+		s.runSettlements, s.runRetention)
+	timer := time.AfterFunc(s.finish, cut)
+	defer timer.Stop()
+	s.working.Wait()
+	if s.outbox.depth() > 0 && finishing.Err() == nil { // what the last turns left
+		err = errors.Join(err, s.sweep(finishing, finishing))
+		s.working.Wait()
+	}
+	return err
+}
+
+func (s *Service) setConn(c *bus.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = c
+}
+
+func (s *Service) bus() *bus.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn
+}
+
+// wake sends to a channel of capacity one unless something waits there already.
+func wake(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/sqlite"
+)
+
+// command answers what begins with a slash and is meant for the agent itself. It
+// needs no model and costs nothing, so it works when the budget is spent.
+func (s *Service) command(ctx context.Context, t *turn) (outcome, bool) {
+	name, isCommand := strings.CutPrefix(strings.TrimSpace(t.text), "/")
+	if !isCommand {
+		return outcome{}, false
+	}
+	name, _, _ = strings.Cut(name, " ")
+	out := outcome{state: bus.StateAnswered}
+	switch strings.ToLower(name) {
+	case "help", "start":
+		out.text = help
+	case "new":
+		out.text = "A new conversation. I no longer look at what was said before; your notes stay."
+		out.write = func(tx *sqlite.Tx) error {
+			_, err := tx.Exec(`UPDATE session SET since = ? WHERE id = ?`, t.seq, t.session)
+			return err
+		}
+	case "status":
+		out.text = s.statusText(ctx)
+	case "cost":
+		out.text = s.costText(ctx)
+	default:
+		out.text = fmt.Sprintf("I do not know the command /%s.\n\n%s", name, help)
+	}
+	return out, true
+}
+
+const help = `/new     begin a new conversation
+/status  how I am doing
+/cost    what was spent, and the budgets
+/help    this list`
+
+func (s *Service) statusText(ctx context.Context) string {
+	st, err := bus.StatusGet.Ask(ctx, s.bus(), bus.StatusQuery{})
+	if err != nil {
+		return "I could not ask for my status: " + err.Error() + "."
+	}
+	lines := []string{fmt.Sprintf("%s, version %s, up %s", st.State, st.Version, (time.Duration(st.UptimeSeconds) * time.Second).String())}
+	if st.Sessions != nil && st.Queues != nil {
+		lines = append(lines, fmt.Sprintf("sessions: %d active of %d; waiting: %d messages, %d replies, %d dead letters",
+			st.Sessions.Active, st.Sessions.Total, st.Queues.Inbox, st.Queues.Outbox, st.Queues.Dead))
+	}
+	if st.Memory != nil {
+		lines = append(lines, fmt.Sprintf("memory: %d of %d MB", st.Memory.RSS>>20, st.Memory.Limit>>20))
+	}
+	for _, sv := range st.Services {
+		for _, p := range sv.Problems {
+			lines = append(lines, fmt.Sprintf("%s: %s (%s)", sv.Name, p.Title, p.Hint))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (s *Service) costText(ctx context.Context) string {
+	c, err := bus.CostGet.Ask(ctx, s.bus(), bus.CostQuery{})
+	if err != nil {
+		return "I could not ask for the cost: " + err.Error() + "."
+	}
+	text := fmt.Sprintf("today: %s of %s\nthis month: %s of %s", c.Today, limit(c.DailyLimit), c.Month, limit(c.MonthlyLimit))
+	if c.Stopped {
+		text += "\nspending is stopped: " + c.StoppedReason
+	}
+	return text
+}
+
+func limit(m bus.MicroUSD) string {
+	if m == 0 {
+		return "no limit"
+	}
+	return m.String()
+}

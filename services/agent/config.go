@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package agent
+
+import (
+	"fmt"
+	"os"
+	"time"
+	"unicode/utf8"
+
+	"github.com/blufio/blufio/services/config"
+)
+
+// Config is the section [agent].
+type Config struct {
+	Provider         config.StringList `koanf:"provider" doc:"Who answers: \"offline\" (no model), or the name of a configured provider, or a list of them for fallback."`
+	Model            string            `koanf:"model" doc:"Model to use; empty is the provider's default."`
+	Name             string            `koanf:"name" doc:"What the agent calls itself."`
+	SystemPrompt     string            `koanf:"system_prompt" doc:"Replaces the built-in instructions to the model."`
+	SystemPromptFile string            `koanf:"system_prompt_file" doc:"File that holds the instructions instead; at most 64 KiB."`
+	MaxSessions      int               `koanf:"max_sessions" min:"1" max:"1000000" doc:"Most sessions with unanswered messages at one time; a message for one more is told to try again later."`
+	MaxQueue         int               `koanf:"max_queue" min:"1" max:"1000000" doc:"Most unanswered messages; one more is told to try again later."`
+	MaxOutbox        int               `koanf:"max_outbox" min:"1" max:"1000000" doc:"Most undelivered replies; beyond, messages are told to try again later."`
+	MaxTextBytes     int               `koanf:"max_text_bytes" min:"1" max:"262144" doc:"Longest message, in bytes."`
+	MaxTurns         int               `koanf:"max_turns" min:"1" max:"10000" doc:"Most turns at one time; further sessions wait."`
+	MaxRounds        int               `koanf:"max_rounds" min:"1" max:"50" doc:"Most model calls in one turn, when the model keeps asking for tools."`
+	MaxReplyTokens   int64             `koanf:"max_reply_tokens" min:"1" max:"64000" doc:"Longest answer of a model call, in tokens."`
+	HistoryTokens    int64             `koanf:"history_tokens" min:"0" max:"1000000" doc:"How much of a conversation goes along with a new message, in tokens (four bytes each)."`
+	TurnTimeout      time.Duration     `koanf:"turn_timeout" min:"1s" max:"1h" doc:"Longest time for one turn, all model calls and tools together."`
+	ReplyExpires     time.Duration     `koanf:"reply_expires" min:"1m" max:"90d" doc:"How long an undeliverable reply is tried before it becomes a dead letter."`
+	KeepHistory      time.Duration     `koanf:"keep_history" min:"1d" max:"3650d" doc:"How long answered messages are kept."`
+	KeepAccepted     time.Duration     `koanf:"keep_accepted" min:"1h" max:"365d" doc:"How long a source's message id is remembered, to drop duplicates."`
+}
+
+const maxPromptFile = 64 << 10 // bytes
+
+// prompt returns the instructions to the model.
+func (c Config) prompt() (string, error) {
+	if c.SystemPromptFile != "" {
+		data, err := os.ReadFile(c.SystemPromptFile)
+		if err != nil {
+			return "", fmt.Errorf("read agent.system_prompt_file: %w", err)
+		}
+		if len(data) > maxPromptFile || !utf8.Valid(data) {
+			return "", fmt.Errorf("read agent.system_prompt_file %s: it must be UTF-8 text of at most %d bytes", c.SystemPromptFile, maxPromptFile)
+		}
+		return string(data), nil
+	}
+	if c.SystemPrompt != "" {
+		return c.SystemPrompt, nil
+	}
+	return fmt.Sprintf("You are %s, the personal assistant of the person you talk to. Answer briefly and plainly. "+
+		"Use the tools when they help; do not guess what a tool can tell you.", c.Name), nil
+}
+
+// Defaults are the settings of a fresh install.
+func Defaults() Config {
+	return Config{
+		Provider: config.StringList{"offline"}, Name: "blufio",
+		MaxSessions: 10_000, MaxQueue: 20_000, MaxOutbox: 20_000, MaxTextBytes: 64 << 10,
+		MaxTurns: 256, MaxRounds: 8, MaxReplyTokens: 2048, HistoryTokens: 4000,
+		TurnTimeout: 5 * time.Minute, ReplyExpires: 72 * time.Hour,
+		KeepHistory: 365 * 24 * time.Hour, KeepAccepted: 7 * 24 * time.Hour,
+	}
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+// Package llm is what the agent knows of language models: one small interface
+// that every provider implements.
+package llm
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/blufio/blufio/bus"
+)
+
+// Provider answers a conversation. One provider serves many turns at once.
+type Provider interface {
+	// Name is the provider's name in the configuration and the ledger.
+	Name() string
+	// Model is the model that a request without one is answered by.
+	Model() string
+	// Complete asks the model once. It calls delta, if not nil, with each piece of
+	// text as it arrives, in order and from one goroutine; the Response holds the
+	// whole text again. An error means that there is no answer, whatever was
+	// streamed before.
+	Complete(ctx context.Context, req Request, delta func(text string)) (Response, error)
+}
+
+// Request is one question to a model.
+type Request struct {
+	Model     string // "" is the provider's default
+	System    string
+	Messages  []Message // oldest first; the last one is the user's or holds tool results
+	Tools     []ToolSpec
+	MaxTokens int64 // of the answer
+}
+
+// Role says who speaks in a message.
+type Role string
+
+const (
+	User      Role = "user"
+	Assistant Role = "assistant"
+)
+
+// Message is one contribution to the conversation: text, tool calls (by the
+// assistant) or their results (by the user).
+type Message struct {
+	Role    Role         `json:"role"`
+	Text    string       `json:"text,omitempty"`
+	Calls   []ToolCall   `json:"calls,omitempty"`
+	Results []ToolResult `json:"results,omitempty"`
+}
+
+// ToolSpec describes a tool to the model. Schema is JSON Schema.
+type ToolSpec struct {
+	Name        string
+	Description string
+	Schema      json.RawMessage
+}
+
+// ToolCall is a model's wish to use a tool.
+type ToolCall struct {
+	ID    string          `json:"id"`
+	Name  string          `json:"name"`
+	Input json.RawMessage `json:"input"`
+}
+
+// ToolResult answers a ToolCall.
+type ToolResult struct {
+	CallID string `json:"call_id"`
+	Text   string `json:"text"`
+	Failed bool   `json:"failed,omitempty"`
+}
+
+// Response is a model's answer: text, or tool calls that want results first.
+type Response struct {
+	Text  string
+	Calls []ToolCall
+	Model string // that answered
+	Usage bus.Usage
+}
+
+// EstimateTokens guesses how many tokens a text of n bytes has: four bytes each,
+// rounded up. Good enough for budgets; the provider's own count is what is paid.
+func EstimateTokens(n int) int64 { return int64(n+3) / 4 }
+
+// Size is the request's input in bytes: what a provider would charge for.
+func (r Request) Size() int {
+	n := len(r.System)
+	for _, m := range r.Messages {
+		n += m.Size()
+	}
+	for _, t := range r.Tools {
+		n += len(t.Name) + len(t.Description) + len(t.Schema)
+	}
+	return n
+}
+
+// Size is the message's part of Request.Size.
+func (m Message) Size() int {
+	n := len(m.Text)
+	for _, c := range m.Calls {
+		n += len(c.Name) + len(c.Input)
+	}
+	for _, r := range m.Results {
+		n += len(r.Text)
+	}
+	return n
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package agent
+
+import (
+	"github.com/blufio/blufio/services/agent/tool"
+	"github.com/blufio/blufio/services/internal/sqlite"
+)
+
+// Schemas are the room's tables. Times are Unix milliseconds.
+func Schemas() []sqlite.Schema { return []sqlite.Schema{schema, tool.NotesSchema} }
+
+var schema = sqlite.Schema{Room: "agent", Steps: []string{`
+CREATE TABLE session (
+	id         INTEGER PRIMARY KEY,
+	channel    TEXT NOT NULL,
+	owner      TEXT NOT NULL,
+	name       TEXT NOT NULL,
+	created_at INTEGER NOT NULL,
+	last_at    INTEGER NOT NULL,
+	messages   INTEGER NOT NULL DEFAULT 0,
+	since      INTEGER NOT NULL DEFAULT 0, -- /new: messages up to this seq are no longer context
+	UNIQUE (channel, owner, name)
+);
+CREATE INDEX session_last ON session (last_at);
+
+-- A message is the inbox entry, and after its turn the history.
+CREATE TABLE message (
+	seq         INTEGER PRIMARY KEY AUTOINCREMENT,
+	id          TEXT NOT NULL UNIQUE,
+	session_id  INTEGER NOT NULL REFERENCES session (id),
+	text        TEXT NOT NULL,
+	state       TEXT NOT NULL,
+	attempts    INTEGER NOT NULL DEFAULT 0,
+	received_at INTEGER NOT NULL,
+	finished_at INTEGER,
+	reply       TEXT NOT NULL DEFAULT '',
+	error       TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX message_session ON message (session_id, seq);
+CREATE INDEX message_open ON message (seq) WHERE state IN ('queued', 'running');
+CREATE INDEX message_dead ON message (seq) WHERE state = 'dead';
+CREATE INDEX message_finished ON message (finished_at);
+
+-- What has been accepted before, by the source's own id.
+CREATE TABLE accepted (
+	channel     TEXT NOT NULL,
+	owner       TEXT NOT NULL,
+	external_id TEXT NOT NULL,
+	seq         INTEGER NOT NULL,
+	digest      BLOB NOT NULL, -- of session and text: the same id for another message is refused
+	at          INTEGER NOT NULL,
+	PRIMARY KEY (channel, owner, external_id)
+) WITHOUT ROWID;
+CREATE INDEX accepted_at ON accepted (at);
+
+-- The rounds of a turn that used tools, so that a resumed turn goes on from there.
+CREATE TABLE step (
+	seq     INTEGER NOT NULL REFERENCES message (seq) ON DELETE CASCADE,
+	round   INTEGER NOT NULL,
+	payload BLOB NOT NULL,
+	PRIMARY KEY (seq, round)
+) WITHOUT ROWID;
+
+-- Replies on their way to a channel. Delivered ones are deleted.
+CREATE TABLE outbox (
+	id         INTEGER PRIMARY KEY AUTOINCREMENT,
+	seq        INTEGER NOT NULL REFERENCES message (seq),
+	session_id INTEGER NOT NULL,
+	state      TEXT NOT NULL DEFAULT 'pending', -- or dead
+	attempts   INTEGER NOT NULL DEFAULT 0,
+	next_at    INTEGER NOT NULL,
+	created_at INTEGER NOT NULL,
+	error      TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX outbox_pending ON outbox (session_id, id) WHERE state = 'pending';
+CREATE INDEX outbox_due ON outbox (next_at) WHERE state = 'pending';
+CREATE INDEX outbox_dead ON outbox (id) WHERE state = 'dead';
+CREATE INDEX outbox_seq ON outbox (seq);
+
+-- Model calls that the ledger has yet to book.
+CREATE TABLE settlement (
+	id      INTEGER PRIMARY KEY AUTOINCREMENT,
+	payload BLOB NOT NULL
+);
+
+CREATE TABLE agent_state (
+	id          INTEGER PRIMARY KEY CHECK (id = 1),
+	interrupted INTEGER NOT NULL DEFAULT 0 -- turns that crashes cut off
+);
+INSERT INTO agent_state (id) VALUES (1);
+`}}

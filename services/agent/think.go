@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services"
+	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/agent/tool"
+	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/sqlite"
+)
+
+// step is one round in which the model used tools: what it asked for, and the
+// results it got.
+type step struct {
+	Asked  llm.Message `json:"asked"`
+	Result llm.Message `json:"result"`
+}
+
+const toolTimeout = 30 * time.Second
+
+// think finds the answer: by a command, or by asking the model until it needs no
+// more tools.
+func (s *Service) think(ctx context.Context, t *turn) (outcome, error) {
+	if out, ok := s.command(ctx, t); ok {
+		return out, nil
+	}
+	messages, err := s.conversation(ctx, t)
+	if err != nil {
+		return outcome{}, fmt.Errorf("read history: %w", err)
+	}
+	for round := len(t.steps); round < s.cfg.MaxRounds; round++ {
+		answer, err := s.complete(ctx, t, round, messages)
+		if err != nil {
+			return outcome{}, err
+		}
+		if len(answer.Calls) == 0 {
+			return outcome{state: bus.StateAnswered, text: answer.Text}, nil
+		}
+		done, err := s.useTools(ctx, t, round, answer)
+		if err != nil {
+			return outcome{}, err
+		}
+		messages = append(messages, done.Asked, done.Result)
+	}
+	return outcome{}, bus.Errorf(bus.CodeInternal, "the model kept asking for tools, %d times", s.cfg.MaxRounds).WithHint("the bound is agent.max_rounds")
+}
+
+// conversation is what the model gets to read: the latest history that fits the
+// token budget, the message, and the rounds already done.
+func (s *Service) conversation(ctx context.Context, t *turn) ([]llm.Message, error) {
+	messages, err := s.recent(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	messages = append(messages, llm.Message{Role: llm.User, Text: t.text})
+	for _, st := range t.steps {
+		messages = append(messages, st.Asked, st.Result)
+	}
+	return messages, nil
+}
+
+// maxHistory bounds the exchanges read back, whatever their size.
+const maxHistory = 100
+
+// recent reads the session's latest answered messages, oldest first. Commands
+// are not part of the conversation.
+func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
+	rows, err := s.store.Query(ctx, `SELECT text, reply FROM message WHERE session_id = ? AND seq > ? AND seq < ?
+		AND state = 'answered' AND text NOT LIKE '/%' ORDER BY seq DESC LIMIT ?`, t.session, t.since, t.seq, maxHistory)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var newest []llm.Message
+	left := s.cfg.HistoryTokens
+	for rows.Next() {
+		var text, reply string
+		if err := rows.Scan(&text, &reply); err != nil {
+			return nil, err
+		}
+		if left -= llm.EstimateTokens(len(text)) + llm.EstimateTokens(len(reply)); left < 0 {
+			break
+		}
+		newest = append(newest, llm.Message{Role: llm.Assistant, Text: reply}, llm.Message{Role: llm.User, Text: text})
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	for i, j := 0, len(newest)-1; i < j; i, j = i+1, j-1 {
+		newest[i], newest[j] = newest[j], newest[i]
+	}
+	return newest, nil
+}
+
+func (s *Service) model() string {
+	if s.cfg.Model != "" {
+		return s.cfg.Model
+	}
+	return s.provider.Model()
+}
+
+// complete asks the model once. The call is reserved before; what it used is
+// settled with the turn's next commit, also when it failed.
+func (s *Service) complete(ctx context.Context, t *turn, round int, messages []llm.Message) (llm.Response, error) {
+	req := llm.Request{Model: s.model(), System: s.system, Messages: messages, Tools: s.specs, MaxTokens: s.cfg.MaxReplyTokens}
+	call := bus.ModelCall{ID: fmt.Sprintf("%s/%d/%d", t.id, t.attempt, round), MessageID: t.id, Session: t.key.name,
+		Provider: s.provider.Name(), Model: req.Model, Purpose: "turn"}
+	if _, err := bus.CostReserve.Ask(ctx, s.bus(), bus.Reserve{ModelCall: call,
+		InputTokens: llm.EstimateTokens(req.Size()), OutputTokens: req.MaxTokens}); err != nil {
+		return llm.Response{}, err
+	}
+	answer, err := s.provider.Complete(ctx, req, nil)
+	t.used = append(t.used, bus.Settle{ModelCall: call, Usage: answer.Usage, Time: s.now()})
+	if err != nil {
+		return llm.Response{}, err
+	}
+	return answer, nil
+}
+
+// useTools runs the tools of one round and commits the step with their effects,
+// so that a resumed turn neither repeats nor misses them.
+func (s *Service) useTools(ctx context.Context, t *turn, round int, answer llm.Response) (step, error) {
+	st := step{Asked: llm.Message{Role: llm.Assistant, Text: answer.Text, Calls: answer.Calls}, Result: llm.Message{Role: llm.User}}
+	var writes []func(tx *sqlite.Tx) error
+	var facts []bus.ToolFact
+	for _, call := range answer.Calls {
+		began := s.now()
+		res, err := s.useTool(ctx, t, call)
+		if ctx.Err() != nil {
+			return st, ctx.Err()
+		}
+		if err != nil {
+			res = tool.Result{Text: "The tool failed: " + err.Error()}
+		}
+		st.Result.Results = append(st.Result.Results, llm.ToolResult{CallID: call.ID, Text: res.Text, Failed: err != nil})
+		if res.Write != nil {
+			writes = append(writes, res.Write)
+		}
+		facts = append(facts, bus.ToolFact{Time: s.now(), MessageID: t.id, Tool: s.toolLabel(call.Name), OK: err == nil,
+			DurationMS: s.now().Sub(began).Milliseconds(), Bytes: len(res.Text)})
+	}
+	if err := s.commitStep(ctx, t, round, st, writes, facts); err != nil {
+		return st, fmt.Errorf("store step: %w", err)
+	}
+	t.steps = append(t.steps, st)
+	t.tools += len(facts)
+	t.used = nil
+	return st, nil
+}
+
+// toolLabel keeps names that a model made up out of events.
+func (s *Service) toolLabel(name string) string {
+	if s.tools[name] == nil {
+		return "unknown"
+	}
+	return name
+}
+
+func (s *Service) useTool(ctx context.Context, t *turn, call llm.ToolCall) (tool.Result, error) {
+	tl := s.tools[call.Name]
+	if tl == nil {
+		return tool.Result{}, fmt.Errorf("there is no tool %q", call.Name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, toolTimeout)
+	defer cancel()
+	var res tool.Result
+	err := services.Contain(func() (err error) {
+		res, err = tl.Call(ctx, tool.Call{Owner: t.key.owner, Input: call.Input, Now: s.now()})
+		return err
+	})
+	if len(res.Text) > tool.MaxResultBytes {
+		res.Text = res.Text[:tool.MaxResultBytes] + "… (cut)"
+	}
+	return res, err
+}
+
+func (s *Service) commitStep(ctx context.Context, t *turn, round int, st step, writes []func(*sqlite.Tx) error, facts []bus.ToolFact) error {
+	payload, err := json.Marshal(st)
+	if err != nil {
+		return err
+	}
+	return s.store.Write(ctx, func(tx *sqlite.Tx) error {
+		if _, err := tx.Exec(`INSERT INTO step (seq, round, payload) VALUES (?, ?, ?)`, t.seq, round, payload); err != nil {
+			return err
+		}
+		for _, w := range writes {
+			if err := w(tx); err != nil {
+				return err
+			}
+		}
+		for _, f := range facts {
+			if err := eventlog.Record(s.events, tx, bus.ToolCalled, f); err != nil {
+				return err
+			}
+		}
+		return s.bookLater(tx, t.used)
+	})
+}
+
+func (s *Service) loadSteps(ctx context.Context, seq int64) ([]step, error) {
+	rows, err := s.store.Query(ctx, `SELECT payload FROM step WHERE seq = ? ORDER BY round`, seq)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var steps []step
+	for rows.Next() {
+		var payload []byte
+		var st step
+		if err := rows.Scan(&payload); err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(payload, &st); err != nil {
+			return nil, fmt.Errorf("read step: %w", err)
+		}
+		steps = append(steps, st)
+	}
+	return steps, rows.Err()
+}

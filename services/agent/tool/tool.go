@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+// Package tool holds what the agent's model can do besides talking.
+package tool
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/internal/sqlite"
+)
+
+// MaxResultBytes bounds what a tool may hand to the model.
+const MaxResultBytes = 16 << 10
+
+// Tool is one ability. Call runs on many goroutines at once and ends with ctx.
+type Tool interface {
+	Spec() llm.ToolSpec
+	Call(ctx context.Context, c Call) (Result, error)
+}
+
+// Call is one use of a tool, on behalf of an owner.
+type Call struct {
+	Owner string
+	Input json.RawMessage
+	Now   time.Time
+}
+
+// Result is what the model gets to read. Write, if not nil, is the lasting
+// effect: it runs in the transaction that records the step, so that after a
+// crash it has happened exactly once or not at all.
+type Result struct {
+	Text  string
+	Write func(tx *sqlite.Tx) error
+}
+
+// decode reads a tool's input and refuses fields it does not know.
+func decode(input json.RawMessage, into any) error {
+	d := json.NewDecoder(bytes.NewReader(input))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("read tool input: %w", err)
+	}
+	return nil
+}
+
+// Time tells the time.
+type Time struct{ Location *time.Location }
+
+// Spec describes the tool.
+func (Time) Spec() llm.ToolSpec {
+	return llm.ToolSpec{Name: "time", Description: "The current date, time and time zone.",
+		Schema: json.RawMessage(`{"type":"object","properties":{},"additionalProperties":false}`)}
+}
+
+// Call answers with the time.
+func (t Time) Call(_ context.Context, c Call) (Result, error) {
+	return Result{Text: c.Now.In(t.Location).Format("Monday, 2 January 2006, 15:04:05 MST (-07:00)")}, nil
+}

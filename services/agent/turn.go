@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services"
+	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/sqlite"
+)
+
+const (
+	maxAttempts = 3               // begun so often without an end, a message is a dead letter
+	retryTurn   = time.Second     // after a turn that crashed or could not be stored
+	retryStore  = 2 * time.Second // after a commit that failed: the answer is there, the disk is not
+)
+
+// turn is one message on its way to an answer.
+type turn struct {
+	seq      int64
+	id       string
+	key      sessionKey
+	session  int64 // row
+	since    int64 // the conversation begins behind this seq
+	text     string
+	received time.Time
+	started  time.Time
+	attempt  int
+	steps    []step // rounds already done, also by an attempt before a crash
+	tools    int
+	used     []bus.Settle // model calls since the last commit
+}
+
+// outcome is how a turn ended.
+type outcome struct {
+	state string
+	code  bus.Code
+	text  string
+	write func(tx *sqlite.Tx) error // a lasting effect, may be nil
+}
+
+// runTurns gives waiting sessions their turns until ctx ends. Turns end with
+// finishing, which outlives ctx.
+func (s *Service) runTurns(ctx, finishing context.Context) error {
+	slots := make(chan struct{}, s.cfg.MaxTurns)
+	for {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		sess, seq, ok := s.awaitTurn(ctx)
+		if !ok {
+			return nil
+		}
+		s.working.Go(func() {
+			defer func() { <-slots }()
+			s.answer(finishing, sess, seq)
+		})
+	}
+}
+
+// awaitTurn waits for a session that may go on.
+func (s *Service) awaitTurn(ctx context.Context) (*session, int64, bool) {
+	for ctx.Err() == nil {
+		sess, seq, later, ok := s.queue.next(s.now())
+		if ok {
+			if ctx.Err() != nil {
+				s.queue.again(sess, time.Time{})
+				return nil, 0, false
+			}
+			return sess, seq, true
+		}
+		var timer <-chan time.Time
+		if !later.IsZero() {
+			timer = time.After(later.Sub(s.now()))
+		}
+		select {
+		case <-s.queue.wake:
+		case <-timer:
+		case <-ctx.Done():
+		}
+	}
+	return nil, 0, false
+}
+
+// answer runs one turn. A turn that cannot be brought to a stored end goes back
+// into the queue.
+func (s *Service) answer(ctx context.Context, sess *session, seq int64) {
+	err := services.Contain(func() error { return s.turn(ctx, sess.key, seq) })
+	switch {
+	case err == nil:
+		s.queue.done(sess)
+	case ctx.Err() != nil:
+		s.putBack(seq)
+		s.queue.again(sess, time.Time{})
+	default:
+		s.log.Error("turn broke off, it is tried again", "service", "agent", "seq", seq, "err", err)
+		s.metrics.broken.Inc()
+		s.queue.again(sess, s.now().Add(retryTurn))
+	}
+}
+
+// putBack returns a message to the inbox that a stop cut off: nothing crashed,
+// so the attempt does not count.
+func (s *Service) putBack(seq int64) {
+	err := s.store.WriteLazy(func(tx *sqlite.Tx) error {
+		_, err := tx.Exec(`UPDATE message SET state = 'queued', attempts = max(0, attempts - 1) WHERE seq = ? AND state = 'running'`, seq)
+		return err
+	}, nil)
+	if err != nil {
+		s.log.Warn("message stays marked as running and will count as interrupted", "service", "agent", "seq", seq, "err", err)
+	}
+}
+
+func (s *Service) turn(ctx context.Context, key sessionKey, seq int64) error {
+	t, err := s.load(ctx, key, seq)
+	if err != nil {
+		return fmt.Errorf("load message: %w", err)
+	}
+	ctx = bus.WithTrace(ctx, t.id)
+	if t.attempt > maxAttempts {
+		return s.finishTurn(ctx, t, outcome{state: bus.StateDead, code: bus.CodeInternal,
+			text: "I could not answer this message: I crashed on it " + fmt.Sprint(maxAttempts) + " times. It is kept as a dead letter."})
+	}
+	if err := s.begin(t); err != nil {
+		return fmt.Errorf("begin turn: %w", err)
+	}
+	limited, cancel := context.WithTimeout(ctx, s.cfg.TurnTimeout)
+	defer cancel()
+	out, err := s.think(limited, t)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err() // asked to stop: no fault of the message
+		}
+		out = s.failure(t, err)
+	}
+	return s.finishTurn(ctx, t, out)
+}
+
+// load reads the message, its session and the steps of an earlier attempt.
+func (s *Service) load(ctx context.Context, key sessionKey, seq int64) (*turn, error) {
+	t := &turn{seq: seq, key: key, started: s.now()}
+	var received int64
+	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.received_at, m.attempts, m.session_id, s.since
+		FROM message m JOIN session s ON s.id = m.session_id WHERE m.seq = ?`, seq).
+		Scan(&t.id, &t.text, &received, &t.attempt, &t.session, &t.since)
+	if err != nil {
+		return nil, err
+	}
+	t.received = time.UnixMilli(received)
+	t.attempt++
+	if t.attempt > 1 {
+		if t.steps, err = s.loadSteps(ctx, seq); err != nil {
+			return nil, err
+		}
+		for _, st := range t.steps {
+			t.tools += len(st.Asked.Calls)
+		}
+	}
+	return t, nil
+}
+
+// begin marks the message as running. The mark rides on the next commit, which
+// is the reservation's: the writer keeps the order, so the mark is on disk
+// before the model is asked, without a commit of its own.
+func (s *Service) begin(t *turn) error {
+	return s.store.WriteLazy(func(tx *sqlite.Tx) error {
+		_, err := tx.Exec(`UPDATE message SET state = 'running', attempts = ? WHERE seq = ?`, t.attempt, t.seq)
+		return err
+	}, nil)
+}
+
+// failure is what the person is told when there is no answer.
+func (s *Service) failure(t *turn, err error) outcome {
+	var e *bus.Error
+	if errors.As(err, &e) {
+		text := "I could not answer: " + e.Message + "."
+		if e.Hint != "" {
+			text += " (" + e.Hint + ")"
+		}
+		return outcome{state: bus.StateFailed, code: e.Code, text: text}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return outcome{state: bus.StateFailed, code: bus.CodeTimeout, text: fmt.Sprintf("I could not answer within %s.", s.cfg.TurnTimeout)}
+	}
+	s.log.Error("turn failed", "service", "agent", "trace", t.id, "err", err)
+	return outcome{state: bus.StateFailed, code: bus.CodeInternal, text: "Something went wrong on my side; the log has the details under " + t.id + "."}
+}
+
+// finishTurn commits the end of a turn: the reply, its outbox entry, what the
+// model calls cost, and the events, all or nothing. While the disk refuses, it
+// keeps the answer and tries again.
+func (s *Service) finishTurn(ctx context.Context, t *turn, out outcome) error {
+	for {
+		err := s.commitTurn(ctx, t, out)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		s.log.Warn("answer not stored, trying again", "service", "agent", "trace", t.id, "err", err)
+		select {
+		case <-time.After(retryStore):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *Service) commitTurn(ctx context.Context, t *turn, out outcome) error {
+	now := s.now()
+	return s.store.Write(ctx, func(tx *sqlite.Tx) error {
+		if _, err := tx.Exec(`UPDATE message SET state = ?, reply = ?, error = ?, finished_at = ? WHERE seq = ?`,
+			out.state, out.text, string(out.code), now, t.seq); err != nil {
+			return err
+		}
+		if len(t.steps) > 0 {
+			if _, err := tx.Exec(`DELETE FROM step WHERE seq = ?`, t.seq); err != nil {
+				return err
+			}
+		}
+		if out.write != nil {
+			if err := out.write(tx); err != nil {
+				return err
+			}
+		}
+		if err := s.bookLater(tx, t.used); err != nil {
+			return err
+		}
+		if err := s.post(tx, t, out, now); err != nil {
+			return err
+		}
+		return s.tell(tx, t, out, now)
+	})
+}
+
+// tell records the events of a turn's end.
+func (s *Service) tell(tx *sqlite.Tx, t *turn, out outcome, now time.Time) error {
+	if out.state == bus.StateDead {
+		tx.AfterCommit(func() { s.metrics.turns.WithLabelValues(out.state).Inc() })
+		return eventlog.Record(s.events, tx, bus.MessageDied, bus.DeadFact{Time: now, MessageID: t.id,
+			Session: t.key.name, Channel: t.key.channel, Attempts: maxAttempts})
+	}
+	fact := bus.TurnFact{Time: now, MessageID: t.id, Session: t.key.name, Channel: t.key.channel,
+		State: out.state, Error: out.code, Provider: s.provider.Name(), Model: s.model(),
+		Rounds: len(t.steps) + len(t.used), Tools: t.tools,
+		QueuedMS: t.started.Sub(t.received).Milliseconds(), DurationMS: now.Sub(t.started).Milliseconds(),
+		Bytes: len(out.text), Text: s.text(out.text)}
+	tx.AfterCommit(func() {
+		s.metrics.turns.WithLabelValues(out.state).Inc()
+		s.metrics.queued.Observe(t.started.Sub(t.received).Seconds())
+		s.metrics.latency.Observe(now.Sub(t.received).Seconds())
+	})
+	if out.state == bus.StateFailed {
+		return eventlog.Record(s.events, tx, bus.TurnFailed, fact)
+	}
+	return eventlog.Record(s.events, tx, bus.TurnCompleted, fact)
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is the section [gateway].
+type Config struct {
+	Listen         string        `koanf:"listen" doc:"Address and port of the HTTP gateway; port 0 is any free one. Another address than loopback needs tls_cert and tls_key, or behind_proxy."`
+	TLSCert        string        `koanf:"tls_cert" doc:"PEM file with the certificate chain; read again when it changes."`
+	TLSKey         string        `koanf:"tls_key" doc:"PEM file with the certificate's private key."`
+	BehindProxy    bool          `koanf:"behind_proxy" doc:"A reverse proxy in front adds TLS and checks the Host and Origin of requests."`
+	MetricsOpen    bool          `koanf:"metrics_open" doc:"Let anyone who can connect read /metrics. On a loopback address without a proxy it is open anyway."`
+	MaxBodyBytes   int           `koanf:"max_body_bytes" doc:"Largest request body." min:"1024" max:"1048576"`
+	MaxConnections int           `koanf:"max_connections" doc:"Connections served at once; more wait to be accepted." min:"1" max:"10000"`
+	MaxWaiters     int           `koanf:"max_waiters" doc:"Requests that may wait for a reply at once; more are answered without waiting." min:"1" max:"10000"`
+	MaxWait        time.Duration `koanf:"max_wait" doc:"Longest time a request may wait for a reply (?wait=)." min:"1s" max:"10m"`
+	HeaderTimeout  time.Duration `koanf:"header_timeout" doc:"Time a client has to send the head of a request." min:"100ms" max:"1m"`
+	ReadTimeout    time.Duration `koanf:"read_timeout" doc:"Time a client has to send a whole request." min:"100ms" max:"10m"`
+	WriteTimeout   time.Duration `koanf:"write_timeout" doc:"Time a client has to take an answer, beside what it waited for." min:"1s" max:"10m"`
+	IdleTimeout    time.Duration `koanf:"idle_timeout" doc:"How long a connection is kept open between requests." min:"1s" max:"1h"`
+	MaxAuthDelay   time.Duration `koanf:"max_auth_delay" doc:"Longest delay of the answer to a bad token. It doubles with each failure from one address." min:"1ms" max:"30s"`
+}
+
+// Defaults returns the configuration of an installation that sets nothing.
+func Defaults() Config {
+	return Config{
+		Listen:         "127.0.0.1:3000",
+		MaxBodyBytes:   256 << 10,
+		MaxConnections: 256,
+		MaxWaiters:     128,
+		MaxWait:        time.Minute,
+		HeaderTimeout:  5 * time.Second,
+		ReadTimeout:    30 * time.Second,
+		WriteTimeout:   30 * time.Second,
+		IdleTimeout:    time.Minute,
+		MaxAuthDelay:   2 * time.Second,
+	}
+}
+
+// Bytes is the most memory, in bytes, that requests can hold at once with this
+// configuration: buffers and heads of all connections, and the bodies being read.
+func (c Config) Bytes() int64 {
+	const perConnection = 16<<10 + maxHeaderBytes // two buffers, a goroutine's stack, the head
+	const copies = 3                              // of a body: as read, decoded, and encoded for the bus
+	return int64(c.MaxConnections)*perConnection + maxBodies*copies*int64(c.MaxBodyBytes)
+}
+
+// ErrPortInUse means that another program holds the address of Config.Listen.
+// The error that wraps it names the address.
+var ErrPortInUse = errors.New("address already in use")
+
+// ConfigError is a configuration the gateway does not start with.
+type ConfigError struct {
+	Key     string // below [gateway], "listen"
+	Message string
+	Hint    string
+}
+
+func (e *ConfigError) Error() string { return "gateway." + e.Key + ": " + e.Message }
+
+// Check reports what no bound of a single key can say. Files are not looked at.
+func (c Config) Check(report func(key, message, hint string)) {
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		missing := "tls_key"
+		if c.TLSCert == "" {
+			missing = "tls_cert"
+		}
+		report(missing, "tls_cert and tls_key go together, and it is not set", "set both, or neither")
+	}
+	host, _, err := splitListen(c.Listen)
+	if err != nil {
+		report("listen", err.Error(), `write it like "127.0.0.1:3000"`)
+		return
+	}
+	if !isLoopback(host) && !c.tls() && !c.BehindProxy {
+		report("listen", fmt.Sprintf("%q can be reached from other machines, and tokens and messages would travel in the clear", c.Listen),
+			"set tls_cert and tls_key, or behind_proxy = true if a proxy adds TLS, or listen on 127.0.0.1")
+	}
+}
+
+// validate returns the first problem that Check finds.
+func (c Config) validate() error {
+	var first *ConfigError
+	c.Check(func(key, message, hint string) {
+		if first == nil {
+			first = &ConfigError{Key: key, Message: message, Hint: hint}
+		}
+	})
+	if first != nil {
+		return first
+	}
+	return nil
+}
+
+func (c Config) tls() bool { return c.TLSCert != "" && c.TLSKey != "" }
+
+// private reports whether only programs of this machine can send requests.
+func (c Config) private() bool {
+	host, _, err := splitListen(c.Listen)
+	return err == nil && isLoopback(host) && !c.BehindProxy
+}
+
+func splitListen(listen string) (host, port string, err error) {
+	host, port, err = net.SplitHostPort(listen)
+	if err != nil {
+		return "", "", fmt.Errorf("%q is not an address with a port", listen)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", "", fmt.Errorf("%q: the port is not a number from 0 to 65535", listen)
+	}
+	if strings.EqualFold(host, "localhost") {
+		host = "127.0.0.1" // whatever the resolver thinks
+	}
+	return host, port, nil
+}
+
+// isLoopback reports whether host, a name or an address with or without
+// brackets, always means this machine.
+func isLoopback(host string) bool {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+	return err == nil && addr.Unmap().IsLoopback()
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+)
+
+const (
+	maxHeaderBytes = 16 << 10
+	maxBodies      = 32              // request bodies being read at once
+	maxScrapes     = 4               // answers of /metrics being made at once
+	drainTimeout   = 3 * time.Second // for the requests in flight at the end
+)
+
+// front is one life of the listener: what Run makes, and its handlers.
+type front struct {
+	*Service
+	conn     *bus.Conn
+	server   *http.Server
+	draining chan struct{} // closed when the gateway is asked to stop
+
+	mu    sync.Mutex
+	fresh map[net.Conn]struct{} // connections that have not sent a byte
+}
+
+func newFront(s *Service, c *bus.Conn) *front {
+	f := &front{Service: s, conn: c, draining: make(chan struct{}), fresh: map[net.Conn]struct{}{}}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	f.server = &http.Server{
+		Handler:                      f.handler(),
+		ReadHeaderTimeout:            s.cfg.HeaderTimeout,
+		ReadTimeout:                  s.cfg.ReadTimeout,
+		WriteTimeout:                 s.cfg.WriteTimeout,
+		IdleTimeout:                  s.cfg.IdleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		Protocols:                    protocols,
+		DisableGeneralOptionsHandler: true,
+		ConnState:                    f.track,
+		// What clients do wrong on the wire is no concern of the owner.
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	if s.certs != nil {
+		f.server.TLSConfig = s.certs.config()
+	}
+	return f
+}
+
+// serve works until ctx ends or the listener breaks.
+func (f *front) serve(ctx context.Context, ln net.Listener) error {
+	served := make(chan error, 1)
+	go func() {
+		if f.certs != nil {
+			served <- f.server.ServeTLS(ln, "", "")
+		} else {
+			served <- f.server.Serve(ln)
+		}
+	}()
+	f.log.Info("listening", "url", f.URL())
+	select {
+	case err := <-served:
+		f.drain(ctx)
+		return fmt.Errorf("serve %s: %w", f.cfg.Listen, err)
+	case <-ctx.Done():
+	}
+	f.drain(ctx)
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", f.cfg.Listen, err)
+	}
+	return nil
+}
+
+// drain ends the waiting, lets requests finish, and cuts what is left.
+func (f *front) drain(ctx context.Context) {
+	close(f.draining)
+	f.dropFresh()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if err := f.server.Shutdown(ctx); err != nil {
+		f.log.Warn("requests were cut off", "err", errors.Join(err, f.server.Close()))
+	}
+}
+
+// track knows the connections that have not said anything yet: Shutdown would
+// wait five seconds for their first byte.
+func (f *front) track(c net.Conn, state http.ConnState) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if state != http.StateNew {
+		delete(f.fresh, c)
+		return
+	}
+	select {
+	case <-f.draining:
+		_ = c.Close() // the client sees a stop, not an answer
+	default:
+		f.fresh[c] = struct{}{}
+	}
+}
+
+func (f *front) dropFresh() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.fresh {
+		_ = c.Close() // nothing was asked on it
+	}
+}

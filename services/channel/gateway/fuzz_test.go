@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package gateway
+
+import (
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// What is accepted means the same to the standard decoder; what is refused is a
+// 400 that can be printed.
+func FuzzDecodeMessage(f *testing.F) {
+	for _, seed := range []string{`{"session":"a","text":"x"}`, `{"text":"\ud800"}`, `{}`, `[`, `{"text":"x"}x`, "{\"text\":\"\xff\"}", `{"text":{"a":[]}}`, "", `{"\u0074ext":"x"}`, "{\n\n\"b\":1}"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var m bus.Message
+		err := decodeMessage(data, &m)
+		if err != nil {
+			var e *refusal
+			if !errors.As(err, &e) || e.status != 400 || !utf8.ValidString(e.message) {
+				t.Fatalf("got %#v", err)
+			}
+			return
+		}
+		var std struct{ Session, Text string }
+		if err := json.Unmarshal(data, &std); err != nil || std.Text != m.Text || std.Session != m.Session {
+			t.Fatalf("%q: decoded %+v, the standard library %+v, %v", data, m, std, err)
+		}
+		if m.Text == "" || !utf8.ValidString(m.Text) || !utf8.ValidString(m.Session) {
+			t.Fatalf("accepted %+v", m)
+		}
+	})
+}
+
+// No token gets in but the one that was made.
+func FuzzToken(f *testing.F) {
+	now := func() time.Time { return time.Unix(1_800_000_000, 0) }
+	tk, err := newTokens(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), now)
+	if err != nil {
+		f.Fatal(err)
+	}
+	good, err := tk.sign(jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{RegisteredClaims: jwt.RegisteredClaims{ // the same in every worker
+		Issuer: issuer, Subject: "me", Audience: jwt.ClaimStrings{audience}, ExpiresAt: jwt.NewNumericDate(now().Add(time.Hour))}}))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{good, good + "=", "..", "a.b.c", "eyJhbGciOiJub25lIn0.e30.", "eyJhbGciOiJFZERTQSJ9.e30.AA"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		id, err := tk.verify(token)
+		if (err == nil) != (token == good) {
+			t.Fatalf("%q: %+v, %v", token, id, err)
+		}
+	})
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"crypto"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services"
+	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/sqlite"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// name is the room's, its channel's and its config section's.
+const name = "gateway"
+
+// Deps is what the gateway works with. All fields are required except Now.
+type Deps struct {
+	Key     crypto.Signer       // the device key, Ed25519: signs and proves tokens
+	Store   *sqlite.Store       // where denials are recorded
+	Events  *eventlog.Log       // in the same store
+	Metrics prometheus.Gatherer // what GET /metrics shows
+	Logger  *slog.Logger
+	Now     func() time.Time // default time.Now
+}
+
+// Service is the room.
+type Service struct {
+	cfg      Config
+	log      *slog.Logger
+	now      func() time.Time
+	gatherer prometheus.Gatherer
+
+	tokens   *tokens
+	certs    *certificates // nil without TLS
+	slow     *slowdown
+	denials  *denials
+	waiters  *waiters
+	pulse    pulse
+	evidence evidence
+	meter    *meter
+	bodies   chan struct{} // a slot for each body being read
+	scrapes  chan struct{} // a slot for each scrape being served
+
+	mu    sync.Mutex
+	bound string // address of the last listener, "" before the first
+}
+
+var _ services.Service = (*Service)(nil)
+
+// New returns the room. It opens nothing yet, except that it reads the
+// certificate. A configuration it does not accept is a [*ConfigError].
+func New(cfg Config, d Deps) (*Service, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	s := &Service{
+		cfg: cfg, log: d.Logger.With("service", name), now: d.Now, gatherer: d.Metrics,
+		slow:    newSlowdown(cfg.MaxAuthDelay, d.Now),
+		denials: newDenials(d.Now, recordIn(d.Store, d.Events)),
+		waiters: newWaiters(cfg.MaxWaiters),
+		bodies:  make(chan struct{}, maxBodies),
+		scrapes: make(chan struct{}, maxScrapes),
+	}
+	var err error
+	if s.tokens, err = newTokens(d.Key, d.Now); err != nil {
+		return nil, err
+	}
+	if cfg.tls() {
+		if s.certs, err = loadCertificates(cfg.TLSCert, cfg.TLSKey, d.Now); err != nil {
+			return nil, &ConfigError{Key: "tls_cert", Message: err.Error(), Hint: "both files must be PEM and readable by the daemon's user"}
+		}
+	}
+	s.meter = newMeter(cfg, s.waiters)
+	return s, nil
+}
+
+// Door declares the room.
+func (s *Service) Door() services.Door {
+	return services.Door{
+		Name: name,
+		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.AgentSessions, bus.AgentHistory, bus.AccessDenied},
+		Hears: []bus.Handler{
+			bus.MessageSend.To(name).Answer(s.deliver),
+			bus.TokenIssue.Answer(s.issue),
+			bus.Pulse.On(func(_ context.Context, h bus.Health) { s.pulse.hear(h, s.now()) }),
+		},
+		Metrics: s.meter.collectors(),
+		Health:  s.health,
+		Channel: func() bus.Channel { return s.evidence.channel() },
+	}
+}
+
+// Run serves until ctx ends. Then it accepts nothing more, answers those who
+// wait for a reply with 202, and finishes the requests it has, for at most
+// drainTimeout.
+func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
+	ln, err := s.listen(ctx)
+	if err != nil {
+		return err
+	}
+	f := newFront(s, c)
+	telling, stop := context.WithCancel(context.WithoutCancel(ctx)) // requests in flight may yet be refused
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		s.denials.run(telling, s.log)
+	}()
+	s.evidence.listen(true)
+	ready()
+	err = f.serve(ctx, ln)
+	s.evidence.listen(false)
+	stop()
+	<-told
+	return err
+}
+
+// URL returns where clients of this machine find the gateway,
+// "http://127.0.0.1:3000", with the real port; "" before Run is ready.
+func (s *Service) URL() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bound == "" {
+		return ""
+	}
+	return s.scheme() + "://" + localAddress(s.bound)
+}
+
+func (s *Service) scheme() string {
+	if s.certs != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// deliver takes a reply over. It is stored with its message, so there is
+// nothing to keep: whoever waits is woken, all others ask.
+func (s *Service) deliver(_ context.Context, r bus.Reply) (bus.Receipt, error) {
+	s.waiters.wake(r)
+	return bus.Receipt{}, nil
+}
+
+// health tells what an owner can mend. The house itself tells of a room that
+// does not run.
+func (s *Service) health() []bus.Problem {
+	var problems []bus.Problem
+	if !s.evidence.listening() {
+		problems = append(problems, bus.Problem{Code: "gateway_down",
+			Title: fmt.Sprintf("the gateway does not listen on %s", s.cfg.Listen), Hint: "see the daemon's log"})
+	}
+	if s.certs != nil {
+		problems = append(problems, s.certs.problems()...)
+	}
+	return problems
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+// Package control is the room that knows how the house is: it answers
+// ctl.status, and once a second it writes and asks, and says what it found.
+//
+//   - Every second one row is written (the database works) and the rooms are
+//     asked over the bus (the bus works). What came of it is the pulse, from which
+//     the gateway answers GET /health; a request never causes work.
+//   - The row is the last status. `blufio status` reads it when no daemon runs.
+//   - Changes become facts: started, stopping, health changed, room restarted.
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services"
+	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/sqlite"
+)
+
+const (
+	beat    = time.Second
+	patient = 2 * time.Second // for the write and each question
+)
+
+// Schema holds the last status.
+var Schema = sqlite.Schema{Room: "control", Steps: []string{`
+CREATE TABLE last_status (
+	id      INTEGER PRIMARY KEY CHECK (id = 1),
+	at      INTEGER NOT NULL, -- Unix milliseconds
+	payload BLOB NOT NULL     -- bus.Status as JSON
+);
+`}}
+
+// Deps is what the room works with.
+type Deps struct {
+	Store   *sqlite.Store
+	Events  *eventlog.Log
+	Report  func() services.Report // the house's own picture
+	Logger  *slog.Logger
+	Now     func() time.Time
+	Version string
+	Node    string
+	Started time.Time
+}
+
+// Service is the room.
+type Service struct {
+	d Deps
+
+	mu   sync.Mutex
+	conn *bus.Conn
+
+	// Only Run's goroutine uses these: what was told last.
+	began    bool
+	health   bus.Health
+	restarts map[string]int
+}
+
+var _ services.Service = (*Service)(nil)
+
+// New returns the room.
+func New(d Deps) *Service { return &Service{d: d, restarts: map[string]int{}} }
+
+// Door declares the room.
+func (s *Service) Door() services.Door {
+	return services.Door{
+		Name:  "control",
+		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32)},
+		Says: []bus.Lane{bus.AgentStatus, bus.CostGet, bus.MemoryRead, bus.Pulse,
+			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted},
+	}
+}
+
+// Run beats until ctx ends.
+func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
+	s.mu.Lock()
+	s.conn = c
+	s.mu.Unlock()
+	ready()
+	tick := time.NewTicker(beat)
+	defer tick.Stop()
+	for {
+		s.beat(ctx)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return s.farewell(ctx)
+		}
+	}
+}
+
+func (s *Service) bus() *bus.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn
+}
+
+// beat takes the picture, writes it, and tells.
+func (s *Service) beat(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, patient)
+	defer cancel()
+	picture, asked := s.picture(ctx)
+	stored := s.keep(ctx, picture)
+	if ctx.Err() != nil && stored != nil {
+		return // stopping, or too slow to be worth telling: the evidence grows old by itself
+	}
+	h := s.judge(picture, asked, stored)
+	if err := bus.Pulse.Publish(s.bus(), h); err != nil {
+		s.d.Logger.Warn("tell pulse", "service", "control", "err", err)
+	}
+	if err := s.tellChanges(ctx, picture, h); err != nil && ctx.Err() == nil {
+		s.d.Logger.Warn("record change", "service", "control", "err", err)
+	}
+}
+
+// status answers ctl.status with a picture taken now.
+func (s *Service) status(ctx context.Context, _ bus.StatusQuery) (bus.Status, error) {
+	picture, _ := s.picture(ctx)
+	return picture, nil
+}
+
+// picture asks every room. What does not answer is absent, and said in asked.
+func (s *Service) picture(ctx context.Context) (st bus.Status, asked error) {
+	now := s.d.Now()
+	rep := s.d.Report()
+	st = bus.Status{Schema: bus.StatusSchema, Time: now.UTC(), Version: s.d.Version, Node: s.d.Node, PID: os.Getpid(),
+		UptimeSeconds: int64(now.Sub(s.d.Started).Seconds()), Channels: rep.Channels, Services: rep.Services}
+	if a, err := bus.AgentStatus.Ask(ctx, s.bus(), bus.AgentQuery{}); err != nil {
+		asked = err
+	} else {
+		st.Provider, st.Model, st.Sessions, st.Queues = a.Provider, a.Model, &a.Sessions, &a.Queues
+	}
+	if m, err := bus.MemoryRead.Ask(ctx, s.bus(), bus.MemoryQuery{}); err != nil {
+		asked = err
+	} else {
+		st.Memory = &m
+	}
+	if c, err := bus.CostGet.Ask(ctx, s.bus(), bus.CostQuery{}); err != nil {
+		asked = err
+	} else {
+		st.Cost = &bus.CostStatus{Today: c.Today, Month: c.Month, DailyLimit: limit(c.DailyLimit), MonthlyLimit: limit(c.MonthlyLimit), Stopped: c.Stopped}
+	}
+	st.State = bus.Healthy
+	unwell := func(state string) bool { return state != bus.Healthy }
+	if asked != nil || slices.ContainsFunc(st.Services, func(v bus.ServiceStatus) bool { return unwell(v.State) }) ||
+		slices.ContainsFunc(st.Channels, func(c bus.Channel) bool { return unwell(c.State) }) {
+		st.State = bus.Degraded
+	}
+	return st, asked
+}
+
+func limit(m bus.MicroUSD) *bus.MicroUSD {
+	if m == 0 {
+		return nil
+	}
+	return &m
+}
+
+// keep writes the last status: evidence that the database works, and what is
+// shown when no daemon runs.
+func (s *Service) keep(ctx context.Context, st bus.Status) error {
+	data, err := json.Marshal(st)
+	if err != nil {
+		return fmt.Errorf("encode status: %w", err)
+	}
+	return s.d.Store.Write(ctx, func(tx *sqlite.Tx) error {
+		_, err := tx.Exec(`INSERT OR REPLACE INTO last_status (id, at, payload) VALUES (1, ?, ?)`, st.Time, data)
+		return err
+	})
+}
+
+// judge makes the health of evidence. A room that runs and reports a problem is
+// not a reason to restart the daemon; one that does not run is.
+func (s *Service) judge(st bus.Status, asked, stored error) bus.Health {
+	check := func(name string, err error) bus.HealthCheck {
+		if err != nil {
+			return bus.HealthCheck{Name: name, Detail: err.Error()}
+		}
+		return bus.HealthCheck{Name: name, OK: true}
+	}
+	h := bus.Health{Time: s.d.Now().UTC(), State: bus.Healthy, Checks: []bus.HealthCheck{check("database", stored), check("bus", asked)}}
+	for _, v := range st.Services {
+		c := bus.HealthCheck{Name: v.Name, OK: true}
+		for _, p := range v.Problems {
+			c.Detail = p.Title
+			if services.NotRunning(p) {
+				c.OK = false
+			}
+		}
+		h.Checks = append(h.Checks, c)
+	}
+	if slices.ContainsFunc(h.Checks, func(c bus.HealthCheck) bool { return !c.OK }) {
+		h.State = bus.Degraded
+	}
+	return h
+}
+
+// LastStatus reads what the last daemon wrote; nil when none ever did.
+func LastStatus(ctx context.Context, store *sqlite.Store) (*bus.Status, error) {
+	rows, err := store.Query(ctx, `SELECT payload FROM last_status`)
+	if err != nil {
+		return nil, fmt.Errorf("read last status: %w", err)
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		return nil, rows.Err()
+	}
+	var data []byte
+	if err := rows.Scan(&data); err != nil {
+		return nil, fmt.Errorf("read last status: %w", err)
+	}
+	st := new(bus.Status)
+	if err := json.Unmarshal(data, st); err != nil {
+		return nil, fmt.Errorf("read last status: %w", err)
+	}
+	return st, nil
+}

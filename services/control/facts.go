@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package control
+
+import (
+	"context"
+	"os"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/sqlite"
+)
+
+// tellChanges records what is different from the last beat.
+func (s *Service) tellChanges(ctx context.Context, st bus.Status, h bus.Health) error {
+	first := !s.began
+	was := s.health.State
+	restarted := s.newRestarts(st)
+	if !first && was == h.State && len(restarted) == 0 {
+		s.health = h
+		return nil
+	}
+	err := s.d.Store.Write(ctx, func(tx *sqlite.Tx) error {
+		if first {
+			f := bus.StartedFact{Time: h.Time, Version: s.d.Version, Node: s.d.Node, PID: os.Getpid(), ReadyMS: h.Time.Sub(s.d.Started).Milliseconds()}
+			if st.Sessions != nil {
+				f.Interrupted = st.Sessions.Interrupted
+			}
+			if err := eventlog.Record(s.d.Events, tx, bus.DaemonStarted, f); err != nil {
+				return err
+			}
+		}
+		for _, r := range restarted {
+			if err := eventlog.Record(s.d.Events, tx, bus.RoomRestarted, r); err != nil {
+				return err
+			}
+		}
+		if first || was == h.State {
+			return nil
+		}
+		return eventlog.Record(s.d.Events, tx, bus.HealthChanged, bus.HealthFact{Time: h.Time, State: h.State, From: was, Checks: failing(h)})
+	})
+	if err != nil {
+		return err // the next beat sees the same changes and tells them
+	}
+	s.began, s.health = true, h
+	for _, r := range restarted {
+		s.restarts[r.Service] = r.Restarts
+	}
+	return nil
+}
+
+func (s *Service) newRestarts(st bus.Status) []bus.RestartedFact {
+	var out []bus.RestartedFact
+	for _, v := range st.Services {
+		if v.Restarts > s.restarts[v.Name] {
+			out = append(out, bus.RestartedFact{Time: st.Time, Service: v.Name, Restarts: v.Restarts})
+		}
+	}
+	return out
+}
+
+func failing(h bus.Health) []bus.HealthCheck {
+	out := []bus.HealthCheck{}
+	for _, c := range h.Checks {
+		if !c.OK {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// farewell is the last thing the room says, after intake has ended.
+func (s *Service) farewell(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patient)
+	defer cancel()
+	now := s.d.Now().UTC()
+	err := s.d.Store.Write(ctx, func(tx *sqlite.Tx) error {
+		return eventlog.Record(s.d.Events, tx, bus.DaemonStopping, bus.StoppingFact{Time: now, UptimeSeconds: int64(now.Sub(s.d.Started).Seconds())})
+	})
+	if err != nil {
+		s.d.Logger.Warn("record stop", "service", "control", "err", err)
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package cost
+
+import (
+	"math"
+	"strings"
+	"sync"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// other stands for label values beyond the bounds.
+const other = "other"
+
+// maxModelLabels bounds the models that get a label value of their own.
+const maxModelLabels = 50
+
+// purposeClass is the purpose up to its colon, from a closed set.
+func purposeClass(purpose string) string {
+	class, _, _ := strings.Cut(purpose, ":")
+	switch class {
+	case "turn", "tool", "heartbeat", "summary", "recall":
+		return class
+	}
+	return other
+}
+
+// meter counts what was booked, refused and released since the daemon started.
+type meter struct {
+	usd      *prometheus.CounterVec
+	tokens   *prometheus.CounterVec
+	refusals *prometheus.CounterVec
+	released prometheus.Counter
+
+	mu     sync.Mutex
+	models map[string]bool // with a label value of their own
+}
+
+func newMeter() *meter {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	return &meter{
+		usd:      counter("blufio_cost_usd_total", "US dollars booked since the daemon started.", "model", "purpose"),
+		tokens:   counter("blufio_tokens_total", "Tokens booked since the daemon started.", "model", "type"),
+		refusals: counter("blufio_cost_refusals_total", "Model calls refused, by error code.", "code"),
+		released: prometheus.NewCounter(prometheus.CounterOpts{Name: "blufio_cost_reservations_released_total",
+			Help: "Reservations released without a settlement: left by a crash, or too old."}),
+		models: make(map[string]bool),
+	}
+}
+
+// label returns the model's label value.
+func (m *meter) label(model string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.models[model] {
+		if len(m.models) >= maxModelLabels {
+			return other
+		}
+		m.models[model] = true
+	}
+	return model
+}
+
+func (m *meter) booked(f bus.CostFact) {
+	model := m.label(f.Model)
+	m.usd.WithLabelValues(model, purposeClass(f.Purpose)).Add(dollars(f.Amount))
+	for kind, n := range map[string]int64{"input": f.Usage.Input, "output": f.Usage.Output,
+		"cache_read": f.Usage.CacheRead, "cache_write": f.Usage.CacheWrite} {
+		m.tokens.WithLabelValues(model, kind).Add(float64(n))
+	}
+}
+
+func (m *meter) refused(code bus.Code) { m.refusals.WithLabelValues(string(code)).Inc() }
+
+func dollars(m bus.MicroUSD) float64 { return float64(m) / 1e6 }
+
+var (
+	remainingDesc = prometheus.NewDesc("blufio_budget_remaining_usd",
+		"US dollars left of a budget, +Inf without one; negative when it was passed.", []string{"period"}, nil)
+	openDesc     = prometheus.NewDesc("blufio_cost_reservations", "Model calls with money set aside.", nil, nil)
+	reservedDesc = prometheus.NewDesc("blufio_cost_reserved_usd", "US dollars set aside for model calls under way.", nil, nil)
+)
+
+// gauges are computed when they are read, so that a new day needs no timer.
+type gauges struct{ s *Service }
+
+// Describe implements prometheus.Collector.
+func (g gauges) Describe(ch chan<- *prometheus.Desc) {
+	ch <- remainingDesc
+	ch <- openDesc
+	ch <- reservedDesc
+}
+
+// Collect implements prometheus.Collector. Before the room has started there is
+// nothing to tell.
+func (g gauges) Collect(ch chan<- prometheus.Metric) {
+	b, ok := g.s.current()
+	if !ok {
+		return
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, a := range []account{b.day, b.month} {
+		left := math.Inf(1)
+		if a.limit > 0 {
+			left = dollars(a.limit - a.spent)
+		}
+		gauge(remainingDesc, left, a.period)
+	}
+	gauge(openDesc, float64(b.open))
+	gauge(reservedDesc, dollars(b.reserved))
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package governor
+
+import "fmt"
+
+// Config is the section [memory].
+type Config struct {
+	LimitMB         int `koanf:"limit_mb" doc:"Memory the process may take, in MiB of its resident set; a lower limit of its control group counts instead." min:"32" max:"1048576"`
+	WarnPercent     int `koanf:"warn_percent" doc:"Percent of the limit at which caches are worth shedding." min:"10" max:"99"`
+	CriticalPercent int `koanf:"critical_percent" doc:"Percent of the limit at which memory is about to run out." min:"11" max:"100"`
+}
+
+// Defaults are 200 MiB, with a warning at 80 % and critical at 95 %.
+func Defaults() Config { return Config{LimitMB: 200, WarnPercent: 80, CriticalPercent: 95} }
+
+// Check reports thresholds in the wrong order.
+func (c Config) Check(report func(key, message, hint string)) {
+	if c.CriticalPercent <= c.WarnPercent {
+		report("critical_percent", fmt.Sprintf("must be above warn_percent, which is %d", c.WarnPercent), "")
+	}
+}
+
+// limit is the configured limit in bytes.
+func (c Config) limit() int64 { return int64(c.LimitMB) << 20 }

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Options say what to open and what it may use. Zero means the default.
+type Options struct {
+	Path     string        // database file; created with mode 0600 unless ReadOnly
+	Readers  int           // reading connections, default 2
+	CacheKiB int           // page cache per connection, default 1024; see the package doc for what it costs
+	Queue    int           // most writes waiting, default 4096; one more gets ErrBusy
+	Batch    int           // most writes in one commit, default 256
+	Linger   time.Duration // longest a lazy write waits for company, default 20 ms
+	ReadOnly bool          // never creates, migrates or writes
+	Logger   *slog.Logger  // required
+}
+
+func (o Options) withDefaults() Options {
+	fill := func(v *int, def int) {
+		if *v <= 0 {
+			*v = def
+		}
+	}
+	fill(&o.Readers, 2)
+	fill(&o.CacheKiB, 1024)
+	fill(&o.Queue, 4096)
+	fill(&o.Batch, 256)
+	if o.Linger <= 0 {
+		o.Linger = 20 * time.Millisecond
+	}
+	return o
+}
+
+// Store is an open database. Its methods may be called from any goroutine.
+type Store struct {
+	readers *sql.DB
+	writer  *writer // nil when read-only
+	meter   *meter
+
+	closing  sync.Once
+	closeErr error
+	shrink   sync.Mutex // two at once could each hold half of the readers
+}
+
+// Open opens or creates the database at o.Path. It fails with ErrNotBlufio or
+// ErrCorrupt before touching a file that is not a database of blufio. The
+// caller makes sure that no other process opens the same path for writing.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	o = o.withDefaults()
+	if o.Path == "" || o.Logger == nil {
+		return nil, errors.New("open database: Options need a Path and a Logger")
+	}
+	path, err := filepath.Abs(o.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	o.Path = path
+	s, err := open(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", o.Path, classify(err))
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, o Options) (*Store, error) {
+	s := &Store{meter: newMeter(o.Path)}
+	if o.ReadOnly {
+		err := s.openReadOnly(ctx, o)
+		return s, err
+	}
+	if err := prepareFile(ctx, o.Path); err != nil {
+		return nil, err
+	}
+	w, err := newWriter(ctx, writerDSN(o), o, s.meter)
+	if err != nil {
+		return nil, err
+	}
+	if s.readers, err = openDB(readerDSN(o), o.Readers); err != nil {
+		return nil, errors.Join(err, w.conn.Close(), w.db.Close())
+	}
+	s.writer = w
+	go w.run()
+	return s, nil
+}
+
+// Close writes what is queued, empties the write-ahead log into the database
+// and closes it. Calls after the first wait for it and return the same.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		if s.writer != nil {
+			s.writer.drain() // its hooks may still read
+		}
+		err := s.readers.Close()
+		if s.writer != nil { // last, so that no reader holds up the checkpoint
+			err = errors.Join(err, s.writer.close())
+		}
+		if err != nil {
+			s.closeErr = fmt.Errorf("close database: %w", err)
+		}
+	})
+	return s.closeErr
+}
+
+// Write runs fn in the writer's transaction, after all writes queued before
+// it, and returns nil once that transaction is committed and synced to disk.
+//
+// fn runs on the writer's goroutine under a savepoint of its own: its error or
+// panic ([*PanicError]) undoes only what it did. It must do nothing but SQL
+// and set variables of the caller's, which the caller must not use if Write
+// fails, and it must not call Write.
+//
+// A context that ends while the write is queued withdraws it, and Write
+// returns the context's error. Once its transaction has begun, Write waits for
+// the outcome: it never reports as undone what was written.
+//
+// An error from the commit itself, such as ErrFull, goes to every write of
+// that commit, and none of them is visible afterwards. After a failing disk
+// loses power as well, one may turn out to be there: retry with an id.
+func (s *Store) Write(ctx context.Context, fn func(tx *Tx) error) error {
+	if s.writer == nil {
+		return ErrReadOnly
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j := &job{fn: fn, wait: make(chan struct{})}
+	wait := j.wait
+	if err := s.writer.queue.put(j); err != nil {
+		return err
+	}
+	select {
+	case <-wait:
+		return j.err
+	case <-ctx.Done():
+	}
+	if j.take() {
+		return ctx.Err()
+	}
+	<-wait
+	return j.err
+}
+
+// WriteLazy queues fn, under the rules of [Store.Write], without asking for a
+// commit: it joins the next one, in order, or gets its own after
+// Options.Linger. It returns at once with nil, ErrBusy, ErrClosed or
+// ErrReadOnly. After nil, done, unless it is nil, gets the outcome exactly
+// once, on the writer's goroutine, where it must not block.
+func (s *Store) WriteLazy(fn func(tx *Tx) error, done func(error)) error {
+	if s.writer == nil {
+		return ErrReadOnly
+	}
+	return s.writer.queue.put(&job{fn: fn, done: done, lazy: true, since: time.Now()})
+}
+
+// Query reads from a snapshot of what was committed when it began. The caller
+// closes the rows soon: while they are open the write-ahead log only grows,
+// and one of few readers is taken. A write through it fails.
+func (s *Store) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	rows, err := s.readers.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, classify(err)
+	}
+	return rows, nil
+}
+
+// QueryRow is Query for the first row; Scan reports any error and must be
+// called, for it gives the reader back.
+func (s *Store) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
+	return s.readers.QueryRowContext(ctx, query, args...)
+}
+
+// Shrink gives back the memory of caches and prepared statements, which lies
+// outside the Go heap. It waits for running reads and queued writes, or for
+// ctx.
+func (s *Store) Shrink(ctx context.Context) error {
+	if err := s.shrinkReaders(ctx); err != nil {
+		return fmt.Errorf("shrink readers: %w", err)
+	}
+	if s.writer == nil {
+		return nil
+	}
+	err := s.Write(ctx, func(tx *Tx) error {
+		tx.w.stmts.clear()
+		_, err := tx.Exec("PRAGMA shrink_memory")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("shrink writer: %w", err)
+	}
+	return nil
+}
+
+// shrinkReaders holds all open readers before it lets one go, so that none is
+// met twice and another missed.
+func (s *Store) shrinkReaders(ctx context.Context) error {
+	s.shrink.Lock()
+	defer s.shrink.Unlock()
+	for range s.readers.Stats().OpenConnections {
+		conn, err := s.readers.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if _, err := conn.ExecContext(ctx, "PRAGMA shrink_memory"); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"testing"
+)
+
+// testSchema is one table, t.
+var testSchema = Schema{Room: "test", Steps: []string{
+	`CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT NOT NULL UNIQUE ON CONFLICT REPLACE) STRICT`,
+	`DROP TABLE t; CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT NOT NULL) STRICT; CREATE TABLE u (k TEXT PRIMARY KEY) STRICT, WITHOUT ROWID`,
+}}
+
+// openTest opens a migrated store in a directory of its own, unless o names a
+// path, and closes it at the end.
+func openTest(t testing.TB, o Options) *Store {
+	t.Helper()
+	if o.Path == "" {
+		o.Path = filepath.Join(t.TempDir(), "test.db")
+	}
+	o.Logger = slog.New(slog.DiscardHandler)
+	s, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.Migrate(t.Context(), testSchema); err != nil && !errors.Is(err, ErrReadOnly) {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// put is a write function that inserts v.
+func put(v string) func(*Tx) error {
+	return func(tx *Tx) error {
+		_, err := tx.Exec(insert, v)
+		return err
+	}
+}
+
+// values are what t holds, in order of insertion.
+func values(t testing.TB, s *Store) []string {
+	t.Helper()
+	rows, err := s.Query(context.Background(), `SELECT v FROM t ORDER BY id`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var got []string
+	for rows.Next() {
+		var v string
+		if err := rows.Scan(&v); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, v)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}

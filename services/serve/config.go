@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package serve
+
+import (
+	"time"
+
+	"github.com/blufio/blufio/services/agent"
+	"github.com/blufio/blufio/services/agent/llm/offline"
+	"github.com/blufio/blufio/services/channel/gateway"
+	"github.com/blufio/blufio/services/config"
+	"github.com/blufio/blufio/services/cost"
+	"github.com/blufio/blufio/services/governor"
+)
+
+// Config is blufio.toml: one section for each room, and three for the house.
+type Config struct {
+	Agent   agent.Config    `koanf:"agent" doc:"Who answers, and how much at once."`
+	Gateway gateway.Config  `koanf:"gateway" doc:"The HTTP gateway."`
+	Cost    cost.Config     `koanf:"cost" doc:"Budgets and prices."`
+	Memory  governor.Config `koanf:"memory" doc:"How much memory the daemon may use."`
+	Bus     BusConfig       `koanf:"bus" doc:"The bus and its event stream."`
+	Log     LogConfig       `koanf:"log" doc:"What is logged, on stderr."`
+	Daemon  DaemonConfig    `koanf:"daemon" doc:"The process."`
+}
+
+// BusConfig is the section [bus].
+type BusConfig struct {
+	Listen     string `koanf:"listen" doc:"Loopback address for the command line and listeners; port 0 is any free one."`
+	EventsDays int    `koanf:"events_days" min:"1" max:"3650" doc:"How long events are kept for replay, in days."`
+	EventsMB   int    `koanf:"events_mb" min:"1" max:"100000" doc:"How much is kept for replay, in MiB; the oldest go first."`
+	EventsText bool   `koanf:"events_text" doc:"Put the text of messages into events. Without it they carry ids, sizes, names, money and times."`
+	MaxConns   int    `koanf:"max_connections" min:"24" max:"10000" doc:"Most connections, the rooms' own included."`
+}
+
+// LogConfig is the section [log].
+type LogConfig struct {
+	Level  string `koanf:"level" oneof:"debug,info,warn,error" doc:"The least that is logged."`
+	Format string `koanf:"format" oneof:"auto,text,json" doc:"auto is text on a terminal and under systemd, json elsewhere."`
+}
+
+// DaemonConfig is the section [daemon].
+type DaemonConfig struct {
+	DrainTimeout time.Duration `koanf:"drain_timeout" min:"1s" max:"10m" doc:"How long a stop may take; what is not finished then stays in the inbox. Docker kills after 10 s."`
+	Node         string        `koanf:"node" doc:"Name of this daemon; empty is the host's name."`
+}
+
+// Defaults are the settings of a fresh install: it runs without any.
+func Defaults() Config {
+	return Config{
+		Agent: agent.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
+		Bus:    BusConfig{Listen: "127.0.0.1:4222", EventsDays: 7, EventsMB: 64, MaxConns: 64},
+		Log:    LogConfig{Level: "info", Format: "auto"},
+		Daemon: DaemonConfig{DrainTimeout: 8 * time.Second},
+	}
+}
+
+// Check reports what no section can know alone.
+func (c Config) Check(report func(key, message, hint string)) {
+	for _, p := range c.Agent.Provider {
+		if p != offline.Name {
+			report("agent.provider", "there is no provider \""+p+"\"", "this version knows only \"offline\"")
+		}
+	}
+}
+
+// Load reads the configuration from its sources, over the defaults.
+func Load(src config.Sources) (Config, *config.Loaded, error) {
+	c := Defaults()
+	loaded, err := config.Load(&c, src)
+	return c, loaded, err
+}

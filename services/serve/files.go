@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package serve
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// LockedError means that another daemon holds the data directory.
+type LockedError struct {
+	Dir string
+	PID int // of the other one; 0 when it has not said
+}
+
+func (e *LockedError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("another daemon holds %s", e.Dir)
+	}
+	return fmt.Sprintf("another daemon (pid %d) holds %s", e.PID, e.Dir)
+}
+
+// lock is held on a file for as long as the daemon runs. The system lets it go
+// with the process, however that ends, so it is never stale.
+type lock struct{ file *os.File }
+
+func takeLock(dir string) (*lock, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		return &lock{f}, nil
+	}
+	locked := &LockedError{Dir: dir}
+	if info, readErr := ReadInfo(dir); readErr == nil {
+		locked.PID = info.PID
+	}
+	if !errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, errors.Join(fmt.Errorf("lock data directory: %w", err), f.Close())
+	}
+	return nil, errors.Join(locked, f.Close())
+}
+
+func (l *lock) release() error { return l.file.Close() }
+
+// Running reports whether a daemon holds the data directory now.
+func Running(dir string) (bool, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("open lock: %w", err)
+	}
+	defer f.Close()
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
+}
+
+func infoPath(dir string) string { return filepath.Join(dir, "daemon.json") }
+
+// ReadInfo reads where the daemon on dir is reached. The error is fs.ErrNotExist
+// when none runs; after a crash the file may be left of one that does not.
+func ReadInfo(dir string) (Info, error) {
+	var info Info
+	data, err := os.ReadFile(infoPath(dir))
+	if err != nil {
+		return info, err
+	}
+	if err := json.Unmarshal(data, &info); err != nil {
+		return info, fmt.Errorf("read %s: %w", infoPath(dir), err)
+	}
+	return info, nil
+}
+
+// writeInfo replaces daemon.json in one step: a reader sees the old or the new.
+func writeInfo(dir string, info Info) error {
+	data, err := json.Marshal(info)
+	if err != nil {
+		return fmt.Errorf("encode daemon.json: %w", err)
+	}
+	tmp := infoPath(dir) + ".new"
+	if err := os.WriteFile(tmp, append(data, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write daemon.json: %w", err)
+	}
+	if err := os.Rename(tmp, infoPath(dir)); err != nil {
+		return fmt.Errorf("write daemon.json: %w", err)
+	}
+	return nil
+}
+
+func removeInfo(dir string) error {
+	if err := os.Remove(infoPath(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove daemon.json: %w", err)
+	}
+	return nil
+}

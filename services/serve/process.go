@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package serve
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/blufio/blufio/bus/embedded"
+	"github.com/blufio/blufio/services/internal/sqlite"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// registerProcess adds what belongs to no room: the runtime, the process, the
+// build, the database and the bus server.
+func registerProcess(r *prometheus.Registry, version string, store *sqlite.Store, server *embedded.Server) error {
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "blufio_build_info", Help: "Always 1; the labels tell the build.",
+		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
+	build.Set(1)
+	all := append(store.Collectors(), build, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newBusServer(server))
+	for _, c := range all {
+		if err := r.Register(c); err != nil {
+			return fmt.Errorf("register process metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+// busServer shows the bus server's counters, read when they are scraped.
+type busServer struct {
+	server  *embedded.Server
+	conns   *prometheus.Desc
+	in, out *prometheus.Desc
+	slow    *prometheus.Desc
+	refused *prometheus.Desc
+}
+
+func newBusServer(s *embedded.Server) *busServer {
+	d := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
+	return &busServer{server: s,
+		conns:   d("blufio_bus_connections", "Connections to the bus, the rooms' own included."),
+		in:      d("blufio_bus_messages_in_total", "Messages that the bus server received."),
+		out:     d("blufio_bus_messages_out_total", "Messages that the bus server sent."),
+		slow:    d("blufio_bus_slow_consumers_total", "Connections cut off because they did not keep up."),
+		refused: d("blufio_bus_refused_total", "What the bus server refused: connections without a key, subjects without permission, messages over a limit.", "reason"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (b *busServer) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(b, ch) }
+
+// Collect implements prometheus.Collector.
+func (b *busServer) Collect(ch chan<- prometheus.Metric) {
+	st := b.server.Stats()
+	send := func(d *prometheus.Desc, t prometheus.ValueType, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, t, float64(v), labels...)
+	}
+	send(b.conns, prometheus.GaugeValue, uint64(st.Connections))
+	send(b.in, prometheus.CounterValue, st.InMsgs)
+	send(b.out, prometheus.CounterValue, st.OutMsgs)
+	send(b.slow, prometheus.CounterValue, st.SlowConsumers)
+	send(b.refused, prometheus.CounterValue, st.AuthErrors, "key")
+	send(b.refused, prometheus.CounterValue, st.Denials, "permission")
+	send(b.refused, prometheus.CounterValue, st.LimitErrors, "limit")
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+// Package serve builds the house: it is the only place that knows every room.
+//
+// [Run] goes through it in order: the data directory and its lock, the device
+// key, the database, the bus, then the rooms, each ready before the next. The
+// order of the rooms is the order of the way back: what takes messages in is
+// last to start and first to stop.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/embedded"
+	"github.com/blufio/blufio/services"
+	"github.com/blufio/blufio/services/agent"
+	"github.com/blufio/blufio/services/agent/llm/offline"
+	"github.com/blufio/blufio/services/channel/gateway"
+	"github.com/blufio/blufio/services/channel/terminal"
+	"github.com/blufio/blufio/services/control"
+	"github.com/blufio/blufio/services/cost"
+	"github.com/blufio/blufio/services/governor"
+	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/sqlite"
+	"github.com/blufio/blufio/services/relay"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Options is what a daemon is started with.
+type Options struct {
+	Config  Config
+	DataDir string
+	Version string
+	Logger  *slog.Logger
+	Ready   func(Info) // called once when everything is up; may be nil
+	Now     func() time.Time
+}
+
+// Info tells where a running daemon is reached. It is written to daemon.json.
+type Info struct {
+	PID     int    `json:"pid"`
+	Version string `json:"version"`
+	Bus     string `json:"bus"`     // nats://…
+	Gateway string `json:"gateway"` // http://…
+}
+
+// Run is the daemon: it returns when ctx ends and everything is drained (nil),
+// or with the reason why it cannot run. See [ExitCode] and [Hint].
+func Run(ctx context.Context, o Options) (err error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	started := o.Now()
+	device, err := embedded.LoadOrCreateDevice(o.DataDir) // first: it also checks the directory's mode
+	if err != nil {
+		return err
+	}
+	lock, err := takeLock(o.DataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.release()) }()
+	store, err := openStore(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	server, err := embedded.Start(ctx, embedded.Config{
+		Listen: o.Config.Bus.Listen, EventsDays: o.Config.Bus.EventsDays, EventsMB: o.Config.Bus.EventsMB, MaxConns: o.Config.Bus.MaxConns,
+		Dir: filepath.Join(o.DataDir, "events"), Device: device, Logger: o.Logger.With("service", "bus"),
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, shutdown(ctx, server)) }()
+	return live(ctx, o, started, device, store, server)
+}
+
+// live furnishes the house and lives in it.
+func live(ctx context.Context, o Options, started time.Time, device *embedded.Device, store *sqlite.Store, server *embedded.Server) error {
+	open := make(chan struct{}) // the event stream opens when everything else is up
+	registry := prometheus.NewRegistry()
+	rooms, err := furnish(o, started, device, store, server, registry, open)
+	if err != nil {
+		return err
+	}
+	house, err := services.NewHouse(services.Config{
+		Rooms: rooms.inOrder(), Logger: o.Logger, Registry: registry, DrainTimeout: o.Config.Daemon.DrainTimeout,
+		Connect: func(name string) (*nats.Conn, error) { return server.ConnectHouse(name) },
+	})
+	if err != nil {
+		return err
+	}
+	rooms.report = house.Report
+	if err := registerProcess(registry, o.Version, store, server); err != nil {
+		return err
+	}
+	err = house.Run(ctx, func() {
+		info := Info{PID: os.Getpid(), Version: o.Version, Bus: server.URL(), Gateway: rooms.gateway.URL()}
+		if err := writeInfo(o.DataDir, info); err != nil {
+			o.Logger.Warn("the command line will not find the daemon", "err", err)
+		}
+		close(open)
+		if o.Ready != nil {
+			o.Ready(info)
+		}
+	})
+	return errors.Join(err, removeInfo(o.DataDir))
+}
+
+// rooms are all there are.
+type rooms struct {
+	relay    *relay.Service
+	governor *governor.Service
+	cost     *cost.Service
+	agent    *agent.Service
+	terminal *terminal.Service
+	gateway  *gateway.Service
+	control  *control.Service
+	report   func() services.Report
+}
+
+// inOrder is the start order: what others ask comes before those who ask.
+func (r *rooms) inOrder() []services.Service {
+	return []services.Service{r.relay, r.governor, r.cost, r.agent, r.terminal, r.gateway, r.control}
+}
+
+// furnish makes the rooms. Nothing runs yet.
+func furnish(o Options, started time.Time, device *embedded.Device, store *sqlite.Store, server *embedded.Server,
+	registry *prometheus.Registry, open <-chan struct{}) (r *rooms, err error) {
+	events := eventlog.New(store)
+	cfg := o.Config
+	r = &rooms{}
+	r.relay = relay.New(events, server, open, o.Logger)
+	if r.governor, err = governor.New(cfg.Memory, governor.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
+		return nil, err
+	}
+	if r.cost, err = cost.New(cfg.Cost, cost.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
+		return nil, err
+	}
+	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Provider: offline.Provider{}, Logger: o.Logger, Now: o.Now,
+		Texts: cfg.Bus.EventsText, Finish: cfg.Daemon.DrainTimeout * 3 / 4})
+	if err != nil {
+		return nil, err
+	}
+	r.terminal = terminal.New(o.Now)
+	if r.gateway, err = gateway.New(cfg.Gateway, gateway.Deps{Key: device.Private(), Store: store, Events: events, Metrics: registry, Logger: o.Logger, Now: o.Now}); err != nil {
+		return nil, err
+	}
+	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
+		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started,
+		Report: func() services.Report { return r.report() }})
+	return r, nil
+}
+
+// schemas are the tables of every room.
+func schemas() []sqlite.Schema {
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema}, agent.Schemas()...)
+	return all
+}
+
+func openStore(ctx context.Context, o Options) (*sqlite.Store, error) {
+	store, err := sqlite.Open(ctx, sqlite.Options{Path: databasePath(o.DataDir), Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	if err := store.Migrate(ctx, schemas()...); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return store, nil
+}
+
+func shutdown(ctx context.Context, server *embedded.Server) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return server.Shutdown(ctx)
+}
+
+func databasePath(dataDir string) string { return filepath.Join(dataDir, "blufio.db") }
+
+func node(name string) string {
+	if name != "" {
+		return name
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "blufio"
+	}
+	return host
+}
+
+// LastStatus reads, without a daemon and without writing anything, what the
+// last one knew. It is nil when there is no database or nothing was noted.
+func LastStatus(ctx context.Context, dataDir string, logger *slog.Logger) (*bus.Status, error) {
+	path := databasePath(dataDir)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	store, err := sqlite.Open(ctx, sqlite.Options{Path: path, ReadOnly: true, Readers: 1, Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	st, err := control.LastStatus(ctx, store)
+	if err != nil {
+		err = fmt.Errorf("database %s: %w", path, err)
+	}
+	return st, errors.Join(err, store.Close())
+}
