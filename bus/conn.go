@@ -224,14 +224,15 @@ func (c *Conn) toError(ctx context.Context, h Handler, err error) *Error {
 	return Errorf(CodeInternal, "%s could not answer %s", c.name, h.spec.Name).WithHint("the daemon's log has the details")
 }
 
+// respond answers past micro's own Request, whose answer methods are only for
+// the goroutine that its handler was called on.
 func (c *Conn) respond(r micro.Request, reply []byte, failure *Error) {
-	var err error
+	m := &nats.Msg{Subject: r.Reply(), Data: reply}
 	if failure != nil {
-		err = r.Error(string(failure.Code), failure.Message, failure.body())
-	} else {
-		err = r.Respond(reply)
+		m.Data = failure.body()
+		m.Header = nats.Header{micro.ErrorCodeHeader: {string(failure.Code)}, micro.ErrorHeader: {failure.Message}}
 	}
-	if err != nil && !c.nc.IsClosed() {
+	if err := c.nc.PublishMsg(m); err != nil && !c.nc.IsClosed() {
 		c.log.Warn("answer not sent", "service", c.name, "subject", r.Subject(), "err", err)
 	}
 }

@@ -188,7 +188,7 @@ func TestDrainAnswersWhatWasAccepted(t *testing.T) {
 		started <- struct{}{}
 		<-release
 		return bus.CostSummary{Today: 7}, nil
-	}).Workers(4))
+	}).Workers(8))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestDrainAnswersWhatWasAccepted(t *testing.T) {
 			}
 		})
 	}
-	for range 4 {
+	for range 8 {
 		<-started
 	}
 	drained := make(chan error, 1)

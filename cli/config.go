@@ -29,6 +29,13 @@ func (a *app) configGetCommand() *cobra.Command {
 			"are never shown.",
 		Example: "  blufio config get gateway.listen\n  blufio config get gateway\n  blufio config get --json agent.provider",
 		Args:    oneArg("key"),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			_, loaded, err := serve.Load(a.sources(nil))
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return loaded.Keys(), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, loaded, err := serve.Load(a.sources(nil))
 			if err != nil {

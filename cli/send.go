@@ -10,6 +10,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/spf13/cobra"
@@ -67,7 +68,7 @@ func (a *app) messageText(cmd *cobra.Command, args []string) (string, error) {
 	case len(args) == 0 && person:
 		return "", misuse(cmd, "there is no text to send")
 	case len(args) > 0 && (len(args) != 1 || args[0] != "-"):
-		return nonEmpty(cmd, strings.Join(args, " "))
+		return checked(cmd, strings.Join(args, " "))
 	}
 	data, err := io.ReadAll(io.LimitReader(a.in, maxInput+1))
 	if err != nil {
@@ -76,10 +77,13 @@ func (a *app) messageText(cmd *cobra.Command, args []string) (string, error) {
 	if len(data) > maxInput {
 		return "", fail(exitFailed, "send it in parts", "standard input is longer than %s", size(maxInput))
 	}
-	return nonEmpty(cmd, strings.TrimRight(string(data), "\n"))
+	return checked(cmd, strings.TrimRight(string(data), "\n"))
 }
 
-func nonEmpty(cmd *cobra.Command, text string) (string, error) {
+func checked(cmd *cobra.Command, text string) (string, error) {
+	if !utf8.ValidString(text) {
+		return "", misuse(cmd, "the text to send is not valid UTF-8")
+	}
 	if strings.TrimSpace(text) == "" {
 		return "", misuse(cmd, "the text to send is empty")
 	}

@@ -25,6 +25,7 @@ func TestSendAnswered(t *testing.T) {
 
 // TestSendAgain: what a busy agent refuses is handed over again, as the same message.
 func TestSendAgain(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
 	h.reply = "at last"
 	h.refuse = []error{bus.Errorf(bus.CodeBusy, "busy"), bus.Errorf(bus.CodeUnavailable, "starting")}
@@ -95,6 +96,7 @@ func TestSendInterrupted(t *testing.T) {
 // TestSendOutlivesTheDaemon: it stops while a message is open, comes back on another
 // port, and the reply, said while nobody listened, still arrives.
 func TestSendOutlivesTheDaemon(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
 	looked := make(chan struct{})
 	h.asked = func() { h.asked = func() {}; close(looked) }

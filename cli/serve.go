@@ -66,12 +66,36 @@ func (a *app) serve(ctx context.Context, set map[string]string) error {
 	}
 	log := a.logger(cfg.Log)
 	return a.untilToldTwice(ctx, log, func(ctx context.Context) error {
-		return serveFailure(serve.Run(ctx, serve.Options{
+		err := serve.Run(ctx, serve.Options{
 			Config: cfg, DataDir: dir, Version: buildInfo().Version, Logger: log, Now: a.now,
 			Ready: func(info serve.Info) { a.welcome(log, info, dir, a.now().Sub(started)) },
-		}))
+		})
+		return serveFailure(inShort(log, err))
 	})
 }
+
+// inShort leaves the details of an error, such as the stack of a panic, to the log and
+// keeps its first line for the person who started the daemon.
+func inShort(log *slog.Logger, err error) error {
+	if err == nil {
+		return nil
+	}
+	first, rest, _ := strings.Cut(err.Error(), "\n")
+	if rest == "" {
+		return err
+	}
+	log.Error("the daemon failed", "err", err)
+	return &shortError{text: first, err: err}
+}
+
+// shortError says less than the error it stands for, and is the same to errors.Is.
+type shortError struct {
+	text string
+	err  error
+}
+
+func (e *shortError) Error() string { return e.text }
+func (e *shortError) Unwrap() error { return e.err }
 
 func serveFailure(err error) error {
 	if err == nil {

@@ -59,6 +59,20 @@ func TestSecondSignalDoesNotWait(t *testing.T) {
 	}
 }
 
+// TestInShort: a panic's stack goes to the log, and the exit code survives.
+func TestInShort(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&out, nil))
+	cause := errors.Join(fmt.Errorf("agent: panic: oh\nstack"), &serve.LockedError{Dir: "/data"})
+	f := explain(serveFailure(inShort(log, cause)))
+	if f.Error() != "agent: panic: oh" || f.code != serve.ExitLocked || !strings.Contains(out.String(), "stack") {
+		t.Errorf("%v, code %d, log %s", f, f.code, &out)
+	}
+	if err := inShort(log, nil); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLogFormat(t *testing.T) {
 	main, tty := openTerminal(t)
 	defer main.Close()

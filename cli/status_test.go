@@ -33,23 +33,35 @@ func TestStatusTellsByItsExitCode(t *testing.T) {
 	}
 }
 
+// unreachable is a daemon that is not there, and what a client says of it.
+type unreachable struct {
+	spoil func(h *house)
+	code  int
+	text  string
+}
+
+// commands are those that must find out. A daemon that hangs takes two seconds each.
+func (u unreachable) commands() [][]string {
+	all := [][]string{{"status"}, {"send", "hello"}, {"cost"}, {"token"}}
+	if u.text == "does not answer" {
+		return all[:1]
+	}
+	return all
+}
+
 // TestDaemonThatCannotBeAsked tells the ways apart in which a daemon is not there.
 func TestDaemonThatCannotBeAsked(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never says a word
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close()
+	t.Cleanup(func() { silent.Close() })
 	other := newHouse(t)
 	otherInfo, err := serve.ReadInfo(other.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cases := map[string]struct {
-		spoil func(h *house)
-		code  int
-		text  string
-	}{
+	cases := map[string]unreachable{
 		"stopped in good order": {func(h *house) { h.stop(); os.Remove(filepath.Join(h.dir, "daemon.json")) }, 3, "is not running"},
 		"crashed":               {func(h *house) { h.stop() }, 3, "ended without a goodbye"},
 		"hangs":                 {func(h *house) { h.writeInfo(serve.Info{Bus: "nats://" + silent.Addr().String()}) }, 4, "does not answer"},
@@ -60,9 +72,10 @@ func TestDaemonThatCannotBeAsked(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h := newHouse(t)
 			c.spoil(h)
-			for _, args := range [][]string{{"status"}, {"send", "hello"}, {"cost"}, {"token"}} {
+			for _, args := range c.commands() {
 				code, stdout, stderr := h.blufio(args...)
 				if code != c.code || stdout != "" || !strings.Contains(stderr, c.text) || strings.Count(stderr, "\n") > 2 {
 					t.Errorf("%s: code %d, stdout %q, stderr %q", args, code, stdout, stderr)
@@ -83,6 +96,7 @@ func TestRoomThatIsNotThere(t *testing.T) {
 
 func TestWatchToAPipe(t *testing.T) {
 	h := newHouse(t)
+	t.Parallel()
 	for _, asJSON := range []bool{false, true} {
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // two blocks
 		var out, errs bytes.Buffer

@@ -70,12 +70,12 @@ func TestTableAlignsByWhatIsSeen(t *testing.T) {
 
 func TestCleanDisarms(t *testing.T) {
 	for in, want := range map[string]string{
-		"plain\ttext\n":              "plain\ttext\n",
+		"plain\ttext\n":               "plain\ttext\n",
 		"\x1b]0;title\x07red\x1b[31m": "]0;titlered[31m",
-		"back\rto\bstart\x7f":        "backtostart",
-		"\u009b31mC1":                "31mC1",
-		"abc\u202edef\u2066":         "abcdef",
-		"héllo ✔ 日本":                 "héllo ✔ 日本",
+		"back\rto\bstart\x7f":         "backtostart",
+		"\u009b31mC1":                 "31mC1",
+		"abc\u202edef\u2066":          "abcdef",
+		"héllo ✔ 日本":                  "héllo ✔ 日本",
 	} {
 		if got := clean(in); got != want {
 			t.Errorf("clean(%q) = %q, want %q", in, got, want)

@@ -24,14 +24,10 @@ type waiter struct {
 
 // connect makes sure that there is a connection, and that it listens for replies.
 func (w *waiter) connect(ctx context.Context) error {
-	if w.conn != nil {
-		select {
-		case <-w.conn.Closed():
-			w.conn = nil
-		default:
-			return nil
-		}
+	if w.conn != nil && !w.conn.NATS().IsClosed() {
+		return nil
 	}
+	w.conn = nil
 	c, err := w.app.dial(bus.MessageReceive, bus.MessageGet)
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ func (a *app) watchStatus(ctx context.Context) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	show := a.showBlock
-	if screen, ok := terminal(a.out); ok && !a.json {
+	if screen, ok := a.stageFor(); ok {
 		s := &stage{file: screen}
 		if keys, ok := terminal(a.in); ok {
 			var leave func()
@@ -35,6 +35,13 @@ func (a *app) watchStatus(ctx context.Context) error {
 		show = func(p picture, err error) error { return s.draw(a.block(p, err)) }
 	}
 	return a.watch(ctx, show)
+}
+
+// stageFor is the terminal to draw on in place. Nothing is drawn for those who want it
+// plain, nor on a terminal that knows no sequences.
+func (a *app) stageFor() (*os.File, bool) {
+	f, ok := terminal(a.out)
+	return f, ok && !a.json && !a.plain && a.getenv("TERM") != "dumb"
 }
 
 func (a *app) watch(ctx context.Context, show func(picture, error) error) error {
@@ -88,8 +95,8 @@ func (a *app) block(p picture, err error) string {
 
 // Sequences that every terminal since the VT100's heirs knows.
 const (
-	enterStage = "\x1b[?1049h\x1b[?25l" // the other screen, without a cursor
-	exitStage  = "\x1b[?25h\x1b[?1049l"
+	enterStage = "\x1b[?1049h\x1b[?25l\x1b[?7l" // the other screen, no cursor, no wrapping
+	exitStage  = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 	homeCursor = "\x1b[H"
 	eraseRight = "\x1b[K"
 	eraseBelow = "\x1b[J"
@@ -102,7 +109,7 @@ func (s *stage) enter() { _, _ = s.file.WriteString(enterStage) }
 func (s *stage) exit()  { _, _ = s.file.WriteString(exitStage) }
 
 // draw replaces what is shown, in one write so that nothing flickers. What does not
-// fit is cut off at the bottom.
+// fit is cut off, at the right and at the bottom.
 func (s *stage) draw(text string) error {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	if _, height, err := term.GetSize(int(s.file.Fd())); err == nil && height > 0 && len(lines) > height {

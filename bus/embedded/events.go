@@ -31,7 +31,7 @@ var (
 // Event is one fact to publish.
 type Event struct {
 	Subject string      // blufio.v1.evt.…
-	ID      string      // unique; the stream stores it once within 2 minutes
+	ID      string      // unique; the stream stores it once within 10 seconds
 	Header  nats.Header // may be nil; not changed
 	Data    []byte      // up to 1 MiB together with the header; not to be changed until stored
 }

@@ -18,9 +18,14 @@ import (
 )
 
 const (
-	streamName   = "EVENTS"
-	epochKey     = "blufio-epoch" // in the stream's metadata
-	dedupeWindow = 2 * time.Minute
+	streamName = "EVENTS"
+	epochKey   = "blufio-epoch" // in the stream's metadata
+
+	// JetStream remembers each message id for this long, at some 300 bytes
+	// each: two minutes of a busy agent would be tens of megabytes. The relay asks
+	// the stream what it stored last before it goes on, so ids need only cover
+	// answers that are still on their way.
+	dedupeWindow = 10 * time.Second
 
 	// Nothing is stored in memory. JetStream takes zero for "as much as
 	// there is", hence a byte.

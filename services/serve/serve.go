@@ -8,6 +8,8 @@
 // last to start and first to stop.
 package serve
 
+//go:generate go run ./internal/configdoc
+
 import (
 	"context"
 	"errors"

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  = -s -w -X github.com/blufio/blufio/cli.version=$(VERSION)
+PACKAGES = ./...
+
+.PHONY: help build run test check race lint generate generated bench soak clean
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/blufio, one static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/blufio .
+
+run: build ## build and run the daemon in the foreground; Ctrl-C stops it
+	./bin/blufio serve
+
+test: ## every test, in a few minutes
+	go test -timeout 8m $(PACKAGES)
+
+check: lint generated race build ## all that CI asks for beside `make test`
+
+race: ## every test under the race detector
+	go test -race -timeout 20m $(PACKAGES)
+
+lint: ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l .)" || { echo 'not formatted:'; gofmt -l .; exit 1; }
+	go vet $(PACKAGES)
+	go tool staticcheck $(PACKAGES)
+
+generate: ## write the generated files: bus/EVENTS.md, CONFIG.md, contrib/blufio.toml
+	go generate $(PACKAGES)
+
+generated: generate ## fail when a generated file was not up to date
+	git diff --exit-code -- bus/EVENTS.md CONFIG.md contrib/blufio.toml
+
+bench: ## benchmarks, printed
+	go test -run '^$$' -bench . -benchtime 2s -count 3 ./services/internal/sqlite ./services/agent
+
+soak: ## the long proofs: many kills, and the proof that the kill test can fail
+	SOAK_KILLS=$${SOAK_KILLS:-200} go test -count 1 -timeout 60m -v -run 'Kill' ./services/serve/crashtest
+
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+// Command configdoc writes contrib/blufio.toml and CONFIG.md from the
+// configuration's struct. Run it with `go generate ./services/serve`.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/blufio/blufio/services/config"
+	"github.com/blufio/blufio/services/serve"
+)
+
+func main() {
+	for name, text := range generate() {
+		if err := os.WriteFile(filepath.Join("../..", name), []byte(text), 0o644); err != nil {
+			fmt.Fprintln(os.Stderr, "configdoc:", err)
+			os.Exit(1)
+		}
+	}
+}
+
+// generate returns the files' contents by their paths in the repository.
+func generate() map[string]string {
+	return map[string]string{
+		"contrib/blufio.toml": `# blufio.toml: every setting with its default. Generated; copy what you change.
+# Read from /etc/blufio/blufio.toml and then $XDG_CONFIG_HOME/blufio/blufio.toml.
+
+` + config.Example(serve.Defaults()),
+		"CONFIG.md": `<!-- Generated from the configuration's struct by go generate; do not edit. -->
+# Configuration
+
+Merged in this order, later wins: the defaults, ` + "`/etc/blufio/blufio.toml`, `$XDG_CONFIG_HOME/blufio/blufio.toml`" + `
+(` + "`--config FILE`" + ` replaces both), environment variables ` + "`BLUFIO_SECTION__KEY`" + `, flags. An unknown key is an error.
+` + "`blufio config validate`" + ` checks, ` + "`blufio config get KEY`" + ` shows what is in force. Sizes and times are plain: ` + "`\"8s\"`, `\"30d\"`" + `.
+
+` + config.Reference(serve.Defaults()),
+	}
+}
