@@ -230,11 +230,16 @@ func (c *Conn) respond(r micro.Request, reply []byte, failure *Error) {
 	m := &nats.Msg{Subject: r.Reply(), Data: reply}
 	if failure != nil {
 		m.Data = failure.body()
-		m.Header = nats.Header{micro.ErrorCodeHeader: {string(failure.Code)}, micro.ErrorHeader: {failure.Message}}
+		m.Header = nats.Header{micro.ErrorCodeHeader: {string(failure.Code)}, micro.ErrorHeader: {oneLine(failure.Message)}}
 	}
 	if err := c.nc.PublishMsg(m); err != nil && !c.nc.IsClosed() {
 		c.log.Warn("answer not sent", "service", c.name, "subject", r.Subject(), "err", err)
 	}
+}
+
+// oneLine keeps a message from ending the header it travels in.
+func oneLine(s string) string {
+	return strings.NewReplacer("\r", " ", "\n", " ").Replace(s)
 }
 
 func (c *Conn) handled(ctx context.Context, h Handler, took time.Duration, err error) {

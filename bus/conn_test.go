@@ -46,6 +46,8 @@ func TestErrorsCrossTheBus(t *testing.T) {
 		want bus.Error
 	}{
 		{"coded", func() error { return coded }, *coded},
+		{"of two lines", func() error { return &bus.Error{Code: bus.CodeInvalid, Message: "first\r\nNats-Service-Error-Code: forged"} },
+			bus.Error{Code: bus.CodeInvalid, Message: "first  Nats-Service-Error-Code: forged"}},
 		{"plain stays inside", func() error { return errors.New("password is hunter2") },
 			bus.Error{Code: bus.CodeInternal, Message: "cost could not answer cost.get", Hint: "the daemon's log has the details"}},
 		{"panic", func() error { panic("boom") },
@@ -114,13 +116,14 @@ func TestDeniedCallDoesNotWait(t *testing.T) {
 
 func TestBusyBeyondTheBound(t *testing.T) {
 	const workers, queue = 2, 3
-	release := make(chan struct{})
+	release, started := make(chan struct{}), make(chan struct{}, workers+queue)
 	var running, most atomic.Int32
 	c := answering(t, workers, queue, func(context.Context, bus.CostQuery) (bus.CostSummary, error) {
 		if n := running.Add(1); n > most.Load() {
 			most.Store(n)
 		}
 		defer running.Add(-1)
+		started <- struct{}{}
 		<-release
 		return bus.CostSummary{}, nil
 	})
@@ -135,6 +138,9 @@ func TestBusyBeyondTheBound(t *testing.T) {
 		if err := <-results; bus.CodeOf(err) != bus.CodeBusy || !bus.Retryable(err) {
 			t.Errorf("got %v", err)
 		}
+	}
+	for range workers {
+		<-started
 	}
 	close(release)
 	for range workers + queue {
