@@ -11,7 +11,8 @@
 //	turn.go     the turn asks the model (reserve, complete, settle), lets it use
 //	            tools, and commits the reply together with the outbox entry, the
 //	            settlement to be delivered and the events
-//	outbox.go   msg.send.{channel} delivers the reply until there is a receipt
+//	deliver.go  msg.send.{channel} delivers the reply until there is a receipt;
+//	            outbox.go knows which sessions have one waiting
 //	settle.go   cost.settle books what the model used, until it is booked
 //
 // A session is idle, waiting or running. A message is queued, running, then
@@ -23,7 +24,6 @@ package agent
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -137,8 +137,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	defer timer.Stop()
 	s.working.Wait()
 	if s.outbox.depth() > 0 && finishing.Err() == nil { // what the last turns left
-		err = errors.Join(err, s.sweep(finishing, finishing))
-		s.working.Wait()
+		s.deliverRest(finishing)
 	}
 	return err
 }

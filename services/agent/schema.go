@@ -69,12 +69,10 @@ CREATE TABLE outbox (
 	session_id INTEGER NOT NULL,
 	state      TEXT NOT NULL DEFAULT 'pending', -- or dead
 	attempts   INTEGER NOT NULL DEFAULT 0,
-	next_at    INTEGER NOT NULL,
 	created_at INTEGER NOT NULL,
 	error      TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX outbox_pending ON outbox (session_id, id) WHERE state = 'pending';
-CREATE INDEX outbox_due ON outbox (next_at) WHERE state = 'pending';
 CREATE INDEX outbox_dead ON outbox (id) WHERE state = 'dead';
 CREATE INDEX outbox_seq ON outbox (seq);
 

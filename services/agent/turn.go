@@ -231,7 +231,7 @@ func (s *Service) commitTurn(ctx context.Context, t *turn, out outcome) error {
 		if err := s.bookLater(tx, t.used); err != nil {
 			return err
 		}
-		if err := s.post(tx, t, out, now); err != nil {
+		if err := s.post(tx, t, now); err != nil {
 			return err
 		}
 		return s.tell(tx, t, out, now)
