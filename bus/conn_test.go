@@ -46,7 +46,9 @@ func TestErrorsCrossTheBus(t *testing.T) {
 		want bus.Error
 	}{
 		{"coded", func() error { return coded }, *coded},
-		{"of two lines", func() error { return &bus.Error{Code: bus.CodeInvalid, Message: "first\r\nNats-Service-Error-Code: forged"} },
+		{"of two lines", func() error {
+			return &bus.Error{Code: bus.CodeInvalid, Message: "first\r\nNats-Service-Error-Code: forged"}
+		},
 			bus.Error{Code: bus.CodeInvalid, Message: "first  Nats-Service-Error-Code: forged"}},
 		{"plain stays inside", func() error { return errors.New("password is hunter2") },
 			bus.Error{Code: bus.CodeInternal, Message: "cost could not answer cost.get", Hint: "the daemon's log has the details"}},

@@ -15,6 +15,9 @@ var (
 	MessageSend = call[Reply, Receipt](Spec{Name: "msg.send.{channel}", Timeout: 30 * time.Second,
 		From: []string{"agent"}, Heard: []string{"gateway", "terminal"},
 		Meaning: "Deliver a reply. A Receipt means that the channel took it over."})
+	MessageDelta = live[Delta](Spec{Name: "msg.delta.{channel}",
+		From: []string{"agent"}, Heard: []string{"gateway", "cli"},
+		Meaning: "A piece of an answer while it is being made: best effort, never a substitute for the reply."})
 	TerminalReply = live[Reply](Spec{Name: "msg.terminal.reply",
 		From: []string{"terminal"}, Heard: []string{"cli"},
 		Meaning: "A reply for whoever sits at a terminal of this machine; it is kept whether or not someone does."})
@@ -60,6 +63,9 @@ var (
 	TokenIssue = call[TokenRequest, Token](Spec{Name: "ctl.token.issue",
 		From: []string{"cli"}, Heard: []string{"gateway"},
 		Meaning: "A gateway token, signed by the device key."})
+	EventsRead = call[EventQuery, EventPage](Spec{Name: "ctl.events.read",
+		From: []string{"cli", "gateway"}, Heard: []string{"relay"},
+		Meaning: "A page of the event stream, for replay."})
 	Pulse = live[Health](Spec{Name: "house.pulse",
 		From: []string{"control"}, Heard: []string{"gateway"},
 		Meaning: "The daemon's health, once a second."})
@@ -102,10 +108,10 @@ const Facts = Prefix + "evt.>"
 // Contract lists every lane.
 func Contract() []Lane {
 	return []Lane{
-		MessageReceive, MessageGet, MessageSend, TerminalReply,
+		MessageReceive, MessageGet, MessageSend, MessageDelta, TerminalReply,
 		AgentSessions, AgentHistory, AgentStatus,
 		CostReserve, CostSettle, CostGet, SpendingSet,
-		MemoryRead, StatusGet, TokenIssue, Pulse,
+		MemoryRead, StatusGet, TokenIssue, EventsRead, Pulse,
 		MessageReceived, MessageDied, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled, ReplyDelivered, ReplyDied,
 		CostRecorded, BudgetWarned, BudgetExhausted, SpendingChanged,
 		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap, AccessDenied,

@@ -123,6 +123,9 @@ func checkFilled(t *testing.T, path string, v reflect.Value) {
 		}
 		checkFilled(t, path, v.Elem())
 	case reflect.Slice:
+		if v.Type() == reflect.TypeFor[json.RawMessage]() {
+			return
+		}
 		if v.Len() == 0 {
 			t.Errorf("%s: the example's list is empty", path)
 			return

@@ -2,7 +2,10 @@
 
 package bus
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // StatusSchema names the shape of Status; it changes when the shape does.
 const StatusSchema = "blufio.status/1"
@@ -104,6 +107,34 @@ type Token struct {
 	Token   string    `json:"token"`
 	Subject string    `json:"subject"`
 	Expires time.Time `json:"expires"`
+}
+
+// EventQuery asks for a page of the event stream. After and Since may not both
+// be set; without either the page begins with the oldest event kept.
+type EventQuery struct {
+	After   int64      `json:"after,omitempty"`   // only events behind this position
+	Since   *time.Time `json:"since,omitempty"`   // only events stored at or after this time
+	Pattern string     `json:"pattern,omitempty"` // of the lane's name below evt, as "turn.*" or "budget.>"; empty is all
+	Limit   int        `json:"limit,omitempty"`   // 1 to 500, default 100
+}
+
+// EventPage answers an EventQuery. More says that the page was cut; ask again
+// with After set to Last. First is the oldest position kept: positions between
+// After and First are gone.
+type EventPage struct {
+	Events []EventRecord `json:"events"`
+	Epoch  string        `json:"epoch"` // of the positions
+	First  int64         `json:"first"` // oldest position kept, 0 when there is none
+	Last   int64         `json:"last"`  // position up to which this page looked
+	More   bool          `json:"more,omitempty"`
+}
+
+// EventRecord is one event of the stream.
+type EventRecord struct {
+	Position int64           `json:"position"`
+	Time     time.Time       `json:"time"`    // when it was stored
+	Event    string          `json:"event"`   // the lane's name, as "evt.turn.completed"
+	Payload  json.RawMessage `json:"payload"` // as EVENTS.md says
 }
 
 // StartedFact: the daemon is ready.

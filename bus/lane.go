@@ -121,6 +121,12 @@ func ValidToken(s string) bool {
 	return true
 }
 
+// To fills in the lane's token: MessageDelta.To("gateway").
+func (e Event[T]) To(token string) Event[T] {
+	e.subject = fill(e.spec, token)
+	return e
+}
+
 // Publish says v at once, without waiting for anyone to hear it. A durable event
 // is not published this way: its row is written with its fact and relayed.
 func (e Event[T]) Publish(c *Conn, v T) error {

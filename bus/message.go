@@ -63,6 +63,19 @@ type Reply struct {
 	Attempt   int    `json:"attempt"` // from 1
 }
 
+// Delta is a piece of an answer while it is being made: best effort, for those
+// who like to watch. Pieces of one Attempt and Round, put together by N, are what the
+// model has said so far; a higher Attempt or Round begins anew. Only the Reply counts.
+type Delta struct {
+	MessageID string `json:"message_id"`
+	Owner     string `json:"owner"`
+	Session   string `json:"session"`
+	Attempt   int    `json:"attempt"` // of the turn, from 1
+	Round     int    `json:"round"`   // model call of the turn, from 0
+	N         int    `json:"n"`       // from 0, without a gap unless one was lost
+	Text      string `json:"text"`
+}
+
 // Receipt says that the channel took the reply over: the source has it, or the
 // channel keeps it for the asker to fetch.
 type Receipt struct {

@@ -64,7 +64,7 @@ func (a *app) userDir(variable, below string) string {
 // sources is where the configuration comes from; set are the KEY=VALUE flags.
 func (a *app) sources(set map[string]string) config.Sources {
 	return config.Sources{
-		Files: a.configFiles(), Required: false,
+		Files: a.configFiles(), Required: a.configFile != "",
 		Environ: a.environ, Prefix: "BLUFIO_", Flags: set,
 	}
 }

@@ -115,6 +115,19 @@ func (e *Events) Publish(ctx context.Context, ev Event, done func(Ack, error)) e
 	return nil
 }
 
+// Announce makes the event heard by the rooms and by observers, in order with
+// what is published, and keeps it out of the stream: one that is to be stored
+// later, behind others that the stream still lacks. When it returns an error,
+// nobody heard the event.
+func (e *Events) Announce(ev Event) error {
+	header := nats.Header{nats.ExpectedStreamHdr: {"none"}} // the stream refuses what is meant for another
+	for k, v := range ev.Header {
+		header[k] = v
+	}
+	ev.Header = header
+	return publish(e.house, ev, "")
+}
+
 // Store stores an event that the rooms have heard before: one that was lost
 // with the stream, or never acknowledged. Observers hear it, as a duplicate if
 // they heard it the first time. It waits for a place until ctx ends and returns

@@ -88,17 +88,39 @@ func (s *Server) OpenEvents(ctx context.Context) (*Events, error) {
 	if s.stopped {
 		return nil, fmt.Errorf("open event stream: %w", ErrClosed)
 	}
-	if s.events == nil {
-		e, err := s.newEvents()
-		if err != nil {
-			return nil, err
-		}
-		s.events = e
+	e, err := s.handle()
+	if err != nil {
+		return nil, err
 	}
-	if err := s.openStream(ctx, s.events); err != nil {
+	if err := s.openStream(ctx, e); err != nil {
 		return nil, fmt.Errorf("open event stream: %w", err)
 	}
-	return s.events, nil
+	return e, nil
+}
+
+// Events returns what OpenEvents does, without opening the stream: what is
+// published there is heard, and not stored until OpenEvents has succeeded. It
+// waits for a running OpenEvents.
+func (s *Server) Events() (*Events, error) {
+	s.opening.Lock()
+	defer s.opening.Unlock()
+	if s.stopped {
+		return nil, fmt.Errorf("reach event stream: %w", ErrClosed)
+	}
+	return s.handle()
+}
+
+// handle makes the Events of this server once. s.opening is held.
+func (s *Server) handle() (*Events, error) {
+	if s.events != nil {
+		return s.events, nil
+	}
+	e, err := s.newEvents()
+	if err != nil {
+		return nil, err
+	}
+	s.events = e
+	return e, nil
 }
 
 // Recreate deletes all events and begins a new stream with a new epoch, while

@@ -107,7 +107,7 @@ func (s *Service) Door() services.Door {
 			bus.AgentHistory.Answer(s.history).Workers(2),
 			bus.AgentStatus.Answer(s.summary).Workers(1),
 		},
-		Says: []bus.Lane{bus.MessageSend, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet,
+		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet,
 			bus.MessageReceived, bus.MessageDied, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
 			bus.ToolCalled, bus.ReplyDelivered, bus.ReplyDied},
 		Metrics: s.metrics.all(),

@@ -116,7 +116,9 @@ func (s *Service) complete(ctx context.Context, t *turn, round int, messages []l
 		InputTokens: llm.EstimateTokens(req.Size()), OutputTokens: req.MaxTokens}); err != nil {
 		return llm.Response{}, err
 	}
-	answer, err := s.provider.Complete(ctx, req, nil)
+	live := s.newPartial(t, round)
+	answer, err := s.provider.Complete(ctx, req, live.add)
+	live.flush()
 	t.used = append(t.used, bus.Settle{ModelCall: call, Usage: answer.Usage, Time: s.now()})
 	if err != nil {
 		return llm.Response{}, err

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package agent
+
+import (
+	"strings"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+)
+
+// Text is said in pieces of at least this much or this age, whichever is first:
+// models send single words, and each would be a message.
+const (
+	partialBytes = 256
+	partialEvery = 40 * time.Millisecond
+)
+
+// partial says the text of one model call while it arrives. It is used from one
+// goroutine. What cannot be said is left out: the reply will have it all.
+type partial struct {
+	s     *Service
+	delta bus.Delta
+	event bus.Event[bus.Delta]
+	text  strings.Builder
+	last  time.Time
+}
+
+func (s *Service) newPartial(t *turn, round int) *partial {
+	return &partial{s: s, event: bus.MessageDelta.To(t.key.channel),
+		delta: bus.Delta{MessageID: t.id, Owner: t.key.owner, Session: t.key.name, Attempt: t.attempt, Round: round}}
+}
+
+func (p *partial) add(text string) {
+	p.text.WriteString(text)
+	if p.text.Len() >= partialBytes || p.s.now().Sub(p.last) >= partialEvery {
+		p.flush()
+	}
+}
+
+func (p *partial) flush() {
+	if p.text.Len() == 0 {
+		return
+	}
+	p.delta.Text = p.text.String()
+	if err := p.event.Publish(p.s.bus(), p.delta); err != nil {
+		p.s.log.Debug("partial text not said", "service", "agent", "trace", p.delta.MessageID, "err", err)
+	}
+	p.delta.N++
+	p.text.Reset()
+	p.last = p.s.now()
+}
