@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/blufio/blufio/services/serve"
+)
+
+// daemon is one run of the real binary on a data directory.
+type daemon struct {
+	cmd   *exec.Cmd
+	dir   string
+	info  serve.Info
+	log   *os.File
+	ready time.Duration // from exec to the first 200 of /health
+}
+
+// box is where measured programs run: the whole machine, or one CPU of it in a
+// memory cgroup of 1 GB.
+type box struct {
+	name   string
+	pinned bool
+	cgroup string // directory; "" where the machine allows none
+}
+
+// wrap puts a command line into the box.
+func (b box) wrap(args ...string) []string {
+	if !b.pinned {
+		return args
+	}
+	script := `exec taskset -c 0 "$@"`
+	if b.cgroup != "" {
+		script = `echo $$ > "` + b.cgroup + `/cgroup.procs" && ` + script
+	}
+	return append([]string{"sh", "-c", script, "sh"}, args...)
+}
+
+// newCgroup makes a memory cgroup of 1 GB, version 2 or 1, or says why not.
+func newCgroup() (string, error) {
+	const limit = 1 << 30
+	for _, try := range []struct{ root, file string }{{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"}, {"/sys/fs/cgroup", "memory.max"}} {
+		dir := filepath.Join(try.root, "blufio-bench-"+strconv.Itoa(os.Getpid()))
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, try.file), []byte(strconv.Itoa(limit)), 0o644); err == nil {
+			return dir, nil
+		}
+		_ = os.Remove(dir) // not a memory controller
+	}
+	return "", errors.New("no memory cgroup can be made here")
+}
+
+// start runs the daemon and waits for its first healthy answer. The clock runs
+// from just before exec; polling adds at most a millisecond.
+func (r *run) start(dir string) (*daemon, error) {
+	log, err := os.OpenFile(filepath.Join(r.tmp, "daemon.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	args := r.box.wrap(r.binary, "serve", "--config", r.config, "--data-dir", dir)
+	d := &daemon{cmd: exec.Command(args[0], args[1:]...), dir: dir, log: log}
+	d.cmd.Stderr = log
+	_ = os.Remove(filepath.Join(dir, "daemon.json")) // of a killed one: its ports are gone
+	began := time.Now()
+	if err := d.cmd.Start(); err != nil {
+		return nil, err
+	}
+	for time.Since(began) < 30*time.Second {
+		if d.info, err = serve.ReadInfo(dir); err == nil && d.healthy() {
+			d.ready = time.Since(began)
+			return d, nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil, errors.Join(fmt.Errorf("the daemon is not healthy after 30 s; see %s", log.Name()), d.kill())
+}
+
+func (d *daemon) healthy() bool {
+	res, err := http.Get(d.info.Gateway + "/health")
+	if err != nil {
+		return false
+	}
+	defer res.Body.Close()
+	_, _ = io.Copy(io.Discard, res.Body) // to use the connection again
+	return res.StatusCode == http.StatusOK
+}
+
+func (d *daemon) stop() error {
+	if err := syscall.Kill(d.info.PID, syscall.SIGTERM); err != nil {
+		return err
+	}
+	return errors.Join(d.cmd.Wait(), d.log.Close())
+}
+
+func (d *daemon) kill() error {
+	err := syscall.Kill(d.info.PID, syscall.SIGKILL)
+	_ = d.cmd.Wait() // says that it was killed
+	return errors.Join(err, d.log.Close())
+}
+
+// token asks the command line for one.
+func (r *run) token(d *daemon) (string, error) {
+	out, err := r.cli(d, "token", "--expires", "12h")
+	return strings.TrimSpace(string(out)), err
+}
+
+func (r *run) cli(d *daemon, args ...string) ([]byte, error) {
+	cmd := exec.Command(r.binary, append(args, "--data-dir", d.dir, "--config", r.config)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("blufio %s: %w: %s", args[0], err, stderr.Bytes())
+	}
+	return out, nil
+}
+
+// status reads how much is still on its way.
+func (r *run) quiet(d *daemon) error {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		out, err := r.cli(d, "status", "--json")
+		if err != nil {
+			return err
+		}
+		var st struct {
+			Queues struct{ Inbox, Outbox int64 }
+		}
+		if err := json.Unmarshal(out, &st); err != nil {
+			return err
+		}
+		if st.Queues.Inbox == 0 && st.Queues.Outbox == 0 {
+			return nil
+		}
+	}
+	return errors.New("the daemon did not become quiet within a minute")
+}
+
+// rss returns a process's resident set in bytes.
+func rss(pid int) (int64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(data))[1], 10, 64)
+	return pages * int64(os.Getpagesize()), err
+}
+
+// cpu returns the processor time a process has used, in user and system mode.
+func cpu(pid int) (time.Duration, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	f := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	user, err1 := strconv.ParseInt(f[11], 10, 64)
+	system, err2 := strconv.ParseInt(f[12], 10, 64)
+	const tick = 10 * time.Millisecond // USER_HZ is 100 on Linux
+	return time.Duration(user+system) * tick, errors.Join(err1, err2)
+}
+
+// post sends one message and waits for its reply.
+func post(ctx context.Context, client *http.Client, d *daemon, token, session, text string) error {
+	body, err := json.Marshal(map[string]string{"session": session, "text": text})
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.info.Gateway+"/v1/messages?wait=30s", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("answered %d: %s", res.StatusCode, answer)
+	}
+	return nil
+}
