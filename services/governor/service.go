@@ -43,7 +43,8 @@ type Service struct {
 	cfg  Config
 
 	// Of the reading loop alone.
-	ticks   int    // since the limits were read
+	ticks   int // since the limits were read
+	back    *giveBack
 	warning string // what was last logged as unreadable
 
 	mu      sync.Mutex
@@ -80,7 +81,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if d.PageSize <= 0 {
 		d.PageSize = int64(os.Getpagesize())
 	}
-	s := &Service{deps: d, cfg: cfg, said: bus.PressureNormal}
+	s := &Service{deps: d, cfg: cfg, said: bus.PressureNormal, back: newGiveBack()}
 	s.reading = reading{Memory: bus.Memory{Limit: cfg.limit(), Pressure: bus.PressureNormal}, err: errUnread}
 	return s, nil
 }
@@ -110,6 +111,11 @@ func (s *Service) Run(ctx context.Context, _ *bus.Conn, ready func()) error {
 		select {
 		case <-tick.C:
 			s.step()
+			if s.back.due() {
+				if err := freeMemory(ctx, s.deps.Store); err != nil && ctx.Err() == nil {
+					s.deps.Logger.Warn("give memory back", "service", "governor", "err", err)
+				}
+			}
 		case <-ctx.Done():
 			return nil
 		}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package governor
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/blufio/blufio/services/roomtest"
+)
+
+func TestMemoryIsGivenBackOncePerPause(t *testing.T) {
+	const mib = 1 << 20
+	g := newGiveBack()
+	var total uint64
+	read := func(bytes uint64, times int) (due int) {
+		for range times {
+			total += bytes
+			if g.after(total) {
+				due++
+			}
+		}
+		return due
+	}
+	for _, step := range []struct {
+		what  string
+		bytes uint64
+		times int
+		want  int
+	}{
+		{"the start, not calm for long enough", mib, calmSteps - 1, 0},
+		{"the pause after the start", mib, 1, 1},
+		{"a long pause", mib, 1000, 0},
+		{"a burst", 100 * mib, 50, 0},
+		{"too short a pause", mib, calmSteps - 1, 0},
+		{"a burst again", calmBytes, 1, 0},
+		{"the pause after it", mib, 100, 1},
+	} {
+		if got := read(step.bytes, step.times); got != step.want {
+			t.Errorf("%s: due %d times, want %d", step.what, got, step.want)
+		}
+	}
+}
+
+func TestProgramRanges(t *testing.T) {
+	const maps = `00400000-014f5000 r-xp 00000000 08:01 1234                               /usr/bin/blufio
+014f5000-0205f000 r--p 010f5000 08:01 1234                               /usr/bin/blufio
+0205f000-02100000 rw-p 01c5f000 08:01 1234                               /usr/bin/blufio
+02100000-02180000 r--p 01c5f000 08:01 1234                               /usr/bin/other
+02180000-021f0000 rw-p 00000000 00:00 0
+7ffd7f5d6000-7ffd7f5f8000 rw-p 00000000 00:00 0                          [stack]
+garbage
+`
+	want := []pageRange{{0x400000, 0x14f5000}, {0x14f5000, 0x205f000}}
+	if got := programRanges(maps, "/usr/bin/blufio"); !slices.Equal(got, want) {
+		t.Errorf("got %x, want %x", got, want)
+	}
+}
+
+// The process goes on working after its memory was given back, and holds less.
+func TestFreeMemory(t *testing.T) {
+	store := roomtest.Store(t)
+	ballast := make([]byte, 64<<20)
+	for i := range ballast {
+		ballast[i] = 1
+	}
+	read := func() int64 {
+		content, err := os.ReadFile("/proc/self/statm")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := parseStatm(content, int64(os.Getpagesize()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := read()
+	ballast = nil
+	if err := freeMemory(t.Context(), store); err != nil {
+		t.Fatal(err)
+	}
+	if after := read(); before-after < 32<<20 {
+		t.Errorf("held %d bytes before and %d after", before, after)
+	}
+	if err := store.QueryRow(t.Context(), `SELECT 1`).Scan(new(int)); err != nil {
+		t.Error(err)
+	}
+}
