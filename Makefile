@@ -34,8 +34,8 @@ generate: ## write the generated files: bus/EVENTS.md, CONFIG.md, contrib/blufio
 generated: generate ## fail when a generated file was not up to date
 	git diff --exit-code -- bus/EVENTS.md CONFIG.md contrib/blufio.toml
 
-bench: ## benchmarks, printed
-	go test -run '^$$' -bench . -benchtime 2s -count 3 ./services/internal/sqlite ./services/agent
+bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 8 minutes)
+	go run ./services/serve/bench
 
 soak: ## the long proofs: many kills, and the proof that the kill test can fail
 	SOAK_KILLS=$${SOAK_KILLS:-200} go test -count 1 -timeout 60m -v -run 'Kill' ./services/serve/crashtest

@@ -5,6 +5,7 @@ package cli
 import (
 	"bytes"
 	"database/sql"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,13 +26,14 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// TestMain lets the test binary stand in for the program, and for the two tools that
+// TestMain lets the test binary stand in for the program, and for the tools that
 // the scripts need beside it.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"blufio": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ())) },
-		"http":   func() { os.Exit(tool(httpRequest)) },
-		"sqlite": func() { os.Exit(tool(runSQL)) },
+		"blufio":    func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Environ())) },
+		"http":      func() { os.Exit(tool(httpRequest)) },
+		"httpuntil": func() { os.Exit(tool(httpUntil)) },
+		"sqlite":    func() { os.Exit(tool(runSQL)) },
 	})
 }
 
@@ -139,10 +141,46 @@ func tool(run func(args []string) error) int {
 	return 0
 }
 
+// httpUntil repeats a request until its status begins as wanted, at most 20 s:
+// httpuntil 401 METHOD URL [token].
+func httpUntil(args []string) error {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		var out bytes.Buffer
+		if err := request(&out, args[1:]); err != nil {
+			return err
+		}
+		if strings.HasPrefix(out.String(), args[0]) {
+			_, err := out.WriteTo(os.Stdout)
+			return err
+		}
+	}
+	return errors.New("no such answer within 20 s")
+}
+
+// body makes a request's body of an argument: as it is, size:N for a message with
+// a text of N bytes, or hex:… for bytes that no argument can hold.
+func body(arg string) (string, error) {
+	if n, ok := strings.CutPrefix(arg, "size:"); ok {
+		size, err := strconv.Atoi(n)
+		return `{"text":"` + strings.Repeat("x", size) + `"}`, err
+	}
+	if digits, ok := strings.CutPrefix(arg, "hex:"); ok {
+		data, err := hex.DecodeString(digits)
+		return string(data), err
+	}
+	return arg, nil
+}
+
 // httpRequest prints status and body: http METHOD URL [token [body]].
-func httpRequest(args []string) error {
+func httpRequest(args []string) error { return request(os.Stdout, args) }
+
+func request(out io.Writer, args []string) error {
 	args = append(args, "", "")
-	req, err := http.NewRequest(args[0], args[1], strings.NewReader(args[3]))
+	text, err := body(args[3])
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequest(args[0], args[1], strings.NewReader(text))
 	if err != nil {
 		return err
 	}
@@ -155,8 +193,8 @@ func httpRequest(args []string) error {
 		return err
 	}
 	defer resp.Body.Close()
-	fmt.Println(resp.Status)
-	_, err = io.Copy(os.Stdout, resp.Body)
+	fmt.Fprintln(out, resp.Status)
+	_, err = io.Copy(out, resp.Body)
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // LockedError means that another daemon holds the data directory.
@@ -29,12 +30,23 @@ func (e *LockedError) Error() string {
 // with the process, however that ends, so it is never stale.
 type lock struct{ file *os.File }
 
+const (
+	lockTries = 10
+	lockPause = 30 * time.Millisecond
+)
+
 func takeLock(dir string) (*lock, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	// A command that asks whether a daemon runs holds the lock for a moment.
+	for range lockTries {
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+			break
+		}
+		time.Sleep(lockPause)
+	}
 	if err == nil {
 		return &lock{f}, nil
 	}

@@ -161,6 +161,21 @@ func rss(pid int) (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
+// anonymous returns the part of the resident set that no file backs, in bytes.
+func anonymous(pid int) (int64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return kb << 10, err
+		}
+	}
+	return 0, errors.New("the system does not tell RssAnon")
+}
+
 // cpu returns the processor time a process has used, in user and system mode.
 func cpu(pid int) (time.Duration, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
