@@ -35,6 +35,9 @@ type Backoff struct {
 	Window time.Duration // default 10 minutes
 }
 
+// failedDrain is how long a failed room's answers may take.
+const failedDrain = 2 * time.Second
+
 // House starts, watches, restarts and stops rooms.
 type House struct {
 	cfg   Config
@@ -121,13 +124,16 @@ func (h *House) start(ctx context.Context) error {
 	return nil
 }
 
-// stop is the two passes. The deadline holds for both together: what is not
-// finished by then stays in the inbox and is taken up at the next start.
+// stop is the two passes. DrainTimeout holds for both together: what is not
+// finished by then stays in the inbox and is taken up at the next start. A room
+// that is stuck leaves an eighth of it for the answers of the others.
 func (h *House) stop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.cfg.DrainTimeout)
 	defer cancel()
+	ending, ended := context.WithTimeout(ctx, h.cfg.DrainTimeout*7/8)
+	defer ended()
 	for i := len(h.rooms) - 1; i >= 0; i-- {
-		if err := h.rooms[i].end(ctx); err != nil {
+		if err := h.rooms[i].end(ending); err != nil {
 			h.log.Warn("room did not finish in time", "service", h.rooms[i].door.Name, "err", err)
 		}
 	}
@@ -193,15 +199,32 @@ func (h *House) once(ctx context.Context, r *room, started func()) error {
 	}
 	conn := bus.NewConn(nc, bus.Options{Name: r.door.Name, Says: r.door.Says, Logger: h.log, Hooks: h.stats.hooks(r.door.Name)})
 	r.hold(conn)
+	err = h.live(ctx, r, conn, started)
+	if ctx.Err() != nil {
+		return err
+	}
+	if err == nil {
+		err = errors.New("returned without being asked to")
+	}
+	drain, stop := context.WithTimeout(context.WithoutCancel(ctx), failedDrain) // accepted calls are answered, also when the house stops now
+	defer stop()
+	return errors.Join(err, conn.Drain(drain))
+}
+
+// live runs the room until it returns; the loss of its connection ends it.
+func (h *House) live(ctx context.Context, r *room, conn *bus.Conn, started func()) error {
 	running, cancel := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	defer watch.Wait()
 	defer cancel(nil)
-	go func() { // ends with the connection or with this life
+	watch.Go(func() {
 		select {
 		case <-conn.Closed():
 			cancel(errors.New("bus connection lost"))
 		case <-running.Done():
 		}
-	}()
+	})
+	var once sync.Once
 	ready := func() {
 		if err := conn.Handle(running, r.door.Hears...); err != nil {
 			cancel(err)
@@ -210,19 +233,11 @@ func (h *House) once(ctx context.Context, r *room, started func()) error {
 		r.set(stateRunning)
 		started()
 	}
-	err = Contain(func() error { return r.service.Run(running, conn, ready) })
-	if ctx.Err() != nil {
-		return err
+	err := Contain(func() error { return r.service.Run(running, conn, func() { once.Do(ready) }) })
+	if ctx.Err() == nil && running.Err() != nil {
+		err = errors.Join(context.Cause(running), err) // the cause first: what Run says is its effect
 	}
-	if err == nil {
-		err = context.Cause(running)
-	}
-	if err == nil {
-		err = errors.New("returned without being asked to")
-	}
-	drain, stop := context.WithTimeout(ctx, 2*time.Second)
-	defer stop()
-	return errors.Join(err, conn.Drain(drain))
+	return err
 }
 
 // Contain runs a function and turns its panic into an error that carries the
@@ -278,7 +293,9 @@ func (r *room) end(ctx context.Context) error {
 func (r *room) drain(ctx context.Context) error {
 	r.mu.Lock()
 	conn := r.conn
-	r.state = stateStopped
+	if r.state != stateFailed {
+		r.state = stateStopped
+	}
 	r.mu.Unlock()
 	if conn == nil {
 		return nil

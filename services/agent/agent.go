@@ -50,12 +50,12 @@ type Service struct {
 	log      *slog.Logger
 	now      func() time.Time
 	finish   time.Duration // for what is under way when Run is asked to end
-	channels map[string]bool
+	pauses   pauses
 
 	queue   *queue
-	outbox  *outbox
-	settle  chan struct{}  // wakes the settler
-	working sync.WaitGroup // turns and deliveries in progress
+	outbox  map[string]*outbox // by channel, so that one that hangs does not hold up the others
+	settle  chan struct{}      // wakes the settler
+	working sync.WaitGroup     // turns and deliveries in progress
 	metrics *metrics
 
 	mu   sync.Mutex
@@ -83,14 +83,14 @@ func New(cfg Config, d Deps) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, store: d.Store, events: d.Events, provider: d.Provider, system: system, texts: d.Texts,
 		log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
-		tools: map[string]tool.Tool{}, channels: map[string]bool{},
-		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), outbox: newOutbox(), settle: make(chan struct{}, 1)}
+		pauses: defaultPauses(), tools: map[string]tool.Tool{},
+		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
 	for _, t := range []tool.Tool{tool.Time{Location: time.Local}, tool.Remember{Store: d.Store}, tool.Recall{Store: d.Store}} {
 		s.tools[t.Spec().Name] = t
 		s.specs = append(s.specs, t.Spec())
 	}
 	for _, c := range bus.MessageSend.Spec().Heard {
-		s.channels[c] = true
+		s.outbox[c] = newOutbox()
 	}
 	s.metrics = newMetrics(s)
 	return s, nil
@@ -129,17 +129,42 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	ready()
 	finishing, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	err := services.Work(ctx,
-		func(ctx context.Context) error { return s.runTurns(ctx, finishing) },
-		func(ctx context.Context) error { return s.runDeliveries(ctx, finishing) },
-		s.runSettlements, s.runRetention)
+	loops := []func(context.Context) error{s.runSettlements, s.runRetention,
+		func(ctx context.Context) error { return s.runTurns(ctx, finishing) }}
+	for _, o := range s.outbox {
+		loops = append(loops, func(ctx context.Context) error { return s.runDeliveries(ctx, finishing, o) })
+	}
+	err := services.Work(ctx, loops...)
 	timer := time.AfterFunc(s.finish, cut)
 	defer timer.Stop()
 	s.working.Wait()
-	if s.outbox.depth() > 0 && finishing.Err() == nil { // what the last turns left
-		s.deliverRest(finishing)
-	}
+	s.deliverRest(finishing)
 	return err
+}
+
+// pauses before something is tried again.
+type pauses struct {
+	turn         time.Duration // after a turn that crashed
+	store        time.Duration // after a commit that failed: the answer is there, the disk is not
+	check        time.Duration // how often replies held back are looked at
+	delivery     time.Duration // after the first failed delivery; doubles each time
+	deliveryMost time.Duration
+	settle       time.Duration // after the ledger did not book a call
+}
+
+func defaultPauses() pauses {
+	return pauses{turn: time.Second, store: 2 * time.Second, check: time.Second,
+		delivery: time.Second, deliveryMost: 5 * time.Minute, settle: 10 * time.Second}
+}
+
+// spawn runs fn on a goroutine that Run waits for. What is meant to fail has its
+// own containment; this one is the last, for a defect must not end the process.
+func (s *Service) spawn(fn func()) {
+	s.working.Go(func() {
+		if err := services.Contain(func() error { fn(); return nil }); err != nil {
+			s.log.Error("goroutine crashed", "service", "agent", "err", err)
+		}
+	})
 }
 
 func (s *Service) setConn(c *bus.Conn) {

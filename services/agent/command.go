@@ -15,11 +15,10 @@ import (
 // command answers what begins with a slash and is meant for the agent itself. It
 // needs no model and costs nothing, so it works when the budget is spent.
 func (s *Service) command(ctx context.Context, t *turn) (outcome, bool) {
-	name, isCommand := strings.CutPrefix(strings.TrimSpace(t.text), "/")
-	if !isCommand {
+	if !isCommand(t.text) {
 		return outcome{}, false
 	}
-	name, _, _ = strings.Cut(name, " ")
+	name := strings.TrimPrefix(strings.Fields(t.text)[0], "/")
 	out := outcome{state: bus.StateAnswered}
 	switch strings.ToLower(name) {
 	case "help", "start":
@@ -39,6 +38,8 @@ func (s *Service) command(ctx context.Context, t *turn) (outcome, bool) {
 	}
 	return out, true
 }
+
+func isCommand(text string) bool { return strings.HasPrefix(strings.TrimSpace(text), "/") }
 
 const help = `/new     begin a new conversation
 /status  how I am doing

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -13,12 +14,7 @@ import (
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
-const (
-	maxDeliveries = 64              // at one time
-	retryCheck    = time.Second     // how often replies held back are looked at
-	retryDelivery = time.Second     // first pause; doubles each time
-	maxRetryPause = 5 * time.Minute // longest pause
-)
+const maxDeliveries = 64 // at one time, on one channel
 
 // delivery is one outbox entry and the reply it stands for.
 type delivery struct {
@@ -33,65 +29,72 @@ func (s *Service) post(tx *sqlite.Tx, t *turn, now time.Time) error {
 	if _, err := tx.Exec(`INSERT INTO outbox (seq, session_id, created_at) VALUES (?, ?, ?)`, t.seq, t.session, now); err != nil {
 		return err
 	}
-	tx.AfterCommit(func() { s.outbox.add(t.session, 1) })
+	tx.AfterCommit(func() { s.outbox[t.key.channel].add(t.session, 1) })
 	return nil
 }
 
-// runDeliveries hands replies to their channels until ctx ends. Deliveries under
+// runDeliveries hands one channel its replies until ctx ends. Deliveries under
 // way end with finishing, which outlives ctx.
-func (s *Service) runDeliveries(ctx, finishing context.Context) error {
+func (s *Service) runDeliveries(ctx, finishing context.Context, o *outbox) error {
 	slots := make(chan struct{}, maxDeliveries)
-	tick := time.NewTicker(retryCheck)
+	tick := time.NewTicker(s.pauses.check)
 	defer tick.Stop()
 	for {
 		select {
-		case <-s.outbox.wake:
+		case <-o.wake:
 		case <-tick.C:
-			s.outbox.due(s.now())
+			o.due(s.now())
 		case <-ctx.Done():
 			return nil
 		}
-		for s.deliverOne(ctx, finishing, slots) {
+		for s.deliverOne(ctx, finishing, o, slots) {
 		}
 	}
 }
 
 // deliverOne starts the delivery of one reply as soon as there is a slot. It is
 // false when there is none to deliver, or ctx has ended.
-func (s *Service) deliverOne(ctx, finishing context.Context, slots chan struct{}) bool {
+func (s *Service) deliverOne(ctx, finishing context.Context, o *outbox, slots chan struct{}) bool {
 	select {
 	case slots <- struct{}{}:
 	case <-ctx.Done():
 		return false
 	}
-	session, ok := s.outbox.claim()
+	session, ok := o.claim()
 	if !ok {
 		<-slots
 		return false
 	}
-	s.working.Go(func() {
+	s.spawn(func() {
 		defer func() { <-slots }()
-		s.deliver(finishing, session)
+		s.deliver(finishing, o, session)
 	})
 	return true
 }
 
-// deliverRest is for what the last turns left when the room ends.
+// deliverRest is for what the last turns left when the room ends: each reply is
+// tried once, those of one session after another.
 func (s *Service) deliverRest(finishing context.Context) {
 	slots := make(chan struct{}, maxDeliveries)
-	for finishing.Err() == nil && s.deliverOne(finishing, finishing, slots) {
+	for more := true; more && finishing.Err() == nil; {
+		more = false
+		for _, o := range s.outbox {
+			for finishing.Err() == nil && s.deliverOne(finishing, finishing, o, slots) {
+				more = true
+			}
+		}
+		s.working.Wait()
 	}
-	s.working.Wait()
 }
 
 // deliver tries the session's oldest reply once. After a crash between the
 // channel's receipt and our note of it the reply is sent again: at least once,
 // under the same key.
-func (s *Service) deliver(ctx context.Context, session int64) {
+func (s *Service) deliver(ctx context.Context, o *outbox, session int64) {
 	d, err := s.oldest(ctx, session)
 	if err != nil {
 		s.log.Error("read reply", "service", "agent", "err", err)
-		s.outbox.hold(session, s.now().Add(retryDelivery))
+		o.hold(session, s.now().Add(s.pauses.delivery))
 		return
 	}
 	err = services.Contain(func() error {
@@ -101,19 +104,19 @@ func (s *Service) deliver(ctx context.Context, session int64) {
 	switch {
 	case err == nil:
 		s.metrics.messages.WithLabelValues(d.channel, "out").Inc()
-		s.close(ctx, d, bus.ReplyDelivered, nil)
+		s.close(ctx, o, d, bus.ReplyDelivered, nil)
 	case ctx.Err() != nil:
-		s.outbox.hold(session, s.now()) // asked to stop: the next start tries again
+		o.hold(session, s.now()) // asked to stop: the next start tries again
 	case s.now().Sub(d.created) >= s.cfg.ReplyExpires:
 		s.log.Error("reply given up", "service", "agent", "trace", d.reply.MessageID, "err", err)
-		s.close(ctx, d, bus.ReplyDied, err)
+		s.close(ctx, o, d, bus.ReplyDied, err)
 	default:
-		s.retryLater(ctx, d, err)
+		s.retryLater(ctx, o, d, err)
 	}
 }
 
 // close writes the end of an entry with its event: delivered, or dead of why.
-func (s *Service) close(ctx context.Context, d delivery, lane bus.Event[bus.ReplyFact], why error) {
+func (s *Service) close(ctx context.Context, o *outbox, d delivery, lane bus.Event[bus.ReplyFact], why error) {
 	fact := bus.ReplyFact{Time: s.now(), MessageID: d.reply.MessageID, Channel: d.channel, Attempts: d.reply.Attempt}
 	if why != nil {
 		fact.Error = why.Error()
@@ -131,29 +134,32 @@ func (s *Service) close(ctx context.Context, d delivery, lane bus.Event[bus.Repl
 		return eventlog.Record(s.events, tx, lane, fact)
 	})
 	if noted {
-		s.outbox.ended(d.session)
+		o.ended(d.session)
 	} else {
-		s.outbox.hold(d.session, s.now()) // the room is ending
+		o.hold(d.session, s.now()) // the room is ending
 	}
 }
 
-func (s *Service) retryLater(ctx context.Context, d delivery, why error) {
-	wait := pause(d.reply.Attempt)
+func (s *Service) retryLater(ctx context.Context, o *outbox, d delivery, why error) {
+	wait := s.pauses.before(d.reply.Attempt)
+	if e := (*bus.Error)(nil); errors.As(why, &e) {
+		wait = max(wait, min(e.RetryAfter, s.pauses.deliveryMost)) // the channel knows better
+	}
 	s.log.Warn("reply not delivered, trying again", "service", "agent", "trace", d.reply.MessageID, "attempt", d.reply.Attempt, "wait", wait.String(), "err", why)
 	s.note(ctx, func(tx *sqlite.Tx) error {
 		_, err := tx.Exec(`UPDATE outbox SET attempts = ?, error = ? WHERE id = ?`, d.reply.Attempt, why.Error(), d.id)
 		return err
 	})
-	s.outbox.hold(d.session, s.now().Add(wait))
+	o.hold(d.session, s.now().Add(wait))
 }
 
-// pause before the next try: doubling, with jitter, bounded.
-func pause(attempt int) time.Duration {
-	d := retryDelivery
-	for i := 1; i < attempt && d < maxRetryPause; i++ {
+// before returns the pause before the next try: doubling, with jitter, bounded.
+func (p pauses) before(attempt int) time.Duration {
+	d := p.delivery
+	for i := 1; i < attempt && d < p.deliveryMost; i++ {
 		d *= 2
 	}
-	d = min(d, maxRetryPause)
+	d = min(d, p.deliveryMost)
 	return d/2 + rand.N(d/2+1)
 }
 
@@ -172,7 +178,7 @@ func (s *Service) note(ctx context.Context, fn func(tx *sqlite.Tx) error) bool {
 		}
 		s.log.Warn("delivery not noted, trying again", "service", "agent", "err", err)
 		select {
-		case <-time.After(retryStore):
+		case <-time.After(s.pauses.store):
 		case <-ctx.Done():
 		}
 	}

@@ -16,7 +16,7 @@ func (s *Service) health() []bus.Problem {
 		out = append(out, bus.Problem{Code: "inbox_full", Title: fmt.Sprintf("%d messages wait for an answer; new ones are refused", depth),
 			Hint: "they are worked off one by one; agent.max_queue is the bound"})
 	}
-	if n := s.outbox.depth(); n >= s.cfg.MaxOutbox {
+	if n := s.undelivered(); n >= s.cfg.MaxOutbox {
 		out = append(out, bus.Problem{Code: "outbox_full", Title: fmt.Sprintf("%d replies wait to be delivered; new messages are refused", n),
 			Hint: "see the channels' errors; agent.max_outbox is the bound"})
 	}
@@ -69,7 +69,7 @@ func newMetrics(s *Service) *metrics {
 	gauge("blufio_active_sessions_limit", "Bound of blufio_active_sessions.", func() float64 { return float64(s.cfg.MaxSessions) })
 	gauge("blufio_turns_running", "Turns under way.", func() float64 { _, _, n := s.queue.counts(); return float64(n) })
 	gauge("blufio_turns_running_limit", "Bound of blufio_turns_running.", func() float64 { return float64(s.cfg.MaxTurns) })
-	gauge("blufio_outbox_replies", "Replies not yet delivered.", func() float64 { return float64(s.outbox.depth()) })
+	gauge("blufio_outbox_replies", "Replies not yet delivered.", func() float64 { return float64(s.undelivered()) })
 	gauge("blufio_outbox_limit", "Bound of blufio_outbox_replies.", func() float64 { return float64(s.cfg.MaxOutbox) })
 	return m
 }

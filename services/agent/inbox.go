@@ -37,7 +37,8 @@ func (s *Service) receive(ctx context.Context, m bus.Message) (bus.Accepted, err
 	if err := s.check(m); err != nil {
 		return bus.Accepted{}, err
 	}
-	if n := s.outbox.depth(); n >= s.cfg.MaxOutbox {
+	if n := s.undelivered(); n >= s.cfg.MaxOutbox {
+		s.metrics.refused.Inc()
 		return bus.Accepted{}, busy(fmt.Sprintf("%d replies wait to be delivered", n), "agent.max_outbox")
 	}
 	key := sessionKey{m.Channel, m.Owner, m.Session}
@@ -68,7 +69,7 @@ func storeError(err error) error {
 
 func (s *Service) check(m bus.Message) error {
 	switch {
-	case !s.channels[m.Channel]:
+	case s.outbox[m.Channel] == nil:
 		return bus.Errorf(bus.CodeInvalid, "no channel is called %q", m.Channel)
 	case m.Owner == "" || len(m.Owner) > maxOwner || !printable(m.Owner):
 		return bus.Errorf(bus.CodeInvalid, "owner must be 1 to %d bytes of printable text", maxOwner)
@@ -97,7 +98,7 @@ func (s *Service) accept(ctx context.Context, m bus.Message, key sessionKey) (bu
 	now := s.now()
 	sum := sha256.Sum256([]byte(m.Session + "\x00" + m.Text))
 	acc := bus.Accepted{ID: nuid.Next(), Session: m.Session}
-	err := s.store.Write(ctx, func(tx *sqlite.Tx) error {
+	err := s.promise(ctx, func(tx *sqlite.Tx) error {
 		if m.ExternalID != "" {
 			first, err := acceptedBefore(tx, m, sum[:])
 			if err != nil || first != "" {

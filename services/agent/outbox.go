@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// outbox knows, in memory, which sessions have undelivered replies; the replies
-// are in the outbox table. A session is claimed before its oldest reply is read
+// outbox knows, in memory, which sessions of a channel have undelivered replies;
+// the replies are in the outbox table. A session is claimed before its oldest reply is read
 // and given back after the outcome is written, so replies of one session leave
 // one after another, and none is read while another delivery still changes it.
 type outbox struct {
@@ -119,21 +119,38 @@ func (o *outbox) due(now time.Time) {
 	}
 }
 
+// undelivered counts the replies of all channels.
+func (s *Service) undelivered() (n int) {
+	for _, o := range s.outbox {
+		n += o.depth()
+	}
+	return n
+}
+
 // loadOutbox counts what an earlier run left undelivered. It is tried at once.
 func (s *Service) loadOutbox(ctx context.Context) error {
-	s.outbox.reset()
-	rows, err := s.store.Query(ctx, `SELECT session_id, count(*) FROM outbox WHERE state = 'pending' GROUP BY session_id ORDER BY min(id)`)
+	for _, o := range s.outbox {
+		o.reset()
+	}
+	rows, err := s.store.Query(ctx, `SELECT s.channel, o.session_id, count(*) FROM outbox o JOIN session s ON s.id = o.session_id
+		WHERE o.state = 'pending' GROUP BY o.session_id ORDER BY min(o.id)`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
+		var channel string
 		var session int64
 		var n int
-		if err := rows.Scan(&session, &n); err != nil {
+		if err := rows.Scan(&channel, &session, &n); err != nil {
 			return err
 		}
-		s.outbox.add(session, n)
+		o := s.outbox[channel]
+		if o == nil {
+			s.log.Error("replies stay undelivered: there is no such channel any more", "service", "agent", "channel", channel, "count", n)
+			continue
+		}
+		o.add(session, n)
 	}
 	return rows.Err()
 }

@@ -15,7 +15,7 @@ import (
 const (
 	defaultPage  = 100
 	maxPage      = 500
-	maxPageBytes = 512 << 10 // of text in one answer: half of what the bus carries
+	maxPageBytes = 768 << 10 // of texts as JSON in one answer: the bus carries 1 MiB
 )
 
 func pageSize(limit int) int {
@@ -93,7 +93,7 @@ func (s *Service) history(ctx context.Context, q bus.HistoryQuery) (bus.History,
 		if err != nil {
 			return out, err
 		}
-		bytes += len(m.Text) + len(m.Reply)
+		bytes += jsonSize(m.Text) + jsonSize(m.Reply) + 512
 		if len(out.Messages) == limit || len(out.Messages) > 0 && bytes > maxPageBytes {
 			out.More = true
 			break
@@ -108,7 +108,7 @@ func (s *Service) summary(ctx context.Context, _ bus.AgentQuery) (bus.AgentSumma
 	depth, active, _ := s.queue.counts()
 	out := bus.AgentSummary{Provider: s.provider.Name(), Model: s.model()}
 	out.Sessions.Active = active
-	out.Queues.Inbox, out.Queues.Outbox = int64(depth), int64(s.outbox.depth())
+	out.Queues.Inbox, out.Queues.Outbox = int64(depth), int64(s.undelivered())
 	err := s.store.QueryRow(ctx, `SELECT (SELECT count(*) FROM session), (SELECT interrupted FROM agent_state),
 		(SELECT count(*) FROM message WHERE state = 'dead') + (SELECT count(*) FROM outbox WHERE state = 'dead')`).
 		Scan(&out.Sessions.Total, &out.Sessions.Interrupted, &out.Queues.Dead)

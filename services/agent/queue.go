@@ -70,6 +70,9 @@ func (q *queue) withdraw(key sessionKey) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.sessions[key]
+	if s == nil {
+		return // reset came between: the room begins anew
+	}
 	s.admitted--
 	q.depth--
 	q.forget(s)
@@ -81,6 +84,9 @@ func (q *queue) add(key sessionKey, seq int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.sessions[key]
+	if s == nil {
+		return // reset came between: the message is found in the inbox
+	}
 	s.admitted--
 	s.pending = append(s.pending, seq)
 	if len(s.pending) == 1 && !s.running {

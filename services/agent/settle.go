@@ -13,10 +13,7 @@ import (
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
-const (
-	settlePage  = 32               // settlements under way at one time
-	settleRetry = 10 * time.Second // after the ledger did not book one
-)
+const settlePage = 32 // settlements under way at one time
 
 // bookLater writes what model calls used beside what came of them. The ledger
 // hears of it from runSettlements, as often as it takes.
@@ -45,7 +42,7 @@ type settlement struct {
 // runSettlements tells the ledger until ctx ends; the rest stays for the next
 // start. The ledger books each call once, however often it is told.
 func (s *Service) runSettlements(ctx context.Context) error {
-	retry := time.NewTicker(settleRetry)
+	retry := time.NewTicker(s.pauses.settle)
 	defer retry.Stop()
 	wake(s.settle) // what an earlier run left
 	var after int64

@@ -5,7 +5,10 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -29,7 +32,7 @@ const toolTimeout = 30 * time.Second
 // more tools.
 func (s *Service) think(ctx context.Context, t *turn) (outcome, error) {
 	if out, ok := s.command(ctx, t); ok {
-		return out, nil
+		return out, ctx.Err() // a command that a stop cut off says so in its text
 	}
 	messages, err := s.conversation(ctx, t)
 	if err != nil {
@@ -41,7 +44,7 @@ func (s *Service) think(ctx context.Context, t *turn) (outcome, error) {
 			return outcome{}, err
 		}
 		if len(answer.Calls) == 0 {
-			return outcome{state: bus.StateAnswered, text: answer.Text}, nil
+			return finalAnswer(answer.Text)
 		}
 		done, err := s.useTools(ctx, t, round, answer)
 		if err != nil {
@@ -50,6 +53,37 @@ func (s *Service) think(ctx context.Context, t *turn) (outcome, error) {
 		messages = append(messages, done.Asked, done.Result)
 	}
 	return outcome{}, bus.Errorf(bus.CodeInternal, "the model kept asking for tools, %d times", s.cfg.MaxRounds).WithHint("the bound is agent.max_rounds")
+}
+
+// maxReplyBytes bounds an answer, as JSON: with its message it has to fit into
+// what the bus carries at once.
+const maxReplyBytes = 384 << 10
+
+// finalAnswer is the outcome of the model's last word. An empty one would be a
+// reply that no channel delivers and a history that no model takes.
+func finalAnswer(text string) (outcome, error) {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if strings.TrimSpace(text) == "" {
+		return outcome{}, bus.Errorf(bus.CodeInternal, "the model's answer was empty").WithHint("ask again, or in other words")
+	}
+	for jsonSize(text) > maxReplyBytes {
+		text = strings.ToValidUTF8(text[:len(text)/2], "") + "… (cut)"
+	}
+	return outcome{state: bus.StateAnswered, text: text}, nil
+}
+
+// jsonSize returns how many bytes s has as a JSON string, at most.
+func jsonSize(s string) int {
+	n := len(s) + 2
+	for _, c := range []byte(s) {
+		switch {
+		case c < ' ', c == '<', c == '>', c == '&':
+			n += 5
+		case c == '"', c == '\\', c == 0xe2: // the last begins U+2028 and U+2029, which are escaped
+			n += 3
+		}
+	}
+	return n
 }
 
 // conversation is what the model gets to read: the latest history that fits the
@@ -73,7 +107,7 @@ const maxHistory = 100
 // are not part of the conversation.
 func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
 	rows, err := s.store.Query(ctx, `SELECT text, reply FROM message WHERE session_id = ? AND seq > ? AND seq < ?
-		AND state = 'answered' AND text NOT LIKE '/%' ORDER BY seq DESC LIMIT ?`, t.session, t.since, t.seq, maxHistory)
+		AND state = 'answered' ORDER BY seq DESC LIMIT ?`, t.session, t.since, t.seq, maxHistory)
 	if err != nil {
 		return nil, err
 	}
@@ -84,6 +118,9 @@ func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
 		var text, reply string
 		if err := rows.Scan(&text, &reply); err != nil {
 			return nil, err
+		}
+		if isCommand(text) {
+			continue
 		}
 		if left -= llm.EstimateTokens(len(text)) + llm.EstimateTokens(len(reply)); left < 0 {
 			break
@@ -119,28 +156,51 @@ func (s *Service) complete(ctx context.Context, t *turn, round int, messages []l
 	live := s.newPartial(t, round)
 	answer, err := s.provider.Complete(ctx, req, live.add)
 	live.flush()
-	t.used = append(t.used, bus.Settle{ModelCall: call, Usage: answer.Usage, Time: s.now()})
+	t.used = append(t.used, bus.Settle{ModelCall: call, Usage: plausible(answer.Usage), Time: s.now()})
 	if err != nil {
 		return llm.Response{}, err
 	}
 	return answer, nil
 }
 
+// maxUsage bounds each count of tokens that a provider may claim, so that the
+// ledger can book it.
+const maxUsage = 100_000_000
+
+// plausible keeps nonsense of a provider from being refused by the ledger for ever.
+func plausible(u bus.Usage) bus.Usage {
+	clamp := func(n int64) int64 { return min(max(n, 0), maxUsage) }
+	return bus.Usage{Input: clamp(u.Input), Output: clamp(u.Output), CacheRead: clamp(u.CacheRead), CacheWrite: clamp(u.CacheWrite)}
+}
+
+// maxCalls bounds the tools one model call may ask for.
+const maxCalls = 16
+
 // useTools runs the tools of one round and commits the step with their effects,
 // so that a resumed turn neither repeats nor misses them.
 func (s *Service) useTools(ctx context.Context, t *turn, round int, answer llm.Response) (step, error) {
-	st := step{Asked: llm.Message{Role: llm.Assistant, Text: answer.Text, Calls: answer.Calls}, Result: llm.Message{Role: llm.User}}
+	st := step{Asked: llm.Message{Role: llm.Assistant, Text: answer.Text, Calls: slices.Clone(answer.Calls)}, Result: llm.Message{Role: llm.User}}
 	var writes []func(tx *sqlite.Tx) error
 	var facts []bus.ToolFact
-	for _, call := range answer.Calls {
+	if len(answer.Calls) > maxCalls {
+		return st, bus.Errorf(bus.CodeInternal, "the model asked for %d tools at once; at most %d are run", len(answer.Calls), maxCalls)
+	}
+	for i, call := range answer.Calls {
+		if len(call.Input) == 0 {
+			call.Input = json.RawMessage(`{}`)
+		}
 		began := s.now()
 		res, err := s.useTool(ctx, t, call)
 		if ctx.Err() != nil {
 			return st, ctx.Err()
 		}
 		if err != nil {
-			res = tool.Result{Text: "The tool failed: " + err.Error()}
+			res = tool.Result{Text: s.toolFailure(t, call, err)}
 		}
+		if !json.Valid(call.Input) {
+			call.Input = json.RawMessage(`{}`) // for the step and the next request
+		}
+		st.Asked.Calls[i] = call
 		st.Result.Results = append(st.Result.Results, llm.ToolResult{CallID: call.ID, Text: res.Text, Failed: err != nil})
 		if res.Write != nil {
 			writes = append(writes, res.Write)
@@ -157,6 +217,20 @@ func (s *Service) useTools(ctx context.Context, t *turn, round int, answer llm.R
 	return st, nil
 }
 
+// toolFailure is what the model reads of a tool's error: what the tool meant for
+// it, but not what happened inside.
+func (s *Service) toolFailure(t *turn, call llm.ToolCall, err error) string {
+	var e *bus.Error
+	if errors.As(err, &e) {
+		return "The tool failed: " + e.Message
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Sprintf("The tool failed: it did not end within %s", toolTimeout)
+	}
+	s.log.Error("tool failed", "service", "agent", "trace", t.id, "tool", s.toolLabel(call.Name), "err", err)
+	return "The tool failed; the log has the details."
+}
+
 // toolLabel keeps names that a model made up out of events.
 func (s *Service) toolLabel(name string) string {
 	if s.tools[name] == nil {
@@ -168,7 +242,10 @@ func (s *Service) toolLabel(name string) string {
 func (s *Service) useTool(ctx context.Context, t *turn, call llm.ToolCall) (tool.Result, error) {
 	tl := s.tools[call.Name]
 	if tl == nil {
-		return tool.Result{}, fmt.Errorf("there is no tool %q", call.Name)
+		return tool.Result{}, bus.Errorf(bus.CodeNotFound, "there is no tool of that name")
+	}
+	if !json.Valid(call.Input) {
+		return tool.Result{}, bus.Errorf(bus.CodeInvalid, "its input was not JSON")
 	}
 	ctx, cancel := context.WithTimeout(ctx, toolTimeout)
 	defer cancel()
@@ -178,7 +255,7 @@ func (s *Service) useTool(ctx context.Context, t *turn, call llm.ToolCall) (tool
 		return err
 	})
 	if len(res.Text) > tool.MaxResultBytes {
-		res.Text = res.Text[:tool.MaxResultBytes] + "… (cut)"
+		res.Text = strings.ToValidUTF8(res.Text[:tool.MaxResultBytes], "") + "… (cut)"
 	}
 	return res, err
 }

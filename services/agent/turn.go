@@ -14,11 +14,9 @@ import (
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
-const (
-	maxAttempts = 3               // begun so often without an end, a message is a dead letter
-	retryTurn   = time.Second     // after a turn that crashed or could not be stored
-	retryStore  = 2 * time.Second // after a commit that failed: the answer is there, the disk is not
-)
+// maxAttempts bounds how often a turn begins: after so many without an end, its
+// message is a dead letter.
+const maxAttempts = 3
 
 // turn is one message on its way to an answer.
 type turn struct {
@@ -58,7 +56,7 @@ func (s *Service) runTurns(ctx, finishing context.Context) error {
 		if !ok {
 			return nil
 		}
-		s.working.Go(func() {
+		s.spawn(func() {
 			defer func() { <-slots }()
 			s.answer(finishing, sess, seq)
 		})
@@ -97,24 +95,25 @@ func (s *Service) answer(ctx context.Context, sess *session, seq int64) {
 	case err == nil:
 		s.queue.done(sess)
 	case ctx.Err() != nil:
-		s.putBack(seq)
+		s.putBack(context.WithoutCancel(ctx), seq, 1) // nothing crashed: the attempt does not count
 		s.queue.again(sess, time.Time{})
 	default:
 		s.log.Error("turn broke off, it is tried again", "service", "agent", "seq", seq, "err", err)
 		s.metrics.broken.Inc()
-		s.queue.again(sess, s.now().Add(retryTurn))
+		s.putBack(ctx, seq, 0)
+		s.queue.again(sess, s.now().Add(s.pauses.turn))
 	}
 }
 
-// putBack returns a message to the inbox that a stop cut off: nothing crashed,
-// so the attempt does not count.
-func (s *Service) putBack(seq int64) {
-	err := s.store.WriteLazy(func(tx *sqlite.Tx) error {
-		_, err := tx.Exec(`UPDATE message SET state = 'queued', attempts = max(0, attempts - 1) WHERE seq = ? AND state = 'running'`, seq)
+// putBack returns a message to the inbox and takes back some of its attempts. It
+// waits for the commit, which also holds the begin's mark: the next try reads it.
+func (s *Service) putBack(ctx context.Context, seq int64, forgiven int) {
+	err := s.store.Write(ctx, func(tx *sqlite.Tx) error {
+		_, err := tx.Exec(`UPDATE message SET state = 'queued', attempts = max(0, attempts - ?) WHERE seq = ? AND state = 'running'`, forgiven, seq)
 		return err
-	}, nil)
+	})
 	if err != nil {
-		s.log.Warn("message stays marked as running and will count as interrupted", "service", "agent", "seq", seq, "err", err)
+		s.log.Warn("message not put back", "service", "agent", "seq", seq, "err", err)
 	}
 }
 
@@ -166,9 +165,10 @@ func (s *Service) load(ctx context.Context, key sessionKey, seq int64) (*turn, e
 	return t, nil
 }
 
-// begin marks the message as running. The mark rides on the next commit, which
-// is the reservation's: the writer keeps the order, so the mark is on disk
-// before the model is asked, without a commit of its own.
+// begin marks the message as running, without waiting. The mark rides on the next
+// commit. Where the call costs money that is the reservation's: the writer keeps
+// the order, so the mark is on disk before the model is asked. A free model may
+// be asked a moment earlier (the store's linger).
 func (s *Service) begin(t *turn) error {
 	return s.store.WriteLazy(func(tx *sqlite.Tx) error {
 		_, err := tx.Exec(`UPDATE message SET state = 'running', attempts = ? WHERE seq = ?`, t.attempt, t.seq)
@@ -198,13 +198,13 @@ func (s *Service) failure(t *turn, err error) outcome {
 // keeps the answer and tries again.
 func (s *Service) finishTurn(ctx context.Context, t *turn, out outcome) error {
 	for {
-		err := s.commitTurn(ctx, t, out)
+		err := s.commitTurn(context.WithoutCancel(ctx), t, out) // the answer is paid for: a stop does not throw it away
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
 		s.log.Warn("answer not stored, trying again", "service", "agent", "trace", t.id, "err", err)
 		select {
-		case <-time.After(retryStore):
+		case <-time.After(s.pauses.store):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

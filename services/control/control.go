@@ -13,6 +13,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -28,7 +29,7 @@ import (
 
 const (
 	beat    = time.Second
-	patient = 2 * time.Second // for the write and each question
+	patient = time.Second // for all questions together, and for the write
 )
 
 // Schema holds the last status.
@@ -54,21 +55,27 @@ type Deps struct {
 
 // Service is the room.
 type Service struct {
-	d Deps
+	d     Deps
+	every time.Duration // between two beats
 
-	mu   sync.Mutex
-	conn *bus.Conn
+	mu     sync.Mutex
+	conn   *bus.Conn
+	stored error // why the last status could not be written
 
-	// Only Run's goroutine uses these: what was told last.
+	// Only Run's goroutine uses these: what was told last, and what could not
+	// be told because the database took no writes.
 	began    bool
-	health   bus.Health
+	state    string
+	untold   []bus.HealthFact
 	restarts map[string]int
 }
 
 var _ services.Service = (*Service)(nil)
 
 // New returns the room.
-func New(d Deps) *Service { return &Service{d: d, restarts: map[string]int{}} }
+func New(d Deps) *Service {
+	return &Service{d: d, every: beat, state: bus.Healthy, restarts: map[string]int{}}
+}
 
 // Door declares the room.
 func (s *Service) Door() services.Door {
@@ -77,7 +84,19 @@ func (s *Service) Door() services.Door {
 		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32)},
 		Says: []bus.Lane{bus.AgentStatus, bus.CostGet, bus.MemoryRead, bus.Pulse,
 			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted},
+		Health: s.problems,
 	}
+}
+
+// problems tells, in the status too, that the database takes no writes.
+func (s *Service) problems() []bus.Problem {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stored == nil {
+		return nil
+	}
+	return []bus.Problem{{Code: "database", Title: "the database takes no writes: " + s.stored.Error(),
+		Hint: "messages are refused until it does; free disk space if it is full, blufio goes on by itself"}}
 }
 
 // Run beats until ctx ends.
@@ -86,7 +105,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	s.conn = c
 	s.mu.Unlock()
 	ready()
-	tick := time.NewTicker(beat)
+	tick := time.NewTicker(s.every)
 	defer tick.Stop()
 	for {
 		s.beat(ctx)
@@ -106,12 +125,10 @@ func (s *Service) bus() *bus.Conn {
 
 // beat takes the picture, writes it, and tells.
 func (s *Service) beat(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, patient)
-	defer cancel()
 	picture, asked := s.picture(ctx)
 	stored := s.keep(ctx, picture)
-	if ctx.Err() != nil && stored != nil {
-		return // stopping, or too slow to be worth telling: the evidence grows old by itself
+	if ctx.Err() != nil {
+		return // stopping: what failed by that says nothing
 	}
 	h := s.judge(picture, asked, stored)
 	if err := bus.Pulse.Publish(s.bus(), h); err != nil {
@@ -134,21 +151,7 @@ func (s *Service) picture(ctx context.Context) (st bus.Status, asked error) {
 	rep := s.d.Report()
 	st = bus.Status{Schema: bus.StatusSchema, Time: now.UTC(), Version: s.d.Version, Node: s.d.Node, PID: os.Getpid(),
 		UptimeSeconds: int64(now.Sub(s.d.Started).Seconds()), Channels: rep.Channels, Services: rep.Services}
-	if a, err := bus.AgentStatus.Ask(ctx, s.bus(), bus.AgentQuery{}); err != nil {
-		asked = err
-	} else {
-		st.Provider, st.Model, st.Sessions, st.Queues = a.Provider, a.Model, &a.Sessions, &a.Queues
-	}
-	if m, err := bus.MemoryRead.Ask(ctx, s.bus(), bus.MemoryQuery{}); err != nil {
-		asked = err
-	} else {
-		st.Memory = &m
-	}
-	if c, err := bus.CostGet.Ask(ctx, s.bus(), bus.CostQuery{}); err != nil {
-		asked = err
-	} else {
-		st.Cost = &bus.CostStatus{Today: c.Today, Month: c.Month, DailyLimit: limit(c.DailyLimit), MonthlyLimit: limit(c.MonthlyLimit), Stopped: c.Stopped}
-	}
+	asked = s.ask(ctx, &st)
 	st.State = bus.Healthy
 	unwell := func(state string) bool { return state != bus.Healthy }
 	if asked != nil || slices.ContainsFunc(st.Services, func(v bus.ServiceStatus) bool { return unwell(v.State) }) ||
@@ -156,6 +159,35 @@ func (s *Service) picture(ctx context.Context) (st bus.Status, asked error) {
 		st.State = bus.Degraded
 	}
 	return st, asked
+}
+
+// ask asks the rooms side by side, so that one that hangs leaves the others'
+// answers in the picture.
+func (s *Service) ask(ctx context.Context, st *bus.Status) error {
+	ctx, cancel := context.WithTimeout(ctx, patient)
+	defer cancel()
+	var agent, memory, cost error
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		var a bus.AgentSummary
+		if a, agent = bus.AgentStatus.Ask(ctx, s.bus(), bus.AgentQuery{}); agent == nil {
+			st.Provider, st.Model, st.Sessions, st.Queues = a.Provider, a.Model, &a.Sessions, &a.Queues
+		}
+	})
+	asking.Go(func() {
+		var m bus.Memory
+		if m, memory = bus.MemoryRead.Ask(ctx, s.bus(), bus.MemoryQuery{}); memory == nil {
+			st.Memory = &m
+		}
+	})
+	asking.Go(func() {
+		var c bus.CostSummary
+		if c, cost = bus.CostGet.Ask(ctx, s.bus(), bus.CostQuery{}); cost == nil {
+			st.Cost = &bus.CostStatus{Today: c.Today, Month: c.Month, DailyLimit: limit(c.DailyLimit), MonthlyLimit: limit(c.MonthlyLimit), Stopped: c.Stopped}
+		}
+	})
+	asking.Wait()
+	return errors.Join(agent, memory, cost)
 }
 
 func limit(m bus.MicroUSD) *bus.MicroUSD {
@@ -172,10 +204,18 @@ func (s *Service) keep(ctx context.Context, st bus.Status) error {
 	if err != nil {
 		return fmt.Errorf("encode status: %w", err)
 	}
-	return s.d.Store.Write(ctx, func(tx *sqlite.Tx) error {
+	writing, cancel := context.WithTimeout(ctx, patient)
+	defer cancel()
+	err = s.d.Store.Write(writing, func(tx *sqlite.Tx) error {
 		_, err := tx.Exec(`INSERT OR REPLACE INTO last_status (id, at, payload) VALUES (1, ?, ?)`, st.Time, data)
 		return err
 	})
+	if ctx.Err() == nil {
+		s.mu.Lock()
+		s.stored = err
+		s.mu.Unlock()
+	}
+	return err
 }
 
 // judge makes the health of evidence. A room that runs and reports a problem is

@@ -11,22 +11,26 @@ import (
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
-// tellChanges records what is different from the last beat.
+// mostUntold bounds the changes kept for a database that takes no writes. While
+// it does not, the health stays degraded, so there are hardly ever two.
+const mostUntold = 8
+
+// tellChanges records what is different from the last beat. What cannot be
+// recorded now is at the next beat, once.
 func (s *Service) tellChanges(ctx context.Context, st bus.Status, h bus.Health) error {
-	first := !s.began
-	was := s.health.State
+	if h.State != s.state && len(s.untold) < mostUntold {
+		s.untold = append(s.untold, bus.HealthFact{Time: h.Time, State: h.State, From: s.state, Checks: failing(h)})
+		s.state = h.State
+	}
 	restarted := s.newRestarts(st)
-	if !first && was == h.State && len(restarted) == 0 {
-		s.health = h
+	if s.began && len(s.untold) == 0 && len(restarted) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, patient)
+	defer cancel()
 	err := s.d.Store.Write(ctx, func(tx *sqlite.Tx) error {
-		if first {
-			f := bus.StartedFact{Time: h.Time, Version: s.d.Version, Node: s.d.Node, PID: os.Getpid(), ReadyMS: h.Time.Sub(s.d.Started).Milliseconds()}
-			if st.Sessions != nil {
-				f.Interrupted = st.Sessions.Interrupted
-			}
-			if err := eventlog.Record(s.d.Events, tx, bus.DaemonStarted, f); err != nil {
+		if !s.began {
+			if err := eventlog.Record(s.d.Events, tx, bus.DaemonStarted, s.startedFact(st, h)); err != nil {
 				return err
 			}
 		}
@@ -35,19 +39,29 @@ func (s *Service) tellChanges(ctx context.Context, st bus.Status, h bus.Health) 
 				return err
 			}
 		}
-		if first || was == h.State {
-			return nil
+		for _, f := range s.untold {
+			if err := eventlog.Record(s.d.Events, tx, bus.HealthChanged, f); err != nil {
+				return err
+			}
 		}
-		return eventlog.Record(s.d.Events, tx, bus.HealthChanged, bus.HealthFact{Time: h.Time, State: h.State, From: was, Checks: failing(h)})
+		return nil
 	})
 	if err != nil {
-		return err // the next beat sees the same changes and tells them
+		return err
 	}
-	s.began, s.health = true, h
+	s.began, s.untold = true, nil
 	for _, r := range restarted {
 		s.restarts[r.Service] = r.Restarts
 	}
 	return nil
+}
+
+func (s *Service) startedFact(st bus.Status, h bus.Health) bus.StartedFact {
+	f := bus.StartedFact{Time: h.Time, Version: s.d.Version, Node: s.d.Node, PID: os.Getpid(), ReadyMS: h.Time.Sub(s.d.Started).Milliseconds()}
+	if st.Sessions != nil {
+		f.Interrupted = st.Sessions.Interrupted
+	}
+	return f
 }
 
 func (s *Service) newRestarts(st bus.Status) []bus.RestartedFact {

@@ -3,10 +3,10 @@
 package relay
 
 import (
-	"context"
 	"errors"
 	"sync"
-	"time"
+
+	"github.com/blufio/blufio/bus/embedded"
 )
 
 // errNotOpen is the state before the first opening; it is no trouble to tell of.
@@ -23,9 +23,10 @@ type progress struct {
 	stream  string
 	flight  map[int64]bool // sent, not answered; at most the stream's window
 	highest int64          // position sent
-	bad     int64          // lowest position that was refused; 0: none
-	noted   int64          // what stored said last
-	idle    chan struct{}  // closed when flight is empty; nil: nobody waits
+	heard   int64          // position published
+	bad     int64          // lowest position that may not be stored; 0: none
+	refused int64          // lowest position that the stream said it did not store; 0: none
+	noted   int64          // what the database was told last; -1: nothing
 }
 
 func (p *progress) init() {
@@ -33,12 +34,22 @@ func (p *progress) init() {
 	p.flight = make(map[int64]bool)
 }
 
+// known is what the database says before the stream is asked.
+func (p *progress) known(relayed, heard int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.run == 0 {
+		p.highest = relayed
+	}
+	p.heard = heard
+}
+
 // begin starts counting anew: the stream holds everything up to seq.
 func (p *progress) begin(stream string, seq int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.run++
-	p.err, p.stream, p.highest, p.bad, p.noted = nil, stream, seq, 0, 0
+	p.err, p.stream, p.highest, p.bad, p.refused, p.noted = nil, stream, seq, 0, 0, -1
 	clear(p.flight)
 }
 
@@ -59,17 +70,29 @@ func (p *progress) answered(run int, seq int64, err error) {
 		return
 	}
 	delete(p.flight, seq)
-	if len(p.flight) == 0 && p.idle != nil {
-		close(p.idle)
-		p.idle = nil
-	}
-	if err != nil && (p.bad == 0 || seq < p.bad) {
-		p.bad = seq
+	if err != nil {
+		p.bad = lower(p.bad, seq)
+		if refusal(err) {
+			p.refused = lower(p.refused, seq)
+		}
 	}
 	p.mu.Unlock()
 	if err != nil {
 		p.fail(err)
 	}
+}
+
+// refusal tells an answer of the stream from the lack of one, after which an
+// event may be stored or not.
+func refusal(err error) bool {
+	return !errors.Is(err, embedded.ErrNoAck) && !errors.Is(err, embedded.ErrClosed) && !errors.Is(err, embedded.ErrWindowFull)
+}
+
+func lower(have, seq int64) int64 {
+	if have == 0 {
+		return seq
+	}
+	return min(have, seq)
 }
 
 // fail notes that events are not being stored.
@@ -95,40 +118,61 @@ func (p *progress) inFlight() int {
 	return len(p.flight)
 }
 
-// stored returns the position up to which the stream holds everything, and
-// whether that moved since it was asked last.
-func (p *progress) stored() (stream string, seq int64, moved bool) {
+func (p *progress) told(seq int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	seq = p.highest
+	p.heard = seq
+}
+
+// behind counts the events that were published and are not stored.
+func (p *progress) behind() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(0, p.heard-p.storedLocked())
+}
+
+// stored is the position up to which the stream holds everything.
+func (p *progress) stored() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.storedLocked()
+}
+
+func (p *progress) storedLocked() int64 {
+	seq := p.highest
 	if p.bad > 0 {
 		seq = min(seq, p.bad-1)
 	}
 	for s := range p.flight {
 		seq = min(seq, s-1)
 	}
-	moved = p.run > 0 && seq != p.noted
-	p.noted = seq
-	return p.stream, seq, moved
+	return seq
 }
 
-// settled waits until every event sent is answered, at most limit.
-func (p *progress) settled(ctx context.Context, limit time.Duration) {
+// note returns what the database is to be told, if it does not know yet.
+func (p *progress) note() (stream string, seq int64, news bool) {
 	p.mu.Lock()
-	if len(p.flight) == 0 {
-		p.mu.Unlock()
-		return
+	defer p.mu.Unlock()
+	seq = p.storedLocked()
+	news = p.run > 0 && seq != p.noted
+	p.noted = seq
+	return p.stream, seq, news
+}
+
+// unnoted is called when the database could not be told.
+func (p *progress) unnoted() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.noted = -1
+}
+
+// refusedIn returns the lowest position that the stream of that epoch refused;
+// 0 when it refused none.
+func (p *progress) refusedIn(stream string) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if stream != p.stream {
+		return 0
 	}
-	if p.idle == nil {
-		p.idle = make(chan struct{})
-	}
-	idle := p.idle
-	p.mu.Unlock()
-	timeout := time.NewTimer(limit) // every answer comes or times out before
-	defer timeout.Stop()
-	select {
-	case <-idle:
-	case <-timeout.C:
-	case <-ctx.Done():
-	}
+	return p.refused
 }

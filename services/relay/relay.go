@@ -8,12 +8,19 @@
 // listener hear it at once, and the stream EVENTS stores it for replay. The log
 // is the truth, the stream a projection that may be lost and begun anew:
 //
+//   - In fair weather, hearing and storing are one publication.
+//   - When the stream fails or is slow, nobody waits for it: events are heard
+//     and kept out of the stream, so that it never has holes. Once it is back it
+//     gets them in order, while new ones go on being heard at once.
 //   - What the stream last stored decides where the relay goes on, at the start
-//     and after every failure. Rows stay in the log for [keep] after they were
-//     stored, longer than JetStream takes to sync to disk.
+//     and after every failure. Rows stay in the log for five minutes and more
+//     after they were stored, longer than JetStream takes to sync to disk.
 //   - What is in neither of them any more is said with evt.stream.gap.
-//   - While the stream is away events are still heard, and the log is bounded
-//     by [maxRows].
+//   - The log is bounded (50 000 events) also while the stream is away.
+//
+// A listener may hear an event twice after a crash, and an observer of the
+// stream's account when an event is stored later than it was heard; the position
+// in the header tells.
 package relay
 
 import (
@@ -22,6 +29,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -33,19 +41,29 @@ import (
 )
 
 const (
-	keep       = 5 * time.Minute // JetStream syncs every 2 minutes
-	maxRows    = 50_000          // events in the log, relayed or not
-	page       = 256             // rows read at once
-	pruneEvery = time.Minute
-	pruneRows  = 5_000 // deleted at once, so that the writer is never held long
-	noteEvery  = time.Second
-	openWait   = 15 * time.Second // for the stream to open or answer
-	retryFirst = time.Second
-	retryMost  = 30 * time.Second
+	page     = 256                    // rows read at once
+	openWait = 15 * time.Second       // for the stream to open and answer
+	patience = 250 * time.Millisecond // for a place among the events that wait for the stream
+	parting  = time.Second            // for what was recorded while the house stopped
 )
 
-// Stream opens the event stream; *embedded.Server does.
+// bounds are what tests make smaller.
+type bounds struct {
+	keep       time.Duration // rows stay at least so long after they were stored; JetStream syncs every 2 minutes
+	maxRows    int64         // events in the log, relayed or not
+	pruneEvery time.Duration
+	pruneRows  int64 // deleted at once, so that the writer is never held long
+	noteEvery  time.Duration
+	retryFirst time.Duration // pause before the stream is opened again; doubles
+	retryMost  time.Duration
+}
+
+var defaults = bounds{keep: 5 * time.Minute, maxRows: 50_000, pruneEvery: time.Minute, pruneRows: 5_000,
+	noteEvery: time.Second, retryFirst: time.Second, retryMost: 30 * time.Second}
+
+// Stream is the event stream; *embedded.Server has it.
 type Stream interface {
+	Events() (*embedded.Events, error)
 	OpenEvents(ctx context.Context) (*embedded.Events, error)
 }
 
@@ -55,13 +73,16 @@ type Service struct {
 	stream Stream
 	open   <-chan struct{} // closed when the house is ready: opening must not delay that
 	slog   *slog.Logger
+	bounds bounds
 
 	// Only Run's goroutine uses these.
-	events  *embedded.Events // nil before the first opening
-	epoch   string           // of the event log
-	cursor  int64            // highest position handed out since the stream was last asked
-	heard   int64            // highest position published in this process
-	storing bool             // the last one handed out was only stored
+	events  *embedded.Events
+	epoch   string // of the event log
+	heard   int64  // highest position published
+	sent    int64  // highest position handed to the stream since it was last asked
+	storing bool   // what was handed to it last had been heard before
+	safe    int64  // stored at least bounds.keep ago, and so on disk
+	young   int64  // stored when bounds.keep last began; safe when it ends
 
 	progress  progress
 	published prometheus.Counter
@@ -73,12 +94,12 @@ var _ services.Service = (*Service)(nil)
 
 // New returns the room. It opens the stream once open is closed.
 func New(log *eventlog.Log, stream Stream, open <-chan struct{}, logger *slog.Logger) *Service {
-	s := &Service{log: log, stream: stream, open: open, slog: logger}
+	s := &Service{log: log, stream: stream, open: open, slog: logger, bounds: defaults}
 	s.progress.init()
 	s.published = prometheus.NewCounter(prometheus.CounterOpts{Name: "blufio_events_published_total", Help: "Durable events published."})
 	s.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "blufio_events_lost_total", Help: "Durable events missing from the stream for good."})
 	s.unstored = prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_events_unstored", Help: "Durable events published and not yet stored in the stream."},
-		func() float64 { return float64(s.progress.inFlight()) })
+		func() float64 { return float64(s.progress.behind()) })
 	return s
 }
 
@@ -111,169 +132,184 @@ func (s *Service) Run(ctx context.Context, _ *bus.Conn, ready func()) error {
 	case <-ctx.Done():
 		return nil
 	}
-	note, prune := time.NewTicker(noteEvery), time.NewTicker(pruneEvery)
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	var asking sync.WaitGroup // one at a time
+	defer asking.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return s.loop(ctx, func(answers chan<- holding) { asking.Go(func() { answers <- s.ask(ctx) }) })
+}
+
+// loop never waits for the stream: asking it goes on beside.
+func (s *Service) loop(ctx context.Context, ask func(chan<- holding)) error {
+	answers := make(chan holding, 1)
+	note, prune, age := time.NewTicker(s.bounds.noteEvery), time.NewTicker(s.bounds.pruneEvery), time.NewTicker(s.bounds.keep)
 	defer note.Stop()
 	defer prune.Stop()
-	s.progress.fail(errNotOpen)
-	wait := retryFirst
-	retry := time.After(0)
-	for ctx.Err() == nil {
+	defer age.Stop()
+	wait, retry, away := s.bounds.retryFirst, time.After(0), true
+	for {
 		select {
 		case <-ctx.Done():
+			return s.leave(ctx)
 		case <-retry:
-			retry = nil
-			s.reopen(ctx)
+			ask(answers)
+		case h := <-answers:
+			if err := s.resume(ctx, h); err == nil {
+				wait, away = s.bounds.retryFirst, false
+			} else {
+				s.progress.fail(err)
+				s.slog.Warn("event stream is away", "service", "relay", "err", err)
+				retry, wait = time.After(wait), min(2*wait, s.bounds.retryMost)
+			}
 		case <-s.log.Wake():
 		case <-s.progress.failed:
 		case <-note.C:
 			s.note()
+		case <-age.C:
+			s.safe, s.young = s.young, s.progress.stored()
 		case <-prune.C:
-			s.prune(ctx)
+			prune.Reset(s.prune(ctx))
 		}
 		if err := s.relay(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
-		if s.progress.trouble() == nil {
-			wait = retryFirst
-		} else if retry == nil {
-			retry = time.After(wait)
-			wait = min(2*wait, retryMost)
+		if !away && s.progress.trouble() != nil {
+			retry, away = time.After(wait), true
 		}
 	}
-	s.note()
-	return nil
 }
 
-// reopen opens the stream and finds out where to go on.
-func (s *Service) reopen(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, openWait)
-	defer cancel()
-	events, err := s.stream.OpenEvents(ctx)
-	if events != nil {
-		s.events = events
-	}
-	if err == nil {
-		err = s.resume(ctx)
-	}
-	if err != nil {
-		s.progress.fail(err)
-		s.slog.Warn("event stream is away", "service", "relay", "err", err)
-	}
-}
-
-// resume asks the stream what it stored last and goes on behind that.
-func (s *Service) resume(ctx context.Context) error {
+// begin finds out what was heard before this process.
+func (s *Service) begin(ctx context.Context) error {
 	log, err := s.log.State(ctx)
 	if err != nil {
 		return err
 	}
-	held, err := s.events.State(ctx)
-	if err != nil {
+	if s.events, err = s.stream.Events(); err != nil {
 		return err
 	}
-	last, err := s.lastStored(ctx, log, held)
-	if err != nil {
-		return err
-	}
-	oldest := log.First
-	if oldest == 0 {
-		oldest = log.Last + 1
-	}
-	if from, to := max(last, log.Lost)+1, oldest-1; from <= to {
-		if err := s.log.ReportGap(ctx, from, to, "the stream lost them and the log no longer holds them"); err != nil {
-			return fmt.Errorf("report gap: %w", err)
-		}
-		s.lost.Add(float64(to - from + 1))
-	}
-	s.epoch, s.cursor, s.storing = log.Epoch, last, false
-	s.progress.begin(held.Epoch, max(last, oldest-1))
+	s.epoch, s.heard = log.Epoch, max(s.heard, log.Relayed)
+	s.progress.known(log.Relayed, s.heard)
+	s.progress.fail(errNotOpen)
 	return nil
 }
 
-// lastStored returns the position of the newest event that the stream holds or,
-// when all of them have aged out, has held.
-func (s *Service) lastStored(ctx context.Context, log eventlog.State, held embedded.State) (int64, error) {
-	msg, err := s.events.Last(ctx, bus.HeaderSeq)
+// leave relays what the rooms recorded while they stopped.
+func (s *Service) leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), parting)
+	defer cancel()
+	err := s.relay(ctx)
+	s.note()
+	return err
+}
+
+// relay publishes what is new and stores what the stream lacks, a page of each
+// in turn, until there is neither.
+func (s *Service) relay(ctx context.Context) error {
+	for ctx.Err() == nil {
+		news, err := s.tell(ctx)
+		if err != nil {
+			return err
+		}
+		old, err := s.catchUp(ctx)
+		if err != nil || news+old == 0 {
+			return err
+		}
+	}
+	return nil
+}
+
+// tell makes new events heard, and in fair weather stored by the same.
+func (s *Service) tell(ctx context.Context) (int, error) {
+	rows, err := s.log.After(ctx, s.heard, page)
 	if err != nil {
 		return 0, err
 	}
-	if msg != nil && msg.Header.Get(bus.HeaderEpoch) == log.Epoch {
-		return strconv.ParseInt(msg.Header.Get(bus.HeaderSeq), 10, 64)
-	}
-	if msg == nil && held.Msgs == 0 && held.Last > 0 && held.Epoch == log.Stream {
-		return log.Relayed, nil
-	}
-	return 0, nil // a new stream, or one made from another database
-}
-
-// relay hands out what the log holds behind the cursor.
-func (s *Service) relay(ctx context.Context) error {
-	if s.events == nil {
-		return nil // before the first opening
-	}
-	if s.progress.trouble() != nil {
-		s.cursor = max(s.cursor, s.heard) // what was heard is stored again after the next opening
-	}
-	for ctx.Err() == nil {
-		rows, err := s.log.After(ctx, s.cursor, page)
-		if err != nil || len(rows) == 0 {
-			return err
+	for _, row := range rows {
+		fair := s.fair()
+		if fair {
+			err = s.hand(ctx, row, s.events.Publish)
+		} else {
+			err = s.events.Announce(s.event(row))
 		}
-		for _, row := range rows {
-			if err := s.handOut(ctx, row); err != nil {
-				return err
-			}
+		if errors.Is(err, nats.ErrMaxPayload) {
+			err = s.missing(ctx, row.Seq, row.Seq, "it is larger than the bus carries")
 		}
-	}
-	return nil
-}
-
-// handOut publishes a row, or only stores it when it was heard before. Between
-// the two ways all answers are awaited: the stream keeps order only within one.
-func (s *Service) handOut(ctx context.Context, row eventlog.Row) error {
-	storing := row.Seq <= s.heard
-	if storing != s.storing {
-		s.progress.settled(ctx, openWait)
-	}
-	send := s.events.Publish
-	if storing {
-		send = s.events.Store
-	}
-	ev := embedded.Event{Subject: row.Subject, ID: fmt.Sprintf("%s-%d", s.epoch, row.Seq), Data: row.Payload,
-		Header: nats.Header{bus.HeaderSeq: {strconv.FormatInt(row.Seq, 10)}, bus.HeaderEpoch: {s.epoch}}}
-	answer := s.progress.sent(row.Seq)
-	err := send(ctx, ev, func(_ embedded.Ack, err error) { answer(err) })
-	if err != nil {
-		answer(err)
-		if !errors.Is(err, embedded.ErrWindowFull) {
-			return fmt.Errorf("publish event %d: %w", row.Seq, err)
+		if err != nil {
+			return 0, fmt.Errorf("publish event %d: %w", row.Seq, err)
 		}
-	}
-	if !storing {
+		if fair {
+			s.sent = row.Seq
+		}
+		s.heard = row.Seq
+		s.progress.told(row.Seq)
 		s.published.Inc()
 	}
-	s.cursor, s.heard, s.storing = row.Seq, max(s.heard, row.Seq), storing
+	return len(rows), nil
+}
+
+// fair reports whether the stream holds, or is about to hold, all that was
+// heard. It keeps order among stores and among publications, not between the
+// two: after a store, all answers come first.
+func (s *Service) fair() bool {
+	if s.storing && s.progress.inFlight() == 0 {
+		s.storing = false
+	}
+	return !s.storing && s.sent == s.heard && s.progress.trouble() == nil
+}
+
+// catchUp stores events that were heard while the stream was away.
+func (s *Service) catchUp(ctx context.Context) (int, error) {
+	if s.sent >= s.heard || s.progress.trouble() != nil {
+		return 0, nil
+	}
+	rows, err := s.log.After(ctx, s.sent, page)
+	if err != nil {
+		return 0, err
+	}
+	for i, row := range rows {
+		if row.Seq > s.heard {
+			return i, nil
+		}
+		s.storing = true
+		if err := s.hand(ctx, row, s.events.Store); err != nil && !errors.Is(err, nats.ErrMaxPayload) {
+			return 0, nil // the stream is in trouble and will be asked
+		}
+		s.sent = row.Seq
+	}
+	return len(rows), nil
+}
+
+// hand gives a row to the stream and has the answer counted.
+func (s *Service) hand(ctx context.Context, row eventlog.Row, send func(context.Context, embedded.Event, func(embedded.Ack, error)) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	answer := s.progress.sent(row.Seq)
+	err := send(ctx, s.event(row), func(_ embedded.Ack, err error) { answer(err) })
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		answer(nil) // no answer will make it smaller
+	case err != nil:
+		answer(err)
+	}
+	return err
+}
+
+func (s *Service) event(row eventlog.Row) embedded.Event {
+	seq := strconv.FormatInt(row.Seq, 10)
+	return embedded.Event{Subject: row.Subject, ID: s.epoch + "-" + seq, Data: row.Payload,
+		Header: nats.Header{bus.HeaderSeq: {seq}, bus.HeaderEpoch: {s.epoch}}}
+}
+
+// missing tells that the stream will never have these events.
+func (s *Service) missing(ctx context.Context, from, to int64, why string) error {
+	if err := s.log.ReportGap(ctx, from, to, why); err != nil {
+		return fmt.Errorf("report gap: %w", err)
+	}
+	s.lost.Add(float64(to - from + 1))
+	s.slog.Warn("events are missing from the stream", "service", "relay", "from", from, "to", to, "why", why)
 	return nil
-}
-
-// note writes down how far the stream has come, so that the log can be pruned.
-func (s *Service) note() {
-	stream, seq, moved := s.progress.stored()
-	if !moved {
-		return
-	}
-	err := s.log.MarkRelayed(stream, seq, nil) // if it is lost, the next one says the same
-	if err != nil {
-		s.slog.Warn("note relayed events", "service", "relay", "err", err)
-	}
-}
-
-func (s *Service) prune(ctx context.Context) {
-	_, unrelayed, err := s.log.Prune(ctx, time.Now().Add(-keep), maxRows, pruneRows)
-	if err != nil {
-		s.slog.Warn("prune event log", "service", "relay", "err", err)
-	}
-	if unrelayed > 0 {
-		s.slog.Warn("events dropped from a full log before the stream stored them", "service", "relay", "events", unrelayed)
-	}
 }

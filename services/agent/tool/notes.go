@@ -5,12 +5,12 @@ package tool
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 	"unicode"
 
+	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -60,14 +60,14 @@ func (r Remember) Call(ctx context.Context, c Call) (Result, error) {
 	}
 	text := strings.TrimSpace(in.Text)
 	if text == "" || len(text) > maxNoteBytes {
-		return Result{}, fmt.Errorf("a note has 1 to %d bytes, this one %d", maxNoteBytes, len(text))
+		return Result{}, bus.Errorf(bus.CodeInvalid, "a note has 1 to %d bytes, this one %d", maxNoteBytes, len(text))
 	}
 	var have int
 	if err := r.Store.QueryRow(ctx, `SELECT count(*) FROM note WHERE owner = ?`, c.Owner).Scan(&have); err != nil {
 		return Result{}, fmt.Errorf("count notes: %w", err)
 	}
 	if have >= maxNotes {
-		return Result{}, fmt.Errorf("there are %d notes already, the most that are kept", have)
+		return Result{}, bus.Errorf(bus.CodeTooLarge, "there are %d notes already, the most that are kept", have)
 	}
 	return Result{Text: "Noted: " + text, Write: func(tx *sqlite.Tx) error {
 		_, err := tx.Exec(`INSERT INTO note (owner, text, at) VALUES (?, ?, ?)`, c.Owner, text, c.Now)
@@ -94,7 +94,7 @@ func (r Recall) Call(ctx context.Context, c Call) (Result, error) {
 	}
 	match := matchAny(in.Query)
 	if match == "" {
-		return Result{}, errors.New("the query has no words")
+		return Result{}, bus.Errorf(bus.CodeInvalid, "the query has no words")
 	}
 	rows, err := r.Store.Query(ctx, `SELECT n.text, n.at FROM note_text JOIN note n ON n.id = note_text.rowid
 		WHERE note_text MATCH ? AND n.owner = ? ORDER BY bm25(note_text), n.at DESC LIMIT ?`, match, c.Owner, maxFound)

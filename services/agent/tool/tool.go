@@ -7,9 +7,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
+	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -17,7 +17,9 @@ import (
 // MaxResultBytes bounds what a tool may hand to the model.
 const MaxResultBytes = 16 << 10
 
-// Tool is one ability. Call runs on many goroutines at once and ends with ctx.
+// Tool is one ability. Call runs on many goroutines at once and ends with ctx. The
+// model reads the message of a [bus.Error]; of any other error it only hears that
+// there was one.
 type Tool interface {
 	Spec() llm.ToolSpec
 	Call(ctx context.Context, c Call) (Result, error)
@@ -43,7 +45,7 @@ func decode(input json.RawMessage, into any) error {
 	d := json.NewDecoder(bytes.NewReader(input))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		return fmt.Errorf("read tool input: %w", err)
+		return bus.Errorf(bus.CodeInvalid, "read tool input: %v", err)
 	}
 	return nil
 }

@@ -12,10 +12,13 @@
 //
 // The relay room reads the log in order, publishes each row and marks it. Rows
 // stay for a while after that, because JetStream acknowledges before it has
-// synced to disk; after a start the youngest are published again.
+// synced to disk: what it turns out to lack is stored again.
+//
+// Positions have no holes: a write that is rolled back gives its positions back.
 package eventlog
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -129,7 +132,8 @@ func (l *Log) State(ctx context.Context) (State, error) {
 }
 
 // MarkRelayed notes that the stream of that epoch has acknowledged everything
-// up to seq. The note may come late: what the stream really holds decides.
+// up to seq. The note may come late: what the stream really holds decides. done
+// hears the outcome as WriteLazy tells it.
 func (l *Log) MarkRelayed(stream string, seq int64, done func(error)) error {
 	return l.store.WriteLazy(func(tx *sqlite.Tx) error {
 		_, err := tx.Exec(`UPDATE event_state SET stream = ?, relayed = ?`, stream, seq)
@@ -138,40 +142,68 @@ func (l *Log) MarkRelayed(stream string, seq int64, done func(error)) error {
 }
 
 // ReportGap writes the event that positions from to to are missing for good.
+// Where the log itself no longer holds them, State.Lost says so too.
 func (l *Log) ReportGap(ctx context.Context, from, to int64, why string) error {
 	return l.store.Write(ctx, func(tx *sqlite.Tx) error {
-		if _, err := tx.Exec(`UPDATE event_state SET lost = max(lost, ?)`, to); err != nil {
+		if _, err := tx.Exec(`UPDATE event_state SET lost = max(lost, ?1) WHERE NOT EXISTS (SELECT 1 FROM event WHERE seq <= ?1)`, to); err != nil {
 			return err
 		}
 		return Record(l, tx, bus.StreamGap, bus.GapFact{Time: time.Now(), From: from, To: to, Why: why})
 	})
 }
 
-// Prune deletes relayed events older than keep, at most limit of them, and
-// beyond max rows also events that were never relayed: the log is bounded even
-// when the stream stays away. It returns how many were deleted, and how many of
-// those had not been relayed.
-func (l *Log) Prune(ctx context.Context, before time.Time, most int64, limit int) (deleted, unrelayed int64, err error) {
-	err = l.store.Write(ctx, func(tx *sqlite.Tx) error {
-		res, err := tx.Exec(`DELETE FROM event WHERE seq IN (SELECT seq FROM event
-			WHERE at < ? AND seq <= (SELECT relayed FROM event_state) ORDER BY seq LIMIT ?)`, before.UnixMilli(), limit)
-		if err != nil {
-			return err
-		}
-		if deleted, err = res.RowsAffected(); err != nil {
-			return err
-		}
-		const tooOld = `seq <= (SELECT max(seq) FROM event) - ?`
-		if err := tx.QueryRow(`SELECT count(*) FROM event WHERE seq > (SELECT relayed FROM event_state) AND `+tooOld, most).Scan(&unrelayed); err != nil {
-			return err
-		}
-		res, err = tx.Exec(`DELETE FROM event WHERE `+tooOld, most)
-		if err != nil {
-			return err
-		}
-		n, err := res.RowsAffected()
-		deleted += n
+// Gave reports whether the log gave position seq to this very event. When it
+// did not, the database is older than the stream: a backup was restored. An
+// event that is pruned is taken on trust.
+func (l *Log) Gave(ctx context.Context, seq int64, subject string, payload []byte) (bool, error) {
+	st, err := l.State(ctx)
+	if err != nil || seq > st.Last {
+		return false, err
+	}
+	rows, err := l.After(ctx, seq-1, 1)
+	if err != nil || len(rows) == 0 || rows[0].Seq != seq {
+		return err == nil, err
+	}
+	return rows[0].Subject == subject && bytes.Equal(rows[0].Payload, payload), nil
+}
+
+// Renew begins a new epoch: from here on the positions mean other events than
+// those that the stream knows under the old one.
+func (l *Log) Renew(ctx context.Context) error {
+	return l.store.Write(ctx, func(tx *sqlite.Tx) error {
+		_, err := tx.Exec(`UPDATE event_state SET epoch = lower(hex(randomblob(8)))`)
 		return err
 	})
-	return deleted, unrelayed, err
+}
+
+// Pruned is what one Prune did.
+type Pruned struct {
+	Deleted   int64
+	Unrelayed int64 // of those, never acknowledged by the stream
+	More      bool  // limit was reached: there is more to delete
+}
+
+// Prune deletes the oldest events, at most limit of them: those up to position
+// upTo that the stream has acknowledged and, beyond most rows, any. So the log
+// is bounded even when the stream stays away.
+func (l *Log) Prune(ctx context.Context, upTo, most, limit int64) (p Pruned, err error) {
+	err = l.store.Write(ctx, func(tx *sqlite.Tx) error {
+		var relayed, first, last int64
+		err := tx.QueryRow(`SELECT relayed, coalesce((SELECT min(seq) FROM event), 0), coalesce((SELECT max(seq) FROM event), 0)
+			FROM event_state`).Scan(&relayed, &first, &last)
+		if err != nil {
+			return err
+		}
+		due := max(min(upTo, relayed), last-most)
+		end := min(due, first+limit-1)
+		if first == 0 || end < first {
+			return nil
+		}
+		if _, err := tx.Exec(`DELETE FROM event WHERE seq <= ?`, end); err != nil {
+			return err
+		}
+		p = Pruned{Deleted: end - first + 1, Unrelayed: max(0, end-max(relayed, first-1)), More: end < due}
+		return nil
+	})
+	return p, err
 }

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/blufio/blufio/services/agent/tool"
+)
+
+// Hurry makes every pause d long, the longest between deliveries included.
+func (s *Service) Hurry(d time.Duration) {
+	s.pauses = pauses{turn: d, store: d, check: d, delivery: d, deliveryMost: 4 * d, settle: d}
+}
+
+// Use adds a tool.
+func (s *Service) Use(t tool.Tool) {
+	s.tools[t.Spec().Name] = t
+	s.specs = append(s.specs, t.Spec())
+}
+
+// Expire deletes what is old at the time now.
+func (s *Service) Expire(ctx context.Context, now time.Time) error { return s.expire(ctx, now) }
+
+// Remembered returns how many sessions the room holds in memory.
+func (s *Service) Remembered() (waiting, undelivered int) {
+	_, waiting, _ = s.queue.counts()
+	for _, o := range s.outbox {
+		o.mu.Lock()
+		undelivered += len(o.sessions)
+		o.mu.Unlock()
+	}
+	return waiting, undelivered
+}
+
+// RetentionRows is the bound of one deleting transaction.
+const RetentionRows = retentionRows
+
+// HurryDelivery sets the first pause between deliveries.
+func (s *Service) HurryDelivery(d time.Duration) { s.pauses.delivery, s.pauses.deliveryMost = d, 100*d }
+
+// Unhurried sets every pause to what it is for people.
+func (s *Service) Unhurried() { s.pauses = defaultPauses() }
+
+// LookAtOutbox does what the room does now and then, and returns how many
+// sessions with undelivered replies are not held back.
+func (s *Service) LookAtOutbox() (free int) {
+	for _, o := range s.outbox {
+		o.due(s.now())
+		o.mu.Lock()
+		for _, u := range o.sessions {
+			if u.notBefore.IsZero() {
+				free++
+			}
+		}
+		o.mu.Unlock()
+	}
+	return free
+}

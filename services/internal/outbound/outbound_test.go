@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package outbound
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+// do sends a request and reads the whole answer.
+func do(t *testing.T, c *http.Client, method, url, body string, header http.Header) (string, error) {
+	t.Helper()
+	var from io.Reader
+	if body != "" {
+		from = strings.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, url, from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k := range header {
+		req.Header.Set(k, header.Get(k))
+	}
+	t.Cleanup(c.CloseIdleConnections)
+	resp, err := c.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	return string(data), err
+}
+
+func serve(t *testing.T, h http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestPlaintext(t *testing.T) {
+	for raw, refused := range map[string]bool{
+		"http://example.com/":          true,
+		"http://192.168.1.20:11434/v1": true,
+		"http://localhost.example.com": true,
+		"http://[fe80::1]/":            true,
+		"https://example.com/":         false,
+		"http://localhost:1/":          false,
+		"http://LOCALHOST.:1/":         false,
+		"http://127.0.0.2:1/":          false,
+		"http://[::1]:1/":              false,
+		"http://[::ffff:127.0.0.1]:1/": false,
+	} {
+		u, err := url.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = Options{Setting: "openai.allow_plaintext"}.CheckURL(u)
+		var p *PlaintextError
+		if errors.As(err, &p) != refused || !refused && err != nil {
+			t.Errorf("%s: %v", raw, err)
+		}
+		if refused && !strings.Contains(p.Hint(), "openai.allow_plaintext = true") {
+			t.Errorf("%s: the hint is %q", raw, p.Hint())
+		}
+		if err := (Options{AllowPlaintext: true}).CheckURL(u); err != nil {
+			t.Errorf("%s, allowed: %v", raw, err)
+		}
+	}
+	var p *PlaintextError
+	if _, err := do(t, New(Options{}), "POST", "http://192.0.2.1/", "secret", nil); !errors.As(err, &p) || p.Host != "192.0.2.1" {
+		t.Errorf("the client sent it: %v", err)
+	}
+}
+
+// A resolver that sends a name of this machine elsewhere finds no connection.
+func TestLoopbackNamesStayHere(t *testing.T) {
+	for address, ok := range map[string]bool{"127.0.0.1:80": true, "[::1]:80": true, "192.0.2.1:80": false, "[2001:db8::1]:80": false} {
+		if err := control("localhost")(t.Context(), "tcp", address, nil); (err == nil) != ok {
+			t.Errorf("localhost at %s: %v", address, err)
+		}
+		if err := control("example.com")(t.Context(), "tcp", address, nil); err != nil {
+			t.Errorf("example.com at %s: %v", address, err)
+		}
+	}
+}
+
+func TestRedirects(t *testing.T) {
+	other := serve(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "other ", r.Header.Get("Authorization")) })
+	mux := http.NewServeMux()
+	mux.HandleFunc("/here", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "here ", r.Header.Get("Authorization")) })
+	mux.HandleFunc("/near", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/here", 307) })
+	mux.HandleFunc("/far", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other, 307) })
+	mux.HandleFunc("/loop", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/loop", 307) })
+	here := serve(t, mux.ServeHTTP)
+	key := http.Header{"Authorization": {"Bearer k"}}
+	for name, c := range map[string]struct {
+		method, path, body string
+		header             http.Header
+		want, reason       string
+	}{
+		"within the host":                     {"POST", "/near", "b", key, "here Bearer k", ""},
+		"to another host, nothing to lose":    {"GET", "/far", "", nil, "other ", ""},
+		"to another host with a key":          {"GET", "/far", "", key, "", "another host"},
+		"to another host with another key":    {"GET", "/far", "", http.Header{"X-Api-Key": {"k"}}, "", "another host"},
+		"to another host with something said": {"POST", "/far", "b", nil, "", "another host"},
+		"for ever":                            {"GET", "/loop", "", nil, "", "3 before"},
+	} {
+		got, err := do(t, New(Options{}), c.method, here+c.path, c.body, c.header)
+		var r *RedirectError
+		switch {
+		case c.reason == "" && (err != nil || got != c.want):
+			t.Errorf("%s: %q, %v", name, got, err)
+		case c.reason != "" && (!errors.As(err, &r) || !strings.Contains(r.Error(), c.reason)):
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
+// trust makes the client trust a test server.
+func trust(c *http.Client, s *httptest.Server) {
+	c.Transport.(*guard).next.TLSClientConfig.RootCAs = s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+}
+
+func TestTLS(t *testing.T) {
+	plain := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "in the clear") })
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/down" {
+			http.Redirect(w, r, plain, http.StatusFound)
+			return
+		}
+		fmt.Fprint(w, r.Proto)
+	}))
+	t.Cleanup(s.Close)
+
+	c := New(Options{})
+	var unknown *tls.CertificateVerificationError
+	if _, err := do(t, c, "GET", s.URL, "", nil); !errors.As(err, &unknown) {
+		t.Errorf("a stranger's certificate: %v", err)
+	}
+	c = New(Options{})
+	trust(c, s)
+	if got, err := do(t, c, "GET", s.URL, "", nil); err != nil || !strings.HasPrefix(got, "HTTP/") {
+		t.Errorf("%q, %v", got, err)
+	}
+	var r *RedirectError
+	if _, err := do(t, c, "GET", s.URL+"/down", "", nil); !errors.As(err, &r) || !strings.Contains(r.Error(), "leaves https") {
+		t.Errorf("from https to http: %v", err)
+	}
+}
+
+func TestOldTLSIsRefused(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.TLS = &tls.Config{MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}
+	s.Config.ErrorLog = nil
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	c := New(Options{})
+	trust(c, s)
+	if _, err := do(t, c, "GET", s.URL, "", nil); err == nil || !strings.Contains(err.Error(), "protocol version") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestBodyLimit(t *testing.T) {
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		n := int(r.ContentLength)
+		_, _ = w.Write(bytes.Repeat([]byte("x"), n))
+	})
+	for n, fits := range map[int]bool{0: true, 999: true, 1000: true, 1001: false, 100_000: false} {
+		got, err := do(t, New(Options{MaxBody: 1000}), "POST", url, strings.Repeat("a", n), nil)
+		var large *TooLargeError
+		if fits && (err != nil || len(got) != n) || !fits && (!errors.As(err, &large) || len(got) != 1000) {
+			t.Errorf("%d bytes: got %d, %v", n, len(got), err)
+		}
+	}
+}
+
+func TestSilence(t *testing.T) {
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/within" {
+			fmt.Fprint(w, "begun")
+			_ = http.NewResponseController(w).Flush()
+		}
+		<-r.Context().Done()
+	})
+	for path, want := range map[string]string{"/before": "", "/within": "begun"} {
+		got, err := do(t, New(Options{Silence: 50 * time.Millisecond}), "GET", url+path, "", nil)
+		var silent *SilentError
+		if !errors.As(err, &silent) || !silent.Timeout() || got != want {
+			t.Errorf("%s: %q, %v", path, got, err)
+		}
+	}
+}
+
+// An answer may take longer than the silence that is allowed, as long as it goes on.
+func TestTalkingIsNotSilence(t *testing.T) {
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		for range 20 {
+			fmt.Fprint(w, ".")
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-r.Context().Done():
+			}
+		}
+	})
+	if got, err := do(t, New(Options{Silence: 300 * time.Millisecond}), "GET", url, "", nil); err != nil || len(got) != 20 {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// The caller's own deadline is not taken for silence.
+func TestDeadline(t *testing.T) {
+	url := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := New(Options{})
+	defer c.CloseIdleConnections()
+	resp, err := c.Do(req)
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
