@@ -68,7 +68,7 @@ func (a *app) root() *cobra.Command {
 	flags.BoolVar(&a.json, "json", false, "machine-readable output")
 
 	root.AddCommand(a.serveCommand(), a.sendCommand(), a.messageCommand(), a.statusCommand(), a.healthCommand(),
-		a.configCommand(), a.tokenCommand(), a.costCommand(), a.versionCommand())
+		a.eventsCommand(), a.configCommand(), a.tokenCommand(), a.costCommand(), a.versionCommand())
 	return root
 }
 

@@ -192,3 +192,13 @@ func oneArg(what string) cobra.PositionalArgs {
 		return nil
 	}
 }
+
+// atMostOne allows one argument, called what.
+func atMostOne(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return misuse(cmd, "`%s` takes one %s, but got %d; quote it for the shell", cmd.CommandPath(), what, len(args))
+		}
+		return nil
+	}
+}

@@ -47,10 +47,11 @@ func TestScript(t *testing.T) {
 		Deadline:            time.Now().Add(2 * time.Minute), // a daemon that starts against expectation
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":    exits,
-			"other":    otherUser,
-			"daemon":   daemonEnv,
-			"saveline": saveLine,
+			"exits":      exits,
+			"other":      otherUser,
+			"daemon":     daemonEnv,
+			"saveline":   saveLine,
+			"eventually": eventually,
 		},
 	})
 }
@@ -77,6 +78,17 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	checkExit(ts, want, ts.Exec(args[1], args[2:]...))
+}
+
+// eventually repeats a command until it succeeds with something on stdout, at most
+// 20 s: eventually exec blufio events.
+func eventually(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if ts.Exec(args[1], args[2:]...) == nil && ts.ReadFile("stdout") != "" {
+			return
+		}
+	}
+	ts.Fatalf("no output within 20 s")
 }
 
 func checkExit(ts *testscript.TestScript, want int, err error) {

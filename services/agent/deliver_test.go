@@ -55,7 +55,7 @@ func TestBackoff(t *testing.T) {
 	var tries atomic.Int32
 	r.gateway.refuse(func(bus.Reply) error {
 		tries.Add(1)
-		return &bus.Error{Code: bus.CodeBusy, Message: "slow down", RetryAfter: 50 * time.Minute}
+		return &bus.Error{Code: bus.CodeBusy, Message: "slow down", RetryAfter: 90 * time.Minute}
 	})
 	r.setup = func(s *agent.Service) { s.HurryDelivery(time.Hour) }
 	r.start()
@@ -66,13 +66,13 @@ func TestBackoff(t *testing.T) {
 		}
 	}
 	r.until("the first attempt is noted", held(1))
-	r.clock.add(49 * time.Minute) // the pause is half an hour to an hour, but the channel said 50 minutes
+	r.clock.add(89 * time.Minute) // the pause would be half an hour to an hour, but the channel knows better
 	if n := r.agent.LookAtOutbox(); n != 0 || tries.Load() != 1 {
 		t.Fatalf("%d replies go, %d went, before the pause was over", n, tries.Load())
 	}
-	r.clock.add(12 * time.Minute)
+	r.clock.add(2 * time.Minute)
 	r.until("the second attempt is noted", held(2))
-	r.clock.add(59 * time.Minute) // now it is one to two hours
+	r.clock.add(89 * time.Minute) // now it would be one to two hours
 	if n := r.agent.LookAtOutbox(); n != 0 || tries.Load() != 2 {
 		t.Fatalf("%d replies go, %d went, before the pause was over", n, tries.Load())
 	}

@@ -299,8 +299,7 @@ func TestHugeReplyIsCut(t *testing.T) {
 	}
 }
 
-func TestPanicsInEveryPart(t *testing.T) {
-	// A panic in the delta callback's surroundings is the provider's.
+func TestPanicWhileStreaming(t *testing.T) {
 	var n atomic.Int32
 	r := newRig(t, func(_ context.Context, _ llm.Request, delta func(string)) (llm.Response, error) {
 		delta("some ")

@@ -107,6 +107,7 @@ func New(log *eventlog.Log, stream Stream, open <-chan struct{}, logger *slog.Lo
 func (s *Service) Door() services.Door {
 	return services.Door{
 		Name:    "relay",
+		Hears:   []bus.Handler{bus.EventsRead.Answer(s.read).Workers(2).Queue(16)},
 		Says:    []bus.Lane{bus.StreamGap},
 		Metrics: []prometheus.Collector{s.published, s.lost, s.unstored},
 		Health:  s.health,
@@ -133,6 +134,9 @@ func (s *Service) Run(ctx context.Context, _ *bus.Conn, ready func()) error {
 		return nil
 	}
 	if err := s.begin(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to end before it had begun
+		}
 		return err
 	}
 	var asking sync.WaitGroup // one at a time
