@@ -66,7 +66,8 @@ func (c *Conn) askError(ctx context.Context, s *Spec, err error) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("ask %s: %w", s.Name, ctx.Err())
 	case errors.Is(err, nats.ErrNoResponders):
-		return Errorf(CodeUnavailable, "nobody answers %s", s.Name).WithHint("the room is starting, restarting or stopped; try again")
+		return &Error{Code: CodeUnavailable, Message: "nobody answers " + s.Name, nobody: true,
+			Hint: "the room is starting, restarting or stopped; try again"}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return Errorf(CodeTimeout, "no answer from %s within %s", s.Name, s.Timeout)
 	case errors.Is(err, nats.ErrMaxPayload):

@@ -90,7 +90,7 @@ func TestAskRefusals(t *testing.T) {
 	})
 	t.Run("nobody there", func(t *testing.T) {
 		_, err := bus.CostGet.Ask(t.Context(), c, bus.CostQuery{})
-		if bus.CodeOf(err) != bus.CodeUnavailable {
+		if bus.CodeOf(err) != bus.CodeUnavailable || !bus.Nobody(err) {
 			t.Fatalf("got %v", err)
 		}
 	})

@@ -35,6 +35,15 @@ type Error struct {
 	Message    string
 	Hint       string
 	RetryAfter time.Duration // when trying again makes sense; 0: unknown
+
+	nobody bool // see Nobody
+}
+
+// Nobody reports whether a call failed because no room answers its lane now, so
+// that nobody has seen the request.
+func Nobody(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.nobody
 }
 
 func (e *Error) Error() string { return e.Message }

@@ -149,11 +149,14 @@ type pauses struct {
 	check        time.Duration // how often replies held back are looked at
 	delivery     time.Duration // after the first failed delivery; doubles each time
 	deliveryMost time.Duration
+	absent       time.Duration // while no room answers for a channel; doubles each time
+	absentMost   time.Duration
 	settle       time.Duration // after the ledger did not book a call
 }
 
 func defaultPauses() pauses {
-	return pauses{turn: time.Second, store: 2 * time.Second, check: time.Second,
+	return pauses{turn: time.Second, store: 2 * time.Second, check: 50 * time.Millisecond,
+		absent: 50 * time.Millisecond, absentMost: 10 * time.Second,
 		delivery: time.Second, deliveryMost: 5 * time.Minute, settle: 10 * time.Second}
 }
 

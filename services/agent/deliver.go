@@ -110,6 +110,10 @@ func (s *Service) deliver(ctx context.Context, o *outbox, session int64) {
 	case s.now().Sub(d.created) >= s.cfg.ReplyExpires:
 		s.log.Error("reply given up", "service", "agent", "trace", d.reply.MessageID, "err", err)
 		s.close(ctx, o, d, bus.ReplyDied, err)
+	case bus.Nobody(err):
+		// The channel's room is starting or restarting: nobody has seen the reply, so
+		// this is no attempt, and it is looked for again soon.
+		o.hold(session, s.now().Add(doubled(s.pauses.absent, o.absence(session), s.pauses.absentMost)))
 	default:
 		s.retryLater(ctx, o, d, err)
 	}
@@ -155,12 +159,17 @@ func (s *Service) retryLater(ctx context.Context, o *outbox, d delivery, why err
 
 // before returns the pause before the next try: doubling, with jitter, bounded.
 func (p pauses) before(attempt int) time.Duration {
-	d := p.delivery
-	for i := 1; i < attempt && d < p.deliveryMost; i++ {
+	d := doubled(p.delivery, attempt, p.deliveryMost)
+	return d/2 + rand.N(d/2+1)
+}
+
+// doubled is first the first time and then twice as much each time, up to most.
+func doubled(first time.Duration, times int, most time.Duration) time.Duration {
+	d := first
+	for i := 1; i < times && d < most; i++ {
 		d *= 2
 	}
-	d = min(d, p.deliveryMost)
-	return d/2 + rand.N(d/2+1)
+	return min(d, most)
 }
 
 // note writes down what became of a delivery. It needs no commit of its own: a

@@ -28,6 +28,7 @@ type undelivered struct {
 	claimed   bool
 	queued    bool      // in ready
 	notBefore time.Time // held back until then, after a failure
+	absent    int       // times in a row that no room answered for the channel
 }
 
 func newOutbox() *outbox {
@@ -89,7 +90,7 @@ func (o *outbox) ended(session int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	u := o.sessions[session]
-	u.claimed = false
+	u.claimed, u.absent = false, 0
 	u.count--
 	o.total--
 	if u.count == 0 {
@@ -105,6 +106,16 @@ func (o *outbox) hold(session int64, t time.Time) {
 	defer o.mu.Unlock()
 	u := o.sessions[session]
 	u.claimed, u.notBefore = false, t
+}
+
+// absence counts that no room answered for a claimed session's channel, and
+// returns how often in a row that was.
+func (o *outbox) absence(session int64) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	u := o.sessions[session]
+	u.absent++
+	return u.absent
 }
 
 // due lets the sessions go that were held back until now.
