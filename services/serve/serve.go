@@ -23,7 +23,6 @@ import (
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent"
-	"github.com/blufio/blufio/services/agent/llm/offline"
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/channel/terminal"
 	"github.com/blufio/blufio/services/control"
@@ -148,7 +147,11 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 	if r.cost, err = cost.New(cfg.Cost, cost.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
-	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Provider: offline.Provider{}, Logger: o.Logger, Now: o.Now,
+	provider, err := cfg.provider()
+	if err != nil {
+		return nil, err
+	}
+	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Provider: provider, Logger: o.Logger, Now: o.Now,
 		Texts: cfg.Bus.EventsText, Finish: cfg.Daemon.DrainTimeout * 3 / 4})
 	if err != nil {
 		return nil, err

@@ -123,11 +123,16 @@ func noModel(text string) string {
 
 Without one I keep your notes: say "remember the boiler code is 4711", then "recall boiler". /help lists the commands.
 
-To give me a model, put this into blufio.toml and restart:
+To give me a model, set two variables and restart:
+  export BLUFIO_AGENT__PROVIDER=openai BLUFIO_OPENAI__API_KEY=…
+or, for Ollama on this machine, in blufio.toml:
   [agent]
-  provider = "anthropic"
-  [anthropic]
-  api_key = "…"`
+  provider = "openai"
+  model = "llama3.2"
+  [openai]
+  base_url = "http://127.0.0.1:11434/v1"
+  [cost.prices."llama3.2"]
+  free = true`
 }
 
 // shorten cuts s to at most n characters.

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package serve
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
+	"github.com/blufio/blufio/bus/embedded"
+	"github.com/blufio/blufio/services/agent/llm/llmtest"
+	"github.com/nats-io/nats.go"
+)
+
+// daemon runs a whole daemon in this process and returns the operator's
+// connection to it.
+func daemon(t *testing.T, change func(*Config)) *bus.Conn {
+	t.Helper()
+	dir := t.TempDir() + "/data"
+	cfg := Defaults()
+	cfg.Gateway.Listen, cfg.Bus.Listen, cfg.Memory.LimitMB = "127.0.0.1:0", "127.0.0.1:0", 2000
+	change(&cfg)
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ready, ended := make(chan Info, 1), make(chan error, 1)
+	go func() {
+		ended <- Run(ctx, Options{Config: cfg, DataDir: dir, Version: "test", Logger: bustest.Logger(t), Ready: func(i Info) { ready <- i }})
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("the daemon ended with %v", err)
+		}
+	})
+	var info Info
+	select {
+	case info = <-ready:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the daemon is not ready after 20 s")
+	}
+	device, err := embedded.LoadDevice(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(info.Bus, device.NATSOption(), nats.CustomInboxPrefix(embedded.OperatorInbox))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := bus.NewConn(nc, bus.Options{Name: "cli", Logger: bustest.Logger(t),
+		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.CostGet, bus.StatusGet}})
+	t.Cleanup(func() {
+		drain, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
+		defer cancel()
+		if err := c.Drain(drain); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// say sends a message and returns what became of it.
+func say(t *testing.T, c *bus.Conn, text string) bus.MessageRecord {
+	t.Helper()
+	acc, err := bus.MessageReceive.Ask(t.Context(), c, bus.Message{Channel: "terminal", Owner: "owner", Text: text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		m, err := bus.MessageGet.Ask(t.Context(), c, bus.MessageQuery{ID: acc.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.State != bus.StateQueued && m.State != bus.StateRunning {
+			return m
+		}
+	}
+	t.Fatal("no answer within 20 s")
+	return bus.MessageRecord{}
+}
+
+// A model on the real wire: its tools work, its tokens are booked to the
+// micro-dollar, its failures reach the person in words.
+func TestModelAnswersAndIsBooked(t *testing.T) {
+	fake := llmtest.NewOpenAI(t)
+	c := daemon(t, func(cfg *Config) {
+		cfg.Agent.Provider = []string{"openai"}
+		cfg.OpenAI.BaseURL = fake.URL()
+		cfg.Agent.Model = "gpt-4o-mini"
+	})
+	fake.Script(llmtest.Uses(llmtest.Call{Name: "remember", Arguments: `{"text":"the boiler code is 4711"}`}), llmtest.Says("I ", "noted ", "it."),
+		llmtest.Says("It is 4711."))
+	if m := say(t, c, "keep the boiler code, 4711"); m.State != bus.StateAnswered || m.Reply != "I noted it." {
+		t.Fatalf("got %+v", m)
+	}
+	if m := say(t, c, "what was it?"); m.State != bus.StateAnswered || m.Reply != "It is 4711." {
+		t.Fatalf("got %+v", m)
+	}
+	// Three calls of 100 tokens in and 10 out, at $0.15 and $0.60 a million.
+	want := bus.MicroUSD(3 * (15 + 6))
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		sum, err := bus.CostGet.Ask(t.Context(), c, bus.CostQuery{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum.Today == want && sum.Reserved == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("booked %s, reserved %s; want %s and nothing reserved", sum.Today, sum.Reserved, want)
+		}
+	}
+	fake.Always(llmtest.Fails(401, "invalid_api_key", "Incorrect API key provided"))
+	if m := say(t, c, "still there?"); m.State != bus.StateFailed || m.Error != bus.CodeDenied || !strings.Contains(m.Reply, "openai.api_key") {
+		t.Errorf("got %+v", m)
+	}
+	if m := say(t, c, "/cost"); m.State != bus.StateAnswered || !strings.Contains(m.Reply, want.String()) {
+		t.Errorf("got %+v", m)
+	}
+}
+
+// A model without a price is not asked: what it would cost is not known.
+func TestModelWithoutAPriceIsRefused(t *testing.T) {
+	fake := llmtest.NewOpenAI(t)
+	c := daemon(t, func(cfg *Config) {
+		cfg.Agent.Provider = []string{"openai"}
+		cfg.OpenAI.BaseURL = fake.URL()
+		cfg.Agent.Model = "llama3.2"
+	})
+	m := say(t, c, "hello")
+	if m.State != bus.StateFailed || m.Error != bus.CodePriceUnknown || !strings.Contains(m.Reply, `[cost.prices."llama3.2"]`) {
+		t.Errorf("got %+v", m)
+	}
+	if n := len(fake.Requests()); n != 0 {
+		t.Errorf("it was asked %d times", n)
+	}
+}
