@@ -84,10 +84,15 @@ func failing(h bus.Health) []bus.HealthCheck {
 	return out
 }
 
-// farewell is the last thing the room says, after intake has ended.
+// farewell takes a last picture, for those who ask when no daemon runs, and says
+// that the daemon stops. The other rooms still answer.
 func (s *Service) farewell(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patient)
 	defer cancel()
+	picture, _ := s.picture(ctx) // what does not answer is absent in it
+	if err := s.keep(ctx, picture); err != nil {
+		s.d.Logger.Warn("keep last status", "service", "control", "err", err)
+	}
 	now := s.d.Now().UTC()
 	err := s.d.Store.Write(ctx, func(tx *sqlite.Tx) error {
 		return eventlog.Record(s.d.Events, tx, bus.DaemonStopping, bus.StoppingFact{Time: now, UptimeSeconds: int64(now.Sub(s.d.Started).Seconds())})
