@@ -69,7 +69,7 @@
 //
 // # Bounds
 //
-// 64 connections, 1 MiB a message, 1 MiB pending for a client before it is cut
+// 64 connections, 1 MiB a message, 4 MiB pending for a client before it is cut
 // off, 2 s to write or to log on, 4096 subscriptions a connection, 64 replays at
 // a time, EventsMB and EventsDays of events. The stream remembers the ID of each
 // event for ten seconds, at some 300 bytes each. At most one refusal a second is

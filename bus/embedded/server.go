@@ -23,7 +23,7 @@ import (
 // each client, 64 Ki connections.
 const (
 	maxPayload     = 1 << 20 // bytes in one message
-	maxPending     = 1 << 20 // bytes waiting for one slow client, who is then cut off
+	maxPending     = 4 << 20 // bytes waiting for one slow client, who is then cut off; see below
 	maxControlLine = 4096    // bytes in one protocol line
 	maxSubs        = 4096    // subscriptions of one connection
 	maxClosed      = 32      // closed connections remembered for inspection
@@ -33,6 +33,10 @@ const (
 	pingInterval   = 30 * time.Second
 	maxPingsOut    = 3
 	readyTimeout   = 5 * time.Second
+
+	// Several messages of the largest size must find room with maxPending, or a
+	// room that is merely busy would lose its connection (seen with 1 MiB: two
+	// pages of long messages).
 
 	// An in-process connection that broke comes back at once or, when the
 	// server is gone, never.
