@@ -232,7 +232,12 @@ func (c *Conn) respond(r micro.Request, reply []byte, failure *Error) {
 		m.Data = failure.body()
 		m.Header = nats.Header{micro.ErrorCodeHeader: {string(failure.Code)}, micro.ErrorHeader: {oneLine(failure.Message)}}
 	}
-	if err := c.nc.PublishMsg(m); err != nil && !c.nc.IsClosed() {
+	err := c.nc.PublishMsg(m)
+	if errors.Is(err, nats.ErrMaxPayload) && failure == nil {
+		c.respond(r, nil, Errorf(CodeTooLarge, "the answer has %d bytes, more than the bus carries", len(reply)))
+		return
+	}
+	if err != nil && !c.nc.IsClosed() {
 		c.log.Warn("answer not sent", "service", c.name, "subject", r.Subject(), "err", err)
 	}
 }

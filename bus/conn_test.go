@@ -69,6 +69,16 @@ func TestErrorsCrossTheBus(t *testing.T) {
 	}
 }
 
+// An answer that the bus does not carry is told, not swallowed.
+func TestTooLargeAnAnswerIsTold(t *testing.T) {
+	c := answering(t, 1, 1, func(context.Context, bus.CostQuery) (bus.CostSummary, error) {
+		return bus.CostSummary{StoppedReason: strings.Repeat("x", 2<<20)}, nil
+	})
+	if _, err := bus.CostGet.Ask(t.Context(), c, bus.CostQuery{}); bus.CodeOf(err) != bus.CodeTooLarge {
+		t.Fatalf("got %v", err)
+	}
+}
+
 func TestAskRefusals(t *testing.T) {
 	b := bustest.New(t)
 	c := b.Connect(t, "control", bus.CostGet)

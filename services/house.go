@@ -133,7 +133,7 @@ func (h *House) stop(ctx context.Context) {
 	ending, ended := context.WithTimeout(ctx, h.cfg.DrainTimeout*7/8)
 	defer ended()
 	for i := len(h.rooms) - 1; i >= 0; i-- {
-		if err := h.rooms[i].end(ending); err != nil {
+		if err := h.rooms[i].end(ctx, ending, h.cfg.DrainTimeout/64); err != nil {
 			h.log.Warn("room did not finish in time", "service", h.rooms[i].door.Name, "err", err)
 		}
 	}

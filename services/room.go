@@ -5,6 +5,7 @@ package services
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/blufio/blufio/bus"
 )
@@ -35,7 +36,9 @@ func (r *room) begin(ctx context.Context, h *House, started chan struct{}) {
 	}()
 }
 
-func (r *room) end(ctx context.Context) error {
+// end asks Run to return and waits for it: until ending, and when another room has
+// used that up, for a moment of its own within ctx.
+func (r *room) end(ctx, ending context.Context, own time.Duration) error {
 	if r.done == nil {
 		return nil // never begun
 	}
@@ -43,8 +46,15 @@ func (r *room) end(ctx context.Context) error {
 	select {
 	case <-r.done:
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-ending.Done():
+	}
+	moment, cancel := context.WithTimeout(ctx, own)
+	defer cancel()
+	select {
+	case <-r.done:
+		return nil
+	case <-moment.Done():
+		return ending.Err()
 	}
 }
 

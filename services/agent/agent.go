@@ -24,6 +24,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -52,11 +53,12 @@ type Service struct {
 	finish   time.Duration // for what is under way when Run is asked to end
 	pauses   pauses
 
-	queue   *queue
-	outbox  map[string]*outbox // by channel, so that one that hangs does not hold up the others
-	settle  chan struct{}      // wakes the settler
-	working sync.WaitGroup     // turns and deliveries in progress
-	metrics *metrics
+	queue      *queue
+	outbox     map[string]*outbox // by channel, so that one that hangs does not hold up the others
+	settle     chan struct{}      // wakes the settler
+	turning    sync.WaitGroup     // turns under way
+	delivering sync.WaitGroup     // deliveries under way
+	metrics    *metrics
 
 	mu   sync.Mutex
 	conn *bus.Conn
@@ -127,19 +129,39 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 		return fmt.Errorf("take up the outbox: %w", err)
 	}
 	ready()
-	finishing, cut := context.WithCancel(context.WithoutCancel(ctx))
+	// What is under way outlives ctx: turns for most of the time there is, deliveries
+	// for all of it, so that the last turns' replies still leave.
+	late := context.WithoutCancel(ctx)
+	turning, cutTurns := context.WithCancel(late)
+	defer cutTurns()
+	finishing, cut := context.WithCancel(late)
 	defer cut()
-	loops := []func(context.Context) error{s.runSettlements, s.runRetention,
-		func(ctx context.Context) error { return s.runTurns(ctx, finishing) }}
+	delivering, endDeliveries := context.WithCancel(finishing)
+	defer endDeliveries()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+
+	delivered := make(chan error, 1)
+	go func() {
+		delivered <- services.Work(delivering, s.deliveryLoops(finishing)...)
+		end() // earlier than asked for only after a failure
+	}()
+	err := services.Work(ctx, s.runSettlements, s.runRetention, func(ctx context.Context) error { return s.runTurns(ctx, turning) })
+	defer time.AfterFunc(s.finish*4/5, cutTurns).Stop()
+	defer time.AfterFunc(s.finish, cut).Stop()
+	s.turning.Wait()
+	endDeliveries()
+	err = errors.Join(err, <-delivered)
+	s.delivering.Wait()
+	s.deliverRest(finishing)
+	return err
+}
+
+func (s *Service) deliveryLoops(finishing context.Context) (loops []func(context.Context) error) {
 	for _, o := range s.outbox {
 		loops = append(loops, func(ctx context.Context) error { return s.runDeliveries(ctx, finishing, o) })
 	}
-	err := services.Work(ctx, loops...)
-	timer := time.AfterFunc(s.finish, cut)
-	defer timer.Stop()
-	s.working.Wait()
-	s.deliverRest(finishing)
-	return err
+	return loops
 }
 
 // pauses before something is tried again.
@@ -162,8 +184,8 @@ func defaultPauses() pauses {
 
 // spawn runs fn on a goroutine that Run waits for. What is meant to fail has its
 // own containment; this one is the last, for a defect must not end the process.
-func (s *Service) spawn(fn func()) {
-	s.working.Go(func() {
+func (s *Service) spawn(group *sync.WaitGroup, fn func()) {
+	group.Go(func() {
 		if err := services.Contain(func() error { fn(); return nil }); err != nil {
 			s.log.Error("goroutine crashed", "service", "agent", "err", err)
 		}

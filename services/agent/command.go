@@ -34,7 +34,7 @@ func (s *Service) command(ctx context.Context, t *turn) (outcome, bool) {
 	case "cost":
 		out.text = s.costText(ctx)
 	default:
-		out.text = fmt.Sprintf("I do not know the command /%s.\n\n%s", name, help)
+		out.text = fmt.Sprintf("I do not know the command /%s.\n\n%s", shorten(name), help)
 	}
 	return out, true
 }
@@ -84,4 +84,12 @@ func limit(m bus.MicroUSD) string {
 		return "no limit"
 	}
 	return m.String()
+}
+
+// shorten cuts what a person typed to what is worth repeating.
+func shorten(s string) string {
+	if r := []rune(s); len(r) > 40 {
+		return string(r[:40]) + "…"
+	}
+	return s
 }

@@ -65,7 +65,7 @@ func (s *Service) deliverOne(ctx, finishing context.Context, o *outbox, slots ch
 		<-slots
 		return false
 	}
-	s.spawn(func() {
+	s.spawn(&s.delivering, func() {
 		defer func() { <-slots }()
 		s.deliver(finishing, o, session)
 	})
@@ -83,7 +83,7 @@ func (s *Service) deliverRest(finishing context.Context) {
 				more = true
 			}
 		}
-		s.working.Wait()
+		s.delivering.Wait()
 	}
 }
 

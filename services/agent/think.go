@@ -17,6 +17,7 @@ import (
 	"github.com/blufio/blufio/services/agent/tool"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
+	"github.com/nats-io/nuid"
 )
 
 // step is one round in which the model used tools: what it asked for, and the
@@ -147,7 +148,7 @@ func (s *Service) model() string {
 // settled with the turn's next commit, also when it failed.
 func (s *Service) complete(ctx context.Context, t *turn, round int, messages []llm.Message) (llm.Response, error) {
 	req := llm.Request{Model: s.model(), System: s.system, Messages: messages, Tools: s.specs, MaxTokens: s.cfg.MaxReplyTokens}
-	call := bus.ModelCall{ID: fmt.Sprintf("%s/%d/%d", t.id, t.attempt, round), MessageID: t.id, Session: t.key.name,
+	call := bus.ModelCall{ID: nuid.Next(), MessageID: t.id, Session: t.key.name,
 		Provider: s.provider.Name(), Model: req.Model, Purpose: "turn"}
 	if _, err := bus.CostReserve.Ask(ctx, s.bus(), bus.Reserve{ModelCall: call,
 		InputTokens: llm.EstimateTokens(req.Size()), OutputTokens: req.MaxTokens}); err != nil {

@@ -56,7 +56,7 @@ func (s *Service) runTurns(ctx, finishing context.Context) error {
 		if !ok {
 			return nil
 		}
-		s.spawn(func() {
+		s.spawn(&s.turning, func() {
 			defer func() { <-slots }()
 			s.answer(finishing, sess, seq)
 		})
@@ -90,36 +90,38 @@ func (s *Service) awaitTurn(ctx context.Context) (*session, int64, bool) {
 // answer runs one turn. A turn that cannot be brought to a stored end goes back
 // into the queue.
 func (s *Service) answer(ctx context.Context, sess *session, seq int64) {
-	err := services.Contain(func() error { return s.turn(ctx, sess.key, seq) })
+	t := &turn{seq: seq, key: sess.key, started: s.now()}
+	err := services.Contain(func() error { return s.turn(ctx, t) })
 	switch {
 	case err == nil:
 		s.queue.done(sess)
 	case ctx.Err() != nil:
-		s.putBack(context.WithoutCancel(ctx), seq, 1) // nothing crashed: the attempt does not count
+		s.putBack(context.WithoutCancel(ctx), t, 1) // nothing crashed: the attempt does not count
 		s.queue.again(sess, time.Time{})
 	default:
 		s.log.Error("turn broke off, it is tried again", "service", "agent", "seq", seq, "err", err)
 		s.metrics.broken.Inc()
-		s.putBack(ctx, seq, 0)
+		s.putBack(ctx, t, 0)
 		s.queue.again(sess, s.now().Add(s.pauses.turn))
 	}
 }
 
 // putBack returns a message to the inbox and takes back some of its attempts. It
 // waits for the commit, which also holds the begin's mark: the next try reads it.
-func (s *Service) putBack(ctx context.Context, seq int64, forgiven int) {
+func (s *Service) putBack(ctx context.Context, t *turn, forgiven int) {
 	err := s.store.Write(ctx, func(tx *sqlite.Tx) error {
-		_, err := tx.Exec(`UPDATE message SET state = 'queued', attempts = max(0, attempts - ?) WHERE seq = ? AND state = 'running'`, forgiven, seq)
-		return err
+		if _, err := tx.Exec(`UPDATE message SET state = 'queued', attempts = max(0, attempts - ?) WHERE seq = ? AND state = 'running'`, forgiven, t.seq); err != nil {
+			return err
+		}
+		return s.bookLater(tx, t.used) // the answer is lost, the bill is not
 	})
 	if err != nil {
-		s.log.Warn("message not put back", "service", "agent", "seq", seq, "err", err)
+		s.log.Warn("message not put back", "service", "agent", "seq", t.seq, "err", err)
 	}
 }
 
-func (s *Service) turn(ctx context.Context, key sessionKey, seq int64) error {
-	t, err := s.load(ctx, key, seq)
-	if err != nil {
+func (s *Service) turn(ctx context.Context, t *turn) error {
+	if err := s.load(ctx, t); err != nil {
 		return fmt.Errorf("load message: %w", err)
 	}
 	ctx = bus.WithTrace(ctx, t.id)
@@ -143,26 +145,25 @@ func (s *Service) turn(ctx context.Context, key sessionKey, seq int64) error {
 }
 
 // load reads the message, its session and the steps of an earlier attempt.
-func (s *Service) load(ctx context.Context, key sessionKey, seq int64) (*turn, error) {
-	t := &turn{seq: seq, key: key, started: s.now()}
+func (s *Service) load(ctx context.Context, t *turn) error {
 	var received int64
 	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.received_at, m.attempts, m.session_id, s.since
-		FROM message m JOIN session s ON s.id = m.session_id WHERE m.seq = ?`, seq).
+		FROM message m JOIN session s ON s.id = m.session_id WHERE m.seq = ?`, t.seq).
 		Scan(&t.id, &t.text, &received, &t.attempt, &t.session, &t.since)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	t.received = time.UnixMilli(received)
 	t.attempt++
 	if t.attempt > 1 {
-		if t.steps, err = s.loadSteps(ctx, seq); err != nil {
-			return nil, err
+		if t.steps, err = s.loadSteps(ctx, t.seq); err != nil {
+			return err
 		}
 		for _, st := range t.steps {
 			t.tools += len(st.Asked.Calls)
 		}
 	}
-	return t, nil
+	return nil
 }
 
 // begin marks the message as running, without waiting. The mark rides on the next

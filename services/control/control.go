@@ -112,6 +112,9 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+				return cause // only this room ends: the daemon goes on
+			}
 			return s.farewell(ctx)
 		}
 	}

@@ -149,10 +149,10 @@ func (s *Service) Run(ctx context.Context, _ *bus.Conn, ready func()) error {
 // loop never waits for the stream: asking it goes on beside.
 func (s *Service) loop(ctx context.Context, ask func(chan<- holding)) error {
 	answers := make(chan holding, 1)
-	note, prune, age := time.NewTicker(s.bounds.noteEvery), time.NewTicker(s.bounds.pruneEvery), time.NewTicker(s.bounds.keep)
+	note, prune, aged := time.NewTicker(s.bounds.noteEvery), time.NewTicker(s.bounds.pruneEvery), time.NewTicker(s.bounds.keep)
 	defer note.Stop()
 	defer prune.Stop()
-	defer age.Stop()
+	defer aged.Stop()
 	wait, retry, away := s.bounds.retryFirst, time.After(0), true
 	for {
 		select {
@@ -172,8 +172,8 @@ func (s *Service) loop(ctx context.Context, ask func(chan<- holding)) error {
 		case <-s.progress.failed:
 		case <-note.C:
 			s.note()
-		case <-age.C:
-			s.safe, s.young = s.young, s.progress.stored()
+		case <-aged.C:
+			s.age()
 		case <-prune.C:
 			prune.Reset(s.prune(ctx))
 		}

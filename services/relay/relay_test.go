@@ -18,6 +18,7 @@ import (
 // Events are heard and stored in order, with their positions; one that was
 // never committed is nowhere.
 func TestEventsAreHeardAndStoredInOrder(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s, stop := r.start(t, nil)
 	for range 10 {
@@ -47,6 +48,7 @@ func TestEventsAreHeardAndStoredInOrder(t *testing.T) {
 
 // Nothing is published before its transaction is committed.
 func TestNothingIsHeardBeforeTheCommit(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t, nil)
 	written, release := make(chan struct{}), make(chan struct{})
@@ -71,6 +73,7 @@ func TestNothingIsHeardBeforeTheCommit(t *testing.T) {
 // A restarted daemon gives the stream what it lacks and nothing twice, also
 // when the note of what was relayed is lost. What was noted is not heard again.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	for _, lost := range []bool{false, true} {
 		r := newRig(t)
 		_, stop := r.start(t, nil)
@@ -102,6 +105,7 @@ func TestRestart(t *testing.T) {
 // What was recorded while the house stopped is heard and stored before the
 // relay, the last room to end, has ended.
 func TestLastWordsAreHeard(t *testing.T) {
+	t.Parallel()
 	for range 10 {
 		r := newRig(t)
 		_, stop := r.start(t, nil)
@@ -123,6 +127,7 @@ func TestLastWordsAreHeard(t *testing.T) {
 // The stream was thrown away while the daemon was down: it gets what the log
 // still has, nobody hears that again, and what is gone is said once.
 func TestStreamWipedWhileDown(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	_, stop := r.start(t, nil)
 	r.record(t, 10)
@@ -153,6 +158,7 @@ func TestStreamWipedWhileDown(t *testing.T) {
 
 // All events aged out of the stream: nothing is missing.
 func TestAgedOutIsNoGap(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	_, stop := r.start(t, nil)
 	r.record(t, 10)
@@ -177,6 +183,7 @@ func TestAgedOutIsNoGap(t *testing.T) {
 
 // Another database's positions say nothing about this one's.
 func TestOtherDatabase(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	_, stop := r.start(t, nil)
 	r.record(t, 10)
@@ -199,6 +206,7 @@ func TestOtherDatabase(t *testing.T) {
 // A database restored from a backup gives positions out again. Its new events
 // reach the stream, whether they are fewer or more than those it has lost.
 func TestRestoredDatabase(t *testing.T) {
+	t.Parallel()
 	for _, more := range []int{2, 8} {
 		r := newRig(t)
 		_, stop := r.start(t, nil)
@@ -225,10 +233,11 @@ func TestRestoredDatabase(t *testing.T) {
 // An event that the bus cannot carry is said to be missing; it neither stops the
 // relay nor those behind it.
 func TestTooLargeAnEvent(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s, stop := r.start(t, nil)
 	r.record(t, 1)
-	r.write(t, bus.RestartedFact{Service: strings.Repeat("x", 1<<20)})
+	r.writeAll(t, bus.RestartedFact{Service: strings.Repeat("x", 1<<20)})
 	r.record(t, 1)
 	r.hears(t, 1, 1)
 	r.hears(t, 3, 4)
@@ -253,17 +262,7 @@ func TestThroughput(t *testing.T) {
 	const count, each = 10_000, 50
 	began := time.Now()
 	for range count / each {
-		err := r.store.Write(t.Context(), func(tx *sqlite.Tx) error {
-			for range each {
-				if err := eventlog.Record(r.log, tx, bus.RoomRestarted, bus.RestartedFact{Service: "test"}); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		r.record(t, each)
 	}
 	written := time.Since(began)
 	r.hears(t, 1, count)

@@ -27,6 +27,10 @@ func (s *Service) note() {
 	}
 }
 
+// age is called when bounds.keep has passed: what was stored when it began is
+// now safe on disk.
+func (s *Service) age() { s.safe, s.young = s.young, s.progress.stored() }
+
 // prune deletes what need not be kept and returns when to come again.
 func (s *Service) prune(ctx context.Context) time.Duration {
 	p, err := s.log.Prune(ctx, s.safe, s.bounds.maxRows, s.bounds.pruneRows)

@@ -89,18 +89,31 @@ func (r *rig) start(t *testing.T, change func(*Service)) (s *Service, stop func(
 	return s, roomtest.Start(t, r.b, s)
 }
 
-// record writes n events, each in a transaction of its own.
+// record writes n events, in transactions of up to a hundred.
 func (r *rig) record(t *testing.T, n int) {
 	t.Helper()
-	for range n {
-		r.n++
-		r.write(t, bus.RestartedFact{Service: "test", Restarts: r.n})
+	for n > 0 {
+		facts := make([]bus.RestartedFact, min(n, 100))
+		for i := range facts {
+			r.n++
+			facts[i] = bus.RestartedFact{Service: "test", Restarts: r.n}
+		}
+		r.writeAll(t, facts...)
+		n -= len(facts)
 	}
 }
 
-func (r *rig) write(t *testing.T, f bus.RestartedFact) {
+// writeAll records facts in one transaction.
+func (r *rig) writeAll(t *testing.T, facts ...bus.RestartedFact) {
 	t.Helper()
-	err := r.store.Write(t.Context(), func(tx *sqlite.Tx) error { return eventlog.Record(r.log, tx, bus.RoomRestarted, f) })
+	err := r.store.Write(t.Context(), func(tx *sqlite.Tx) error {
+		for _, f := range facts {
+			if err := eventlog.Record(r.log, tx, bus.RoomRestarted, f); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

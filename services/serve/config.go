@@ -47,7 +47,7 @@ type LogConfig struct {
 
 // DaemonConfig is the section [daemon].
 type DaemonConfig struct {
-	DrainTimeout time.Duration `koanf:"drain_timeout" min:"1s" max:"10m" doc:"How long a stop may take; what is not finished then stays in the inbox. Docker kills after 10 s."`
+	DrainTimeout time.Duration `koanf:"drain_timeout" min:"5s" max:"10m" doc:"How long a stop may take; what is not finished then stays in the inbox. Docker kills after 10 s."`
 	Node         string        `koanf:"node" doc:"Name of this daemon; empty is the host's name."`
 }
 

@@ -152,7 +152,7 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 		return nil, err
 	}
 	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Provider: provider, Logger: o.Logger, Now: o.Now,
-		Texts: cfg.Bus.EventsText, Finish: cfg.Daemon.DrainTimeout * 3 / 4})
+		Texts: cfg.Bus.EventsText, Finish: agentFinish(cfg.Daemon.DrainTimeout)})
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +164,16 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started,
 		Report: func() services.Report { return r.report() }})
 	return r, nil
+}
+
+// gatewayDrain is what the gateway takes at most for its last requests.
+const gatewayDrain = 3 * time.Second
+
+// agentFinish is the agent's part of a stop. Rooms end one after another within 7/8
+// of the time there is (see [services.House]); before the agent come the gateway
+// and the control room.
+func agentFinish(drain time.Duration) time.Duration {
+	return max(drain*7/8-gatewayDrain-drain/16, 300*time.Millisecond)
 }
 
 // schemas are the tables of every room.

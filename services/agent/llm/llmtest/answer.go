@@ -197,6 +197,7 @@ func (s stream) answer(a Answer, broken func()) {
 	}
 	if a.End != NoDone {
 		_, _ = io.WriteString(s.w, "data: [DONE]\n\n")
+		flush(s.w) // the end of the body comes after it, as from a real server
 	}
 }
 
