@@ -191,18 +191,30 @@ func TestBodyLimit(t *testing.T) {
 }
 
 func TestSilence(t *testing.T) {
-	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/within" {
-			fmt.Fprint(w, "begun")
+			fmt.Fprint(w, "begun "+r.Proto)
 			_ = http.NewResponseController(w).Flush()
 		}
 		<-r.Context().Done()
 	})
-	for path, want := range map[string]string{"/before": "", "/within": "begun"} {
-		got, err := do(t, New(Options{Silence: 50 * time.Millisecond}), "GET", url+path, "", nil)
-		var silent *SilentError
-		if !errors.As(err, &silent) || !silent.Timeout() || got != want {
-			t.Errorf("%s: %q, %v", path, got, err)
+	plain := httptest.NewServer(h)
+	two := httptest.NewUnstartedServer(h)
+	two.EnableHTTP2 = true
+	two.StartTLS()
+	for _, s := range []*httptest.Server{plain, two} {
+		t.Cleanup(s.Close)
+		for path, want := range map[string]string{"/before": "", "/within": "begun HTTP/"} {
+			c := New(Options{Silence: 100 * time.Millisecond})
+			if s == two {
+				trust(c, s)
+				want = strings.Replace(want, "/", "/2.0", 1)
+			}
+			got, err := do(t, c, "GET", s.URL+path, "", nil)
+			var silent *SilentError
+			if !errors.As(err, &silent) || !silent.Timeout() || !strings.HasPrefix(got, want) {
+				t.Errorf("%s%s: %q, %v", s.URL, path, got, err)
+			}
 		}
 	}
 }
