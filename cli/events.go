@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,9 @@ func (a *app) eventsCommand() *cobra.Command {
 			t := &tail{app: a, follow: !noFollow}
 			if len(args) > 0 {
 				t.pattern = strings.TrimPrefix(args[0], "evt.")
+				if !anyFact(t.pattern) {
+					return misuse(cmd, "no event is called %q; bus/EVENTS.md lists them, and Tab completes", args[0])
+				}
 			}
 			if err := t.begin(cmd, since, seq); err != nil {
 				return err
@@ -41,7 +45,7 @@ func (a *app) eventsCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&since, "since", "", "replay what was stored this long ago or later, as 1h or 7d")
 	cmd.Flags().Int64Var(&seq, "seq", 0, "replay from this position on")
-	cmd.Flags().BoolVar(&noFollow, "no-follow", false, "replay and end; do not wait for what comes")
+	cmd.Flags().BoolVar(&noFollow, "no-follow", false, "replay and end; without --since or --seq all that is kept")
 	return cmd
 }
 
@@ -54,6 +58,13 @@ func completeFacts(*cobra.Command, []string, string) ([]string, cobra.ShellCompD
 		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// anyFact reports whether a pattern fits an event that there is.
+func anyFact(pattern string) bool {
+	return slices.ContainsFunc(bus.Contract(), func(l bus.Lane) bool {
+		return l.Spec().Kind == bus.KindDurable && matches(pattern, strings.TrimPrefix(l.Spec().Name, "evt."))
+	})
 }
 
 // begin reads where the replay starts.

@@ -60,7 +60,7 @@ func (h *house) start() {
 	h.check(err)
 	nc, err := server.ConnectHouse("terminal")
 	h.check(err)
-	conn := bus.NewConn(nc, bus.Options{Name: "terminal", Says: []bus.Lane{bus.TerminalReply}, Logger: bustest.Logger(h.t)})
+	conn := bus.NewConn(nc, bus.Options{Name: "terminal", Says: []bus.Lane{bus.TerminalReply, bus.MessageDelta}, Logger: bustest.Logger(h.t)})
 	h.mu.Lock()
 	h.terminal = conn
 	h.mu.Unlock()

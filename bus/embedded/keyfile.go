@@ -64,7 +64,7 @@ func LoadDevice(dir string) (*Device, error) {
 	}
 	if wide := dirInfo.Mode().Perm() &^ 0o700; wide != 0 {
 		return nil, &KeyError{Path: dir, Problem: fmt.Sprintf("the directory is open to others (mode %04o)", dirInfo.Mode().Perm()),
-			Fix: "chmod 700 " + dir}
+			Fix: "if it is blufio's own, chmod 700 " + dir + "; else name another data directory"}
 	}
 	path := filepath.Join(dir, keyFile)
 	text, err := readKey(path, owner(dirInfo))

@@ -74,7 +74,10 @@ func (s *Service) costText(ctx context.Context) string {
 	}
 	text := fmt.Sprintf("today: %s of %s\nthis month: %s of %s", c.Today, limit(c.DailyLimit), c.Month, limit(c.MonthlyLimit))
 	if c.Stopped {
-		text += "\nspending is stopped: " + c.StoppedReason
+		text += "\nspending is stopped"
+		if c.StoppedReason != "" {
+			text += ": " + c.StoppedReason
+		}
 	}
 	return text
 }

@@ -205,16 +205,19 @@ func TestSilence(t *testing.T) {
 	for _, s := range []*httptest.Server{plain, two} {
 		t.Cleanup(s.Close)
 		for path, want := range map[string]string{"/before": "", "/within": "begun HTTP/"} {
-			c := New(Options{Silence: 100 * time.Millisecond})
-			if s == two {
-				trust(c, s)
-				want = strings.Replace(want, "/", "/2.0", 1)
-			}
-			got, err := do(t, c, "GET", s.URL+path, "", nil)
-			var silent *SilentError
-			if !errors.As(err, &silent) || !silent.Timeout() || !strings.HasPrefix(got, want) {
-				t.Errorf("%s%s: %q, %v", s.URL, path, got, err)
-			}
+			t.Run(s.URL+path, func(t *testing.T) {
+				t.Parallel()
+				c := New(Options{Silence: time.Second / 2})
+				if s == two {
+					trust(c, s)
+					want = strings.Replace(want, "/", "/2.0", 1)
+				}
+				got, err := do(t, c, "GET", s.URL+path, "", nil)
+				var silent *SilentError
+				if !errors.As(err, &silent) || !silent.Timeout() || !strings.HasPrefix(got, want) {
+					t.Errorf("%q, %v", got, err)
+				}
+			})
 		}
 	}
 }
@@ -222,7 +225,7 @@ func TestSilence(t *testing.T) {
 // An answer may take longer than the silence that is allowed, as long as it goes on.
 func TestTalkingIsNotSilence(t *testing.T) {
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		for range 20 {
+		for range 40 {
 			fmt.Fprint(w, ".")
 			_ = http.NewResponseController(w).Flush()
 			select {
@@ -231,7 +234,7 @@ func TestTalkingIsNotSilence(t *testing.T) {
 			}
 		}
 	})
-	if got, err := do(t, New(Options{Silence: 300 * time.Millisecond}), "GET", url, "", nil); err != nil || len(got) != 20 {
+	if got, err := do(t, New(Options{Silence: time.Second / 2}), "GET", url, "", nil); err != nil || len(got) != 40 {
 		t.Errorf("%q, %v", got, err)
 	}
 }

@@ -125,7 +125,7 @@ Without one I keep your notes: say "remember the boiler code is 4711", then "rec
 
 To give me a model, set two variables and restart:
   export BLUFIO_AGENT__PROVIDER=openai BLUFIO_OPENAI__API_KEY=…
-or, for Ollama on this machine, in blufio.toml:
+or, for Ollama on this machine, in ~/.config/blufio/blufio.toml:
   [agent]
   provider = "openai"
   model = "llama3.2"

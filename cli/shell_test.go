@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"golang.org/x/term"
+)
+
+// talk is a shell at a terminal, and the person before it.
+type talk struct {
+	*screen
+	t    *testing.T
+	main *os.File // what is typed
+	tty  *os.File
+	code chan int
+}
+
+// startTalk runs `blufio shell`; its history is in the directory that it returns.
+func startTalk(t *testing.T, environ []string, args ...string) *talk {
+	t.Helper()
+	main, tty := openTerminal(t)
+	k := &talk{screen: watchScreen(main), t: t, main: main, tty: tty, code: make(chan int, 1)}
+	go func() {
+		k.code <- Main(append([]string{"shell"}, args...), tty, tty, tty, append(environ, "TERM=xterm"))
+	}()
+	t.Cleanup(func() { main.Close() })
+	k.see("Ctrl-D leaves")
+	k.see(pastesOn)
+	return k
+}
+
+func (k *talk) see(text string) { k.t.Helper(); k.wait(k.t, text) }
+
+func (k *talk) press(keys string) {
+	k.t.Helper()
+	if _, err := k.main.WriteString(keys); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// leave waits for the end and returns everything that was shown.
+func (k *talk) leave(keys string) string {
+	k.t.Helper()
+	k.press(keys)
+	select {
+	case code := <-k.code:
+		if code != 0 {
+			k.t.Errorf("exit code %d", code)
+		}
+	case <-time.After(10 * time.Second):
+		k.t.Fatalf("the shell did not end:\n%q", k)
+	}
+	k.see(pastesOff)
+	return k.String()
+}
+
+// once returns a function for house.asked that closes the channel at the first call.
+func (h *house) once() <-chan struct{} {
+	looked := make(chan struct{})
+	h.asked = func() { h.asked = func() {}; close(looked) }
+	return looked
+}
+
+func (h *house) say(publish func(c *bus.Conn) error) {
+	h.t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.check(publish(h.terminal))
+}
+
+func (h *house) delta(d bus.Delta) {
+	h.t.Helper()
+	h.say(func(c *bus.Conn) error { return bus.MessageDelta.To(terminalChannel).Publish(c, d) })
+}
+
+func (h *house) finish(id, reply string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answer(id, bus.StateAnswered, reply)
+}
+
+func (h *house) messagesHanded() []bus.Message {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]bus.Message(nil), h.handed...)
+}
+
+// TestShellStreams: an answer is shown while it is made, and its end when it is there.
+func TestShellStreams(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	looked := h.once()
+	k := startTalk(t, h.environ())
+	before, err := term.GetState(int(k.tty.Fd()))
+	h.check(err)
+	k.press("hello \\\rthere\r")
+	<-looked
+	h.delta(bus.Delta{MessageID: "m2", Owner: terminalOwner, Attempt: 1, Text: "not for us"})
+	h.delta(piece(0, 0, "First words"))
+	k.see("First words")
+	h.finish("m1", "First words, then the last.")
+	k.see(", then the last.")
+	shown := k.leave("\x04")
+	if strings.Contains(shown, "not for us") || strings.Count(shown, "First words") != 1 {
+		t.Errorf("%q", shown)
+	}
+	if m := h.messagesHanded(); len(m) != 1 || m[0].Text != "hello \nthere" || m[0].Session != "main" || m[0].Channel != terminalChannel {
+		t.Errorf("handed over %+v", m)
+	}
+	after, err := term.GetState(int(k.tty.Fd()))
+	if err != nil || *after == *before {
+		t.Error("the terminal is still in raw mode")
+	}
+}
+
+// TestShellInterrupted: Ctrl-C gives the prompt back and does not end the shell; the
+// answer, and others' of the session, are shown when they come.
+func TestShellInterrupted(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	looked := h.once()
+	k := startTalk(t, h.environ())
+	k.press("hello\rtyped too early\r")
+	<-looked
+	h.delta(piece(0, 0, "I will"))
+	k.see("I will")
+	k.press("\x03")
+	k.see("the answer goes on; /history shows it")
+	k.press("/session\r")
+	k.see("this is session main")
+	k.press("half a sentence")
+	k.see("half a sentence")
+	say := func(id, session, text string) {
+		h.say(func(c *bus.Conn) error {
+			return bus.TerminalReply.Publish(c, bus.Reply{MessageID: id, Owner: terminalOwner, Session: session, State: bus.StateAnswered, Text: text})
+		})
+	}
+	say("m7", "other", "another session's")
+	say("m1", "main", "It is\nlate \x1b[2J")
+	say("m1", "main", "It is again")
+	say("m8", "main", "from elsewhere")
+	k.see("│ It is")
+	k.see("│ late [2J")
+	k.see("│ from elsewhere")
+	k.press("\x03")
+	shown := k.leave("/quit\r")
+	for _, never := range []string{"another session's", "It is again", "typed too early"} {
+		if strings.Contains(shown, never) {
+			t.Errorf("%q is shown: %q", never, shown)
+		}
+	}
+	if m := h.messagesHanded(); len(m) != 1 {
+		t.Errorf("handed over %+v", m)
+	}
+}
+
+// TestShellTypeAhead: what is typed and pasted while an answer comes is sent after it.
+func TestShellTypeAhead(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.reply = "an answer"
+	state := t.TempDir()
+	k := startTalk(t, h.environ("XDG_STATE_HOME="+state), "--session", "work")
+	k.press("one\rtwo\r\x1b[200~three\rfour\x1b[201~\r/ses\t main\r")
+	k.see("session main")
+	shown := k.leave("/se\t\t\x03\x04")
+	var texts []string
+	for _, m := range h.messagesHanded() {
+		texts = append(texts, m.Session+":"+m.Text)
+	}
+	if got := strings.Join(texts, "|"); got != "work:one|work:two|work:three\nfour" {
+		t.Errorf("handed over %q", got)
+	}
+	if n := strings.Count(shown, "an answer"); n != 3 {
+		t.Errorf("%d answers in %q", n, shown)
+	}
+	data, err := os.ReadFile(filepath.Join(state, "blufio", "shell_history"))
+	if err != nil || !strings.HasPrefix(string(data), "one\ntwo\nthree\\nfour\n/session") {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
+// TestShellOutlivesTheDaemon: it goes away while an answer is open and comes back on
+// another port; what was typed in between is sent, once.
+func TestShellOutlivesTheDaemon(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	looked := h.once()
+	k := startTalk(t, h.environ(), "--no-history")
+	k.press("hello\r")
+	<-looked
+	h.stop()
+	k.see("connection lost, trying again")
+	h.mu.Lock()
+	h.messages["m1"] = bus.MessageRecord{ID: "m1", State: bus.StateAnswered, Reply: "I am back"}
+	h.reply = "and well"
+	h.mu.Unlock()
+	k.press("typed while down\r")
+	k.see("waiting for the daemon")
+	h.start()
+	k.see("connected again")
+	k.see("I am back")
+	k.see("and well")
+	k.leave("\x04")
+	if m := h.messagesHanded(); len(m) != 2 || m[1].Text != "typed while down" {
+		t.Errorf("handed over %+v", m)
+	}
+	if _, err := os.Stat(filepath.Join(h.dir, ".local")); err == nil {
+		t.Error("--no-history leaves a file")
+	}
+}
+
+// TestShellNeverTwice: what a busy agent refuses is the same message when it is handed
+// over again, also by the person after Ctrl-C.
+func TestShellNeverTwice(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.refuse = []error{bus.Errorf(bus.CodeBusy, "busy"), bus.Errorf(bus.CodeBusy, "busy"), bus.Errorf(bus.CodeBusy, "busy")}
+	h.reply = "at last"
+	k := startTalk(t, h.environ())
+	k.press("hello\r")
+	for len(h.messagesHanded()) < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	k.press("\x03")
+	k.see("it arrives once")
+	k.press("\x1b[A\r")
+	k.see("at last")
+	k.press("hello\r")
+	for len(h.messagesHanded()) < 5 {
+		time.Sleep(time.Millisecond)
+	}
+	k.leave("\x04")
+	m := h.messagesHanded()
+	for _, one := range m[:4] {
+		if one.ExternalID != m[0].ExternalID {
+			t.Errorf("handed over as two: %+v", m)
+		}
+	}
+	if m[4].ExternalID == m[0].ExternalID {
+		t.Error("what is said twice on purpose is one message")
+	}
+}
+
+// TestShellTells: what cannot be answered and what is refused is told, and the shell
+// goes on.
+func TestShellTells(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.refuse = []error{bus.Errorf(bus.CodeTooLarge, "too long").WithHint("send it in parts")}
+	k := startTalk(t, h.environ("NO_COLOR=1"))
+	k.press("hello\r")
+	k.see("blufio: too long\r\nhint: send it in parts\r\n")
+	looked := h.once()
+	k.press("again\r")
+	<-looked
+	h.mu.Lock()
+	h.answer("m1", bus.StateFailed, "the budget is spent")
+	h.mu.Unlock()
+	k.see("FAIL the budget is spent")
+	k.press("/history nine\r")
+	k.see("/history takes a number from 1 to 500")
+	if shown := k.leave("\x04"); strings.Contains(shown, "\x1b[2m") || strings.Contains(shown, "\x1b[1m") {
+		t.Errorf("coloured: %q", shown)
+	}
+}
+
+// TestShellEnds: it ends with a signal and with its terminal, and not without a daemon.
+func TestShellEnds(t *testing.T) {
+	h := newHouse(t)
+	k := startTalk(t, h.environ())
+	tell(t, syscall.SIGTERM)
+	k.leave("")
+
+	k = startTalk(t, h.environ())
+	k.main.Close()
+	select {
+	case <-k.code:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the shell outlives its terminal")
+	}
+
+	h.stop()
+	main, tty := openTerminal(t)
+	defer main.Close()
+	s := watchScreen(main)
+	if code := Main([]string{"shell"}, tty, tty, tty, h.environ("TERM=xterm")); code != exitNotRunning {
+		t.Errorf("exit code %d", code)
+	}
+	s.wait(t, "hint:")
+}
