@@ -30,21 +30,23 @@ type run struct {
 	box    box
 	idle   time.Duration
 	turns  int
+	only   string
 	report *report
 }
 
 func main() {
 	idle := flag.Duration("idle", 30*time.Second, "wait before idle memory is read")
+	only := flag.String("only", "", "take only this measurement: size, start, idle, turns, bus or status")
 	turns := flag.Int("turns", 10_000, "turns of the memory measurement")
 	write := flag.Bool("write", true, "append to BENCHMARKS.md and keep the samples")
 	flag.Parse()
-	if err := bench(*idle, *turns, *write); err != nil {
+	if err := bench(*idle, *turns, *only, *write); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(idle time.Duration, turns int, write bool) (err error) {
+func bench(idle time.Duration, turns int, only string, write bool) (err error) {
 	tmp, err := os.MkdirTemp(".", ".bench-") // here, not in /tmp: that may be memory
 	if err != nil {
 		return err
@@ -54,7 +56,7 @@ func bench(idle time.Duration, turns int, write bool) (err error) {
 		return err
 	}
 	r := &run{ctx: context.Background(), tmp: tmp, binary: filepath.Join(tmp, "blufio"), bare: filepath.Join(tmp, "bare"),
-		config: filepath.Join(tmp, "bench.toml"), idle: idle, turns: turns, report: newReport()}
+		config: filepath.Join(tmp, "bench.toml"), idle: idle, turns: turns, only: only, report: newReport()}
 	if err := r.build(); err != nil {
 		return err
 	}
@@ -99,6 +101,9 @@ func (r *run) all() error {
 		{"size", r.size}, {"start", r.startup}, {"idle", r.idleMemory}, {"turns", r.turnsAndMemory},
 		{"bus", r.busCall}, {"status", r.statusCommand},
 	} {
+		if r.only != "" && r.only != m.name {
+			continue
+		}
 		fmt.Fprintf(os.Stderr, "bench: %s, %s …\n", r.box.name, m.name)
 		if err := m.take(); err != nil {
 			return fmt.Errorf("measure %s: %w", m.name, err)

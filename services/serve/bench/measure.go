@@ -84,8 +84,11 @@ func (r *run) startup() error {
 	return nil
 }
 
-// fullStream makes a used data directory whose event stream has reached its
-// bound, set low enough to be reached quickly.
+// fullTurns fill the event stream to its default bound of 64 MiB: a turn leaves
+// four events of some 400 bytes.
+const fullTurns = 50_000
+
+// fullStream makes a used data directory whose event stream has reached its bound.
 func (r *run) fullStream() (string, error) {
 	dir, err := r.dir("full")
 	if err != nil {
@@ -99,7 +102,7 @@ func (r *run) fullStream() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := r.load(d, token, 50, 8000); err != nil {
+	if _, err := r.load(d, token, 50, fullTurns); err != nil {
 		return "", err
 	}
 	return dir, errors.Join(r.quiet(d), d.stop())
