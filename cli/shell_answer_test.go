@@ -5,6 +5,7 @@ package cli
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/blufio/blufio/bus"
 )
@@ -75,5 +76,23 @@ func TestAnswerIsBounded(t *testing.T) {
 	}
 	if len(a.ahead) > aheadPieces {
 		t.Errorf("%d pieces wait", len(a.ahead))
+	}
+}
+
+func TestTaskStatus(t *testing.T) {
+	for _, c := range []struct {
+		t    task
+		down bool
+		want string
+	}{
+		{task{what: "looking", since: noon.Add(-3 * time.Second)}, false, "…looking 3s"},
+		{task{what: "looking", since: noon.Add(-time.Second / 2)}, false, ""},
+		{task{what: "thinking", message: &bus.Message{}, since: noon.Add(-time.Minute)}, false, "…sending 1m"},
+		{task{what: "thinking", message: &bus.Message{}, id: "m1", since: noon.Add(-61 * time.Second)}, false, "…thinking 1m 1s"},
+		{task{what: "thinking", message: &bus.Message{}, since: noon}, true, "…waiting for the daemon 0s"},
+	} {
+		if got := c.t.status(c.down, noon); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.t, got, c.want)
+		}
 	}
 }

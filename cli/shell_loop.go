@@ -108,7 +108,9 @@ func (s *shell) end() {
 // show draws the end of what is on the screen.
 func (s *shell) show() {
 	if s.task != nil {
-		s.pane.tell(s.task.status(s.down, s.app.now()))
+		if text := s.task.status(s.down, s.app.now()); text != "" {
+			s.pane.tell(text)
+		}
 		return
 	}
 	for _, r := range s.elsewhere {

@@ -32,16 +32,19 @@ type task struct {
 	replied chan struct{} // told when the reply is there
 }
 
-// status is what a person sees while nothing comes.
+// status is what a person sees while nothing comes. It is empty in the first second,
+// so that a quick answer does not flicker.
 func (t *task) status(down bool, now time.Time) string {
-	what := t.what
+	what, since := t.what, now.Sub(t.since)
 	switch {
 	case down:
 		what = "waiting for the daemon"
+	case since < time.Second:
+		return ""
 	case t.message != nil && t.id == "":
 		what = "sending"
 	}
-	return "…" + what + " " + span(now.Sub(t.since))
+	return "…" + what + " " + span(since)
 }
 
 // begin makes t what the shell waits for, and work work for it beside the loop. What

@@ -93,6 +93,20 @@ func (h *house) messagesHanded() []bus.Message {
 	return append([]bus.Message(nil), h.handed...)
 }
 
+// untilHanded waits until that many messages were handed over, refused ones included.
+func (h *house) untilHanded(n int) {
+	h.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(10 * time.Second); len(h.messagesHanded()) < n; {
+		select {
+		case <-tick.C:
+		case <-late:
+			h.t.Fatalf("only %d messages were handed over", len(h.messagesHanded()))
+		}
+	}
+}
+
 // TestShellStreams: an answer is shown while it is made, and its end when it is there.
 func TestShellStreams(t *testing.T) {
 	t.Parallel()
@@ -227,17 +241,13 @@ func TestShellNeverTwice(t *testing.T) {
 	h.reply = "at last"
 	k := startTalk(t, h.environ())
 	k.press("hello\r")
-	for len(h.messagesHanded()) < 2 {
-		time.Sleep(time.Millisecond)
-	}
+	h.untilHanded(2)
 	k.press("\x03")
 	k.see("it arrives once")
 	k.press("\x1b[A\r")
 	k.see("at last")
 	k.press("hello\r")
-	for len(h.messagesHanded()) < 5 {
-		time.Sleep(time.Millisecond)
-	}
+	h.untilHanded(5)
 	k.leave("\x04")
 	m := h.messagesHanded()
 	for _, one := range m[:4] {
@@ -273,21 +283,12 @@ func TestShellTells(t *testing.T) {
 	}
 }
 
-// TestShellEnds: it ends with a signal and with its terminal, and not without a daemon.
+// TestShellEnds: a signal ends it, and without a daemon it does not begin.
 func TestShellEnds(t *testing.T) {
 	h := newHouse(t)
 	k := startTalk(t, h.environ())
 	tell(t, syscall.SIGTERM)
 	k.leave("")
-
-	k = startTalk(t, h.environ())
-	k.main.Close()
-	select {
-	case <-k.code:
-	case <-time.After(10 * time.Second):
-		t.Fatal("the shell outlives its terminal")
-	}
-
 	h.stop()
 	main, tty := openTerminal(t)
 	defer main.Close()
@@ -296,4 +297,25 @@ func TestShellEnds(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	s.wait(t, "hint:")
+}
+
+// TestShellEndsWithItsTerminal: nobody stays behind when the window is closed.
+func TestShellEndsWithItsTerminal(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	main, tty := openTerminal(t)
+	code := make(chan int, 1)
+	go func() { code <- Main([]string{"shell"}, tty, tty, tty, h.environ("TERM=xterm")) }()
+	// Read here: a file is closed only when nobody reads it.
+	for shown, buf := "", make([]byte, 1024); !strings.Contains(shown, pastesOn+"\x1b[2m"); {
+		n, err := main.Read(buf)
+		h.check(err)
+		shown += string(buf[:n])
+	}
+	main.Close()
+	select {
+	case <-code:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the shell outlives its terminal")
+	}
 }
