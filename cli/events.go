@@ -30,7 +30,10 @@ func (a *app) eventsCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t := &tail{app: a, follow: !noFollow}
 			if len(args) > 0 {
-				t.pattern = strings.TrimPrefix(args[0], "evt.")
+				var err error
+				if t.pattern, err = bus.ParsePattern(args[0]); err != nil {
+					return err
+				}
 				if !anyFact(t.pattern) {
 					return misuse(cmd, "no event is called %q; bus/EVENTS.md lists them, and Tab completes", args[0])
 				}
@@ -61,9 +64,9 @@ func completeFacts(*cobra.Command, []string, string) ([]string, cobra.ShellCompD
 }
 
 // anyFact reports whether a pattern fits an event that there is.
-func anyFact(pattern string) bool {
+func anyFact(pattern bus.Pattern) bool {
 	return slices.ContainsFunc(bus.Contract(), func(l bus.Lane) bool {
-		return l.Spec().Kind == bus.KindDurable && matches(pattern, strings.TrimPrefix(l.Spec().Name, "evt."))
+		return l.Spec().Kind == bus.KindDurable && pattern.Match(l.Spec().Name)
 	})
 }
 
@@ -130,7 +133,7 @@ func (t *tail) gap(from, to int64) error {
 
 // show prints one event, if it is wanted.
 func (t *tail) show(e bus.EventRecord) error {
-	if !matches(t.pattern, strings.TrimPrefix(e.Event, "evt.")) {
+	if !t.pattern.Match(e.Event) {
 		return nil
 	}
 	if t.app.json {
@@ -139,21 +142,4 @@ func (t *tail) show(e bus.EventRecord) error {
 	u := t.app.ui(t.app.out)
 	return t.app.print(fmt.Sprintf("%s %s  %s  %s\n", u.dim(e.Time.Local().Format("2006-01-02 15:04:05")),
 		u.dim(fmt.Sprintf("#%d", e.Position)), eventName(u, strings.TrimPrefix(e.Event, "evt.")), line(eventDetails(e.Payload))))
-}
-
-// matches reports whether a name fits a pattern: words, * for one, > for the rest.
-func matches(pattern, name string) bool {
-	if pattern == "" {
-		return true
-	}
-	want, have := strings.Split(pattern, "."), strings.Split(name, ".")
-	for i, w := range want {
-		switch {
-		case w == ">":
-			return len(have) > i
-		case i >= len(have) || w != "*" && w != have[i]:
-			return false
-		}
-	}
-	return len(want) == len(have)
 }

@@ -8,29 +8,6 @@ import (
 	"testing"
 )
 
-func TestPatternMatches(t *testing.T) {
-	for _, tc := range []struct {
-		pattern, name string
-		want          bool
-	}{
-		{"", "turn.completed", true},
-		{"turn.completed", "turn.completed", true},
-		{"turn.completed", "turn.failed", false},
-		{"turn.*", "turn.failed", true},
-		{"*.failed", "turn.failed", true},
-		{"turn", "turn.failed", false},
-		{"turn.*", "turn.a.b", false},
-		{"turn.>", "turn.a.b", true},
-		{">", "anything", true},
-		{"turn.>", "turn", false},
-		{"turn.completed.now", "turn.completed", false},
-	} {
-		if got := matches(tc.pattern, tc.name); got != tc.want {
-			t.Errorf("%q of %q: %v", tc.pattern, tc.name, got)
-		}
-	}
-}
-
 func TestEventDetails(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"time":"2026-11-23T09:30:00Z","message_id":"m1","bytes":2048,"amount_microusd":31200,"duration_ms":1500,"ok":true}`: "message_id=m1 bytes=2.0KiB amount=$0.0312 duration=1.5s ok=true",

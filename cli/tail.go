@@ -23,7 +23,7 @@ const heardEvents = 4096
 // live, without a hole or a repetition between the two.
 type tail struct {
 	app     *app
-	pattern string
+	pattern bus.Pattern
 	follow  bool
 	replay  bool
 	since   *time.Time

@@ -4,8 +4,6 @@ package relay
 
 import (
 	"context"
-	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +25,7 @@ const (
 // numbers, so the first event of a page is found by halving. Events of another
 // epoch, left by a database that was replaced, are passed over.
 func (s *Service) read(ctx context.Context, q bus.EventQuery) (bus.EventPage, error) {
-	wanted, err := compile(q.Pattern)
+	wanted, err := bus.ParsePattern(q.Pattern)
 	if err != nil {
 		return bus.EventPage{}, err
 	}
@@ -42,7 +40,7 @@ func (s *Service) read(ctx context.Context, q bus.EventQuery) (bus.EventPage, er
 	return page, err
 }
 
-func (s *Service) page(ctx context.Context, q bus.EventQuery, wanted *regexp.Regexp) (bus.EventPage, error) {
+func (s *Service) page(ctx context.Context, q bus.EventQuery, wanted bus.Pattern) (bus.EventPage, error) {
 	log, err := s.log.State(ctx)
 	if err != nil {
 		return bus.EventPage{}, err
@@ -123,7 +121,7 @@ func (r reader) search(ctx context.Context, behind func(*jetstream.RawStreamMsg)
 }
 
 // fill adds events to the page until a bound is reached.
-func (r reader) fill(ctx context.Context, p *bus.EventPage, from uint64, limit int, wanted *regexp.Regexp) error {
+func (r reader) fill(ctx context.Context, p *bus.EventPage, from uint64, limit int, wanted bus.Pattern) error {
 	bytes := 0
 	for looked := 0; ; looked++ {
 		m, err := r.ours(ctx, from)
@@ -131,7 +129,7 @@ func (r reader) fill(ctx context.Context, p *bus.EventPage, from uint64, limit i
 			return err
 		}
 		name := strings.TrimPrefix(m.Subject, bus.Prefix)
-		match := wanted == nil || wanted.MatchString(name)
+		match := wanted.Match(name)
 		if looked == maxLooked || match && (len(p.Events) == limit || bytes+len(m.Data) > maxBytes && bytes > 0) {
 			p.More = true
 			return nil
@@ -151,25 +149,4 @@ func positionOf(m *jetstream.RawStreamMsg) int64 {
 		return 0
 	}
 	return n
-}
-
-var validPattern = regexp.MustCompile(`^(evt\.)?([a-z]+|\*)(\.([a-z]+|\*))*(\.>)?$|^>$`)
-
-// compile makes a matcher of lane names: words, * for one word, > for the rest.
-// The empty pattern is nil: everything.
-func compile(pattern string) (*regexp.Regexp, error) {
-	if pattern == "" {
-		return nil, nil
-	}
-	if len(pattern) > 200 || !validPattern.MatchString(pattern) {
-		return nil, bus.Errorf(bus.CodeInvalid, "%q is not a pattern of events", pattern).
-			WithHint("write it like turn.completed, turn.* or budget.>")
-	}
-	pattern = strings.TrimPrefix(pattern, "evt.")
-	expr := strings.NewReplacer(".", `\.`, "*", `[a-z]+`, ">", `.+`).Replace(pattern)
-	matcher, err := regexp.Compile(`^evt\.` + expr + `$`)
-	if err != nil {
-		return nil, fmt.Errorf("compile pattern: %w", err)
-	}
-	return matcher, nil
 }

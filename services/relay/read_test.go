@@ -92,14 +92,3 @@ func TestReadPassesOverAnotherEpoch(t *testing.T) {
 		t.Errorf("got %v, %v", positions(p), err)
 	}
 }
-
-func FuzzPattern(f *testing.F) {
-	for _, s := range []string{"", "turn.*", "evt.>", "budget.>", "*.*", "a..b", "[", ">"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, pattern string) {
-		if m, err := compile(pattern); err == nil && m != nil {
-			m.MatchString("evt.turn.completed")
-		}
-	})
-}

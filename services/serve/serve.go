@@ -166,14 +166,11 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 	return r, nil
 }
 
-// gatewayDrain is what the gateway takes at most for its last requests.
-const gatewayDrain = 3 * time.Second
-
 // agentFinish is the agent's part of a stop. Rooms end one after another within 7/8
 // of the time there is (see [services.House]); before the agent come the gateway
 // and the control room.
 func agentFinish(drain time.Duration) time.Duration {
-	return max(drain*7/8-gatewayDrain-drain/16, 300*time.Millisecond)
+	return max(drain*7/8-gateway.DrainTimeout-drain/16, 300*time.Millisecond)
 }
 
 // schemas are the tables of every room.

@@ -17,10 +17,12 @@ import (
 
 const (
 	maxHeaderBytes = 16 << 10
-	maxBodies      = 32              // request bodies being read at once
-	maxScrapes     = 4               // answers of /metrics being made at once
-	drainTimeout   = 3 * time.Second // for the requests in flight at the end
+	maxBodies      = 32 // request bodies being read at once
+	maxScrapes     = 4  // answers of /metrics being made at once
 )
+
+// DrainTimeout is what the requests in flight at the end have at most.
+const DrainTimeout = 3 * time.Second
 
 // front is one life of the listener: what Run makes, and its handlers.
 type front struct {
@@ -84,7 +86,7 @@ func (f *front) serve(ctx context.Context, ln net.Listener) error {
 func (f *front) drain(ctx context.Context) {
 	close(f.draining)
 	f.dropFresh()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), DrainTimeout)
 	defer cancel()
 	if err := f.server.Shutdown(ctx); err != nil {
 		f.log.Warn("requests were cut off", "err", errors.Join(err, f.server.Close()))

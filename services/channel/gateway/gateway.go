@@ -102,7 +102,7 @@ func (s *Service) Door() services.Door {
 
 // Run serves until ctx ends. Then it accepts nothing more, answers those who
 // wait for a reply with 202, and finishes the requests it has, for at most
-// drainTimeout.
+// DrainTimeout.
 func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	ln, err := s.listen(ctx)
 	if err != nil {
