@@ -120,7 +120,8 @@ type EventQuery struct {
 
 // EventPage answers an EventQuery. More says that the page was cut; ask again
 // with After set to Last. First is the oldest position kept: positions between
-// After and First are gone.
+// After and First are gone. A Last below After says that the stream has not
+// reached that position, or that it counts in another epoch.
 type EventPage struct {
 	Events []EventRecord `json:"events"`
 	Epoch  string        `json:"epoch"` // of the positions
@@ -134,7 +135,7 @@ type EventRecord struct {
 	Position int64           `json:"position"`
 	Time     time.Time       `json:"time"`    // when it was stored
 	Event    string          `json:"event"`   // the lane's name, as "evt.turn.completed"
-	Payload  json.RawMessage `json:"payload"` // as EVENTS.md says
+	Payload  json.RawMessage `json:"payload"` // as EVENTS.md says; null when it is too large to be told
 }
 
 // StartedFact: the daemon is ready.

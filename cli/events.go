@@ -3,42 +3,42 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/config"
 	"github.com/spf13/cobra"
 )
 
+type eventsOptions struct {
+	since    string
+	seq      int64
+	noFollow bool
+}
+
 func (a *app) eventsCommand() *cobra.Command {
-	var since string
-	var seq int64
-	var noFollow bool
+	var o eventsOptions
 	cmd := &cobra.Command{
 		Use:   "events [PATTERN]",
-		Short: "Watch what the agent does, live and replayed",
-		Long: "Prints events as they happen until Ctrl-C. With --since or --seq it first replays what the stream has kept.\n" +
-			"PATTERN names events: turn.completed, turn.* (one word), budget.> (the rest). bus/EVENTS.md lists them all.\n" +
-			"What the stream no longer holds is said, never left out in silence.",
-		Example:           "  blufio events\n  blufio events 'turn.*' --since 1h\n  blufio events --seq 1 --no-follow --json",
+		Short: "Show what happens as it happens, and what has happened",
+		Long: "Show events as they happen, until Ctrl-C. With --since or --seq those that the stream\n" +
+			"has kept come first. A daemon that restarts is followed; nothing is left out or shown\n" +
+			"twice, and what cannot be shown is said.\n\n" +
+			"PATTERN chooses events by name: turn.completed, turn.* (any one word), budget.> (any\n" +
+			"words). Quote it for the shell.\n\n" +
+			"With --json each line is an object: {position, time, event, payload} for an event,\n" +
+			"{gap: {from, to, why}} for positions that cannot be shown, {epoch} when positions\n" +
+			"begin to count anew. The time is when the event was stored, or heard.",
+		Example: "  blufio events\n" +
+			"  blufio events 'turn.*' --since 1h\n" +
+			"  blufio events --seq 1 --no-follow --json | jq -r .event | sort | uniq -c",
 		Args:              atMostOne("PATTERN"),
 		ValidArgsFunction: completeFacts,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t := &tail{app: a, follow: !noFollow}
-			if len(args) > 0 {
-				var err error
-				if t.pattern, err = bus.ParsePattern(args[0]); err != nil {
-					return err
-				}
-				if !anyFact(t.pattern) {
-					return misuse(cmd, "no event is called %q; bus/EVENTS.md lists them, and Tab completes", args[0])
-				}
-			}
-			if err := t.begin(cmd, since, seq); err != nil {
+			t, err := a.newTail(cmd, o, strings.Join(args, ""))
+			if err != nil {
 				return err
 			}
 			ctx, stop := interruptible(cmd.Context())
@@ -46,100 +46,109 @@ func (a *app) eventsCommand() *cobra.Command {
 			return t.run(ctx)
 		},
 	}
-	cmd.Flags().StringVar(&since, "since", "", "replay what was stored this long ago or later, as 1h or 7d")
-	cmd.Flags().Int64Var(&seq, "seq", 0, "replay from this position on")
-	cmd.Flags().BoolVar(&noFollow, "no-follow", false, "replay and end; without --since or --seq all that is kept")
+	cmd.Flags().StringVar(&o.since, "since", "", "begin with what was stored this `LONG` ago, such as 1h or 7d")
+	cmd.Flags().Int64Var(&o.seq, "seq", 0, "begin with this `POSITION`")
+	cmd.Flags().BoolVar(&o.noFollow, "no-follow", false, "show what the stream has kept, and end; without --since or --seq all of it")
 	return cmd
 }
 
-// completeFacts offers the names of all events.
-func completeFacts(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	var names []string
-	for _, l := range bus.Contract() {
-		if s := l.Spec(); s.Kind == bus.KindDurable {
-			names = append(names, strings.TrimPrefix(s.Name, "evt.")+"\t"+s.Meaning)
+// newTail reads what is to be shown.
+func (a *app) newTail(cmd *cobra.Command, o eventsOptions, pattern string) (*tail, error) {
+	t := &tail{app: a, follow: !o.noFollow, replay: o.noFollow, contact: a.now(), opening: openingTime}
+	var err error
+	if t.pattern, err = bus.ParsePattern(pattern); err != nil {
+		return nil, err
+	}
+	if !anyFact(t.pattern) {
+		return nil, misuse(cmd, "no event is called %q; bus/EVENTS.md lists them, and Tab completes", pattern)
+	}
+	bySeq := cmd.Flags().Changed("seq")
+	switch {
+	case o.since != "" && bySeq:
+		return nil, misuse(cmd, "--since and --seq exclude each other")
+	case bySeq && o.seq < 1:
+		return nil, misuse(cmd, "--seq counts from 1")
+	case bySeq:
+		t.replay, t.placed, t.last = true, true, o.seq-1
+	case o.since != "":
+		long, err := config.ParseDuration(o.since)
+		if err != nil || long <= 0 {
+			return nil, misuse(cmd, "--since %q is not a duration; write it like 90s, 1h or 7d", o.since)
 		}
+		at := a.now().Add(-long)
+		t.replay, t.since = true, &at
+	}
+	return t, nil
+}
+
+// facts are the lanes of all events.
+func facts() (specs []*bus.Spec) {
+	for _, l := range bus.Contract() {
+		if s := l.Spec(); s.Area() == "evt" {
+			specs = append(specs, s)
+		}
+	}
+	return specs
+}
+
+// anyFact reports whether a pattern fits an event that there is.
+func anyFact(p bus.Pattern) bool {
+	return slices.ContainsFunc(facts(), func(s *bus.Spec) bool { return p.Match(s.Name) })
+}
+
+// completeFacts offers the names of all events.
+func completeFacts(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, s := range facts() {
+		names = append(names, strings.TrimPrefix(s.Name, "evt.")+"\t"+s.Meaning)
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// anyFact reports whether a pattern fits an event that there is.
-func anyFact(pattern bus.Pattern) bool {
-	return slices.ContainsFunc(bus.Contract(), func(l bus.Lane) bool {
-		return l.Spec().Kind == bus.KindDurable && pattern.Match(l.Spec().Name)
-	})
+// gapLine stands for events that cannot be shown.
+type gapLine struct {
+	Gap missing `json:"gap"`
 }
 
-// begin reads where the replay starts.
-func (t *tail) begin(cmd *cobra.Command, since string, seq int64) error {
-	fromSeq := cmd.Flags().Changed("seq")
-	switch {
-	case since != "" && fromSeq:
-		return misuse(cmd, "use --since or --seq, not both")
-	case fromSeq && seq < 1:
-		return misuse(cmd, "--seq counts from 1")
-	case fromSeq:
-		t.replay, t.last = true, seq-1
-	case since != "":
-		d, err := config.ParseDuration(since)
-		if err != nil || d <= 0 {
-			return misuse(cmd, "--since %q is not a duration; write it like 90s, 1h or 7d", since)
-		}
-		at := t.app.now().Add(-d)
-		t.replay, t.since = true, &at
-	case !t.follow:
-		t.replay = true
+type missing struct {
+	From int64  `json:"from"` // positions, both included
+	To   int64  `json:"to"`
+	Why  string `json:"why"`
+}
+
+// epochLine says that positions count anew from here.
+type epochLine struct {
+	Epoch string `json:"epoch"`
+}
+
+// tellGap says that events are not shown, to people and to scripts.
+func (a *app) tellGap(m missing) error {
+	what := fmt.Sprintf("event %d is", m.From)
+	if m.From != m.To {
+		what = fmt.Sprintf("events %d to %d are", m.From, m.To)
 	}
-	return nil
-}
-
-// redialEvery is the pause between looks for a daemon that has gone.
-const redialEvery = 200 * time.Millisecond
-
-// run prints until it is interrupted, also across restarts of the daemon.
-func (t *tail) run(ctx context.Context) error {
-	for first := true; ; first = false {
-		err := t.session(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err == nil && !t.follow:
-			return nil
-		case err != nil && (first || !t.follow):
-			return err
-		case first || err == nil:
-			t.app.note("connection lost, trying again …")
-		}
-		t.replay = true // what is missed meanwhile
-		select {
-		case <-time.After(redialEvery):
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-// gap says that events are missing for good.
-func (t *tail) gap(from, to int64) error {
-	if from > to {
+	a.note("gap: %s missing: %s", what, line(m.Why))
+	if !a.json {
 		return nil
 	}
-	if t.app.json {
-		return t.app.printJSONLine(map[string]any{"gap": map[string]int64{"from": from, "to": to}})
-	}
-	t.app.note("gap: the events %d to %d are no longer kept", from, to)
-	return nil
+	return a.printJSONLine(gapLine{m})
 }
 
-// show prints one event, if it is wanted.
-func (t *tail) show(e bus.EventRecord) error {
-	if !t.pattern.Match(e.Event) {
+func (a *app) tellEpoch(epoch string) error {
+	a.note("the daemon has another database, or one that was restored: positions count anew")
+	if !a.json {
 		return nil
 	}
-	if t.app.json {
-		return t.app.printJSONLine(e)
+	return a.printJSONLine(epochLine{epoch})
+}
+
+// tellEvent prints one event.
+func (a *app) tellEvent(e bus.EventRecord) error {
+	if a.json {
+		return a.printJSONLine(e)
 	}
-	u := t.app.ui(t.app.out)
-	return t.app.print(fmt.Sprintf("%s %s  %s  %s\n", u.dim(e.Time.Local().Format("2006-01-02 15:04:05")),
-		u.dim(fmt.Sprintf("#%d", e.Position)), eventName(u, strings.TrimPrefix(e.Event, "evt.")), line(eventDetails(e.Payload))))
+	return a.print(eventLine(a.ui(a.out), e))
 }

@@ -79,6 +79,36 @@ func TestAnswerIsBounded(t *testing.T) {
 	}
 }
 
+// TestEarly: pieces and the reply may come before the message has its id.
+func TestEarly(t *testing.T) {
+	g := newGlass(t, 60, 10)
+	s := newShell(&app{}, shellOptions{session: mainSession}, g.pane(ui{}))
+	w := &task{message: &bus.Message{}, answer: &answer{pane: s.pane}, replied: make(chan struct{}, 1), cancel: func() {}}
+	s.task = w
+	for n := range 3 * maxEarly {
+		s.delta(piece(0, n, "a"))
+	}
+	if len(w.early) != maxEarly {
+		t.Errorf("%d wait", len(w.early))
+	}
+	w.early = nil
+	other := piece(0, 0, "not for us")
+	other.MessageID = "m2"
+	s.delta(other)
+	s.delta(piece(0, 0, "The ans"))
+	for _, id := range []string{"m2", "m1", "m1"} {
+		s.reply(bus.Reply{MessageID: id, Owner: terminalOwner, Session: mainSession, State: bus.StateAnswered, Text: "Another's"})
+	}
+	s.accepted(w, bus.Accepted{ID: "m1", Session: mainSession})
+	if len(w.replied) != 1 || w.early != nil {
+		t.Error("the reply is not known")
+	}
+	s.outcome(w, bus.MessageRecord{ID: "m1", State: bus.StateAnswered, Reply: "The answer"})
+	s.show()
+	_ = s.pane.flush()
+	g.want(t, "The answer", "(a late answer, or one to a message from elsewhere)", "| Another's", ">")
+}
+
 func TestTaskStatus(t *testing.T) {
 	for _, c := range []struct {
 		t    task

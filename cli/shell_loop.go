@@ -153,6 +153,9 @@ func (s *shell) replay(ctx context.Context) {
 // press does what one key says.
 func (s *shell) press(ctx context.Context, k key) {
 	e := s.editor
+	if room := maxTyped - len(e.text); len(k.text) > room {
+		k.text, k.cut = strings.ToValidUTF8(k.text[:room], ""), true
+	}
 	switch {
 	case k.stroke == strokeEnter:
 		s.enter(ctx)
@@ -171,7 +174,7 @@ func (s *shell) press(ctx context.Context, k key) {
 		e.edit(k)
 	}
 	if k.cut {
-		s.note("what was pasted is longer than " + size(maxInput) + " and was cut")
+		s.note("a message has at most " + size(maxTyped) + "; the rest was left out")
 	}
 }
 

@@ -196,7 +196,7 @@ func (s *shell) reply(r bus.Reply) {
 // the person did not wait for.
 func (s *shell) showElsewhere(r bus.MessageRecord) {
 	u := s.pane.u
-	s.pane.line(u.dim("an answer in this session to a message from elsewhere, or from before:"))
+	s.pane.line(u.dim("(a late answer, or one to a message from elsewhere)"))
 	for _, l := range textLines(r.Reply) {
 		s.pane.line(u.dim(u.mark("│ ", "| ") + l))
 	}

@@ -28,10 +28,20 @@ func startTalk(t *testing.T, environ []string, args ...string) *talk {
 	t.Helper()
 	main, tty := openTerminal(t)
 	k := &talk{screen: watchScreen(main), t: t, main: main, tty: tty, code: make(chan int, 1)}
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		k.code <- Main(append([]string{"shell"}, args...), tty, tty, tty, append(environ, "TERM=xterm"))
 	}()
-	t.Cleanup(func() { main.Close() })
+	t.Cleanup(func() {
+		_, _ = main.WriteString("\x03\x03\x04") // for a test that gave up in the middle
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Error("the shell does not end")
+		}
+		main.Close()
+	})
 	k.see("Ctrl-D leaves")
 	k.see(pastesOn)
 	return k
@@ -280,6 +290,55 @@ func TestShellTells(t *testing.T) {
 	k.see("/history takes a number from 1 to 500")
 	if shown := k.leave("\x04"); strings.Contains(shown, "\x1b[2m") || strings.Contains(shown, "\x1b[1m") {
 		t.Errorf("coloured: %q", shown)
+	}
+}
+
+// TestShellKeys: what keys do beside editing.
+func TestShellKeys(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	k := startTalk(t, h.environ())
+	k.press("\x03")
+	k.see("\x1b[2mCtrl-D leaves")
+	k.press("\x0c")
+	k.see(eraseScreen)
+	k.press("/\t")
+	k.see("/cost  /help  /new  /status  /history  /quit  /session  /sessions")
+	k.press("\x15/h\x01\t\x05i\t\r") // not in the middle of a line; then there is one
+	k.see("/history \r\n")
+	k.see("…looking 1s") // nobody answers it in the house of this test
+	k.press("\x03")
+	k.see("…looking 1s\x1b[22m\r\x1b[K\x1b[1m")
+	k.press("a\x1b[200~" + strings.Repeat("x", maxInput+1) + "\x1b[201~")
+	k.see("at most 1.0 MiB; the rest was left out")
+	k.press("\x03\r\r \r```\r```\r") // nothing of it is a message
+	k.press("ab\x1b[D\x04\x04")      // Ctrl-D deletes where there is something
+	k.see("a\r\x1b[3C")              // b is gone
+	k.press("\x03")
+	k.leave("\x04")
+	if m := h.messagesHanded(); len(m) != 0 {
+		t.Errorf("handed over %d messages", len(m))
+	}
+}
+
+// TestShellWithoutDrawing: a terminal that knows no sequences has a plain prompt.
+func TestShellWithoutDrawing(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.reply = "an answer"
+	main, tty := openTerminal(t)
+	defer main.Close()
+	k := &talk{screen: watchScreen(main), t: t, main: main}
+	code := make(chan int)
+	go func() { code <- Main([]string{"shell"}, tty, tty, tty, h.environ("TERM=dumb")) }()
+	k.see("> ")
+	k.press("one \\\n")
+	k.see("\r\n  ")
+	k.press("two\n")
+	k.see("an answer\r\n> ")
+	k.press("\x04")
+	if got := <-code; got != 0 || strings.Contains(k.String(), "\x1b") {
+		t.Errorf("code %d, %q", got, k)
 	}
 }
 

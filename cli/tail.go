@@ -3,10 +3,9 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -15,26 +14,65 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// heardEvents bounds the live events that wait to be printed. Of those that find no
-// room the stream has a copy.
-const heardEvents = 4096
+const (
+	replayPage  = 500                    // events asked for at once
+	heardEvents = 4096                   // live events that wait to be shown; of more the stream has a copy
+	redialEvery = 200 * time.Millisecond // between looks for a daemon that has gone
+	openingTime = 3 * time.Second        // what the stream may take to open, once the daemon is there
+	lagEvery    = 50 * time.Millisecond  // the stream stores an event a little after it is heard
+	lagTries    = 6
+)
 
-// tail prints events in the order of their positions: replayed from the stream, then
-// live, without a hole or a repetition between the two.
+// tail shows events in the order of their positions: replayed from the stream, then
+// live, without a hole or a repetition between the two, across restarts of the daemon.
+//
+// It always asks for all events and chooses among them itself: only so do positions
+// tell what is missing.
 type tail struct {
 	app     *app
 	pattern bus.Pattern
 	follow  bool
-	replay  bool
-	since   *time.Time
+	replay  bool       // the past is asked for
+	since   *time.Time // where it begins, while no position is known
 
-	last  int64  // position printed or passed over last; 0: none yet
-	epoch string // of last
+	placed  bool      // last is known
+	last    int64     // position up to which all was shown, passed over or said to be missing
+	gone    int64     // the same of what was said to be missing
+	epoch   string    // of these; "" before the first is known
+	fresh   bool      // nothing was missed yet, wherever the first live event stands
+	joined  bool      // some session has begun well
+	contact time.Time // when the daemon was last there
+	opening time.Duration
+}
+
+// run shows events until ctx ends or, without following, until the stream ends.
+func (t *tail) run(ctx context.Context) error {
+	lost := false
+	for {
+		err := t.session(ctx, func() {
+			if lost {
+				t.app.note("connected again")
+			}
+			t.joined, lost = true, false
+		})
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && (!t.joined || !t.follow || !passing(err)), err == nil && !t.follow:
+			return err
+		case !lost:
+			t.app.note("connection lost, trying again …")
+			lost = true
+		}
+		if !pause(ctx, redialEvery) {
+			return nil
+		}
+	}
 }
 
 // session replays and follows on one connection. It is nil when the connection has
 // ended, or when there is nothing to follow.
-func (t *tail) session(ctx context.Context) error {
+func (t *tail) session(ctx context.Context, joined func()) error {
 	c, err := t.app.dial(bus.EventsRead)
 	if err != nil {
 		return err
@@ -42,18 +80,19 @@ func (t *tail) session(ctx context.Context) error {
 	defer hangUp(ctx, c)
 	heard := make(chan *nats.Msg, heardEvents)
 	if t.follow { // before the replay, so that nothing falls between
-		if _, err := c.NATS().ChanSubscribe(bus.Facts, heard); err != nil {
-			return err
+		sub, err := c.NATS().ChanSubscribe(bus.Facts, heard)
+		if err != nil {
+			return unanswered(err)
 		}
+		defer sub.Unsubscribe() //nolint:errcheck // what waits is not wanted any more
 		if err := c.NATS().FlushTimeout(connectTimeout); err != nil {
-			return err
+			return unanswered(err)
 		}
 	}
-	if t.replay {
-		if err := t.catchUp(ctx, c, 0); err != nil {
-			return err
-		}
+	if err := t.start(ctx, c); err != nil {
+		return err
 	}
+	joined()
 	for t.follow {
 		select {
 		case m := <-heard:
@@ -69,146 +108,203 @@ func (t *tail) session(ctx context.Context) error {
 	return nil
 }
 
-// catchUp prints what the stream holds behind t.last, up to the position before; 0 is
+// unanswered is the failure of a connection that broke.
+func unanswered(err error) error { return fail(exitNoAnswer, hintHangs, "listen to events: %w", err) }
+
+// start shows what is asked for of the past, and what was missed since the last
+// session. Without a past it only finds out where the present begins. A stream that
+// stays closed hinders nobody who does not need it.
+func (t *tail) start(ctx context.Context, c *bus.Conn) error {
+	opening, cancel := context.WithTimeout(ctx, t.opening)
+	defer cancel()
+	for {
+		err := t.catchUp(ctx, c, 0)
+		switch {
+		case err == nil || c.NATS().IsClosed() || !errors.Is(err, &bus.Error{Code: bus.CodeUnavailable}):
+			return err
+		case t.joined:
+			if pause(opening, redialEvery) {
+				continue
+			}
+			t.app.note("the event stream is closed: what was missed is shown as soon as it is open")
+			return nil
+		case !t.replay:
+			t.fresh = true
+			return nil
+		case !pause(opening, redialEvery):
+			return err
+		}
+	}
+}
+
+// query asks for what is to be shown next. present tells that it is only about where
+// the present begins.
+func (t *tail) query() (q bus.EventQuery, present bool) {
+	q = bus.EventQuery{Limit: replayPage}
+	switch {
+	case t.placed:
+		q.After = t.last
+	case t.replay:
+		q.Since = t.since
+	case t.joined: // nothing is known but since when something may be missing
+		q.Since = &t.contact
+	default:
+		ahead := t.app.now().Add(24 * time.Hour)
+		q.Since, present = &ahead, true
+	}
+	return q, present
+}
+
+// catchUp shows what the stream holds behind t.last, up to the position before; 0 is
 // all there is.
 func (t *tail) catchUp(ctx context.Context, c *bus.Conn, before int64) error {
 	for {
-		q := bus.EventQuery{After: t.last, Limit: 500}
-		if t.last == 0 {
-			q.Since = t.since
-		}
+		q, present := t.query()
+		asked := t.app.now()
 		p, err := bus.EventsRead.Ask(ctx, c, q)
 		if err != nil {
 			return err
 		}
 		if t.epoch != "" && p.Epoch != t.epoch {
-			t.app.note("the daemon has another database now; its events count anew")
-			t.last, t.epoch = 0, ""
+			if err := t.renew(p.Epoch); err != nil {
+				return err
+			}
 			continue
 		}
-		t.epoch = p.Epoch
-		if q.Since == nil && p.First > 0 {
-			if err := t.gap(t.last+1, p.First-1); err != nil {
-				return err
-			}
+		if q.After > p.Last && !t.joined {
+			t.app.note("position %d is not there yet: the newest is %d", q.After+1, p.Last)
 		}
-		for _, e := range p.Events {
-			if before > 0 && e.Position >= before {
-				return nil
-			}
-			if err := t.step(e); err != nil {
-				return err
-			}
+		t.epoch, t.fresh = p.Epoch, present
+		more, err := t.page(p, before)
+		if err != nil || !more {
+			t.contact = asked
+			return err
 		}
-		t.last = max(t.last, p.Last)
-		if !p.More {
+	}
+}
+
+// page shows one page and reports whether to ask for the next.
+func (t *tail) page(p bus.EventPage, before int64) (more bool, err error) {
+	if t.placed && p.First > t.last+1 {
+		to := p.First - 1
+		if before > 0 {
+			to = min(to, before-1)
+		}
+		if err := t.gap(missing{t.last + 1, to, "no longer kept"}); err != nil {
+			return false, err
+		}
+	}
+	for _, e := range p.Events {
+		if before > 0 && e.Position >= before {
+			return false, nil
+		}
+		if err := t.step(e); err != nil {
+			return false, err
+		}
+	}
+	t.placed, t.last = t.placed || p.First > 0, max(t.last, p.Last)
+	return p.More, nil
+}
+
+// renew begins with the positions of another epoch. Of its events those were missed
+// that happened since the daemon was last there.
+func (t *tail) renew(epoch string) error {
+	t.placed, t.last, t.gone, t.epoch, t.fresh = false, 0, 0, epoch, false
+	since := t.contact
+	t.since, t.replay = &since, true
+	return t.app.tellEpoch(epoch)
+}
+
+// live shows an event that was just heard, after those that were missed before it.
+func (t *tail) live(ctx context.Context, c *bus.Conn, m *nats.Msg) error {
+	position, err := strconv.ParseInt(m.Header.Get(bus.HeaderSeq), 10, 64)
+	if err != nil || position < 1 {
+		return nil // not from the relay: it has no place
+	}
+	if epoch := m.Header.Get(bus.HeaderEpoch); t.epoch != epoch {
+		if t.epoch == "" {
+			t.epoch = epoch
+		} else if err := t.renew(epoch); err != nil {
+			return err
+		}
+	}
+	switch {
+	case t.fresh, !t.placed && t.since == nil:
+		t.placed, t.fresh, t.last = true, false, position-1
+	case t.placed && position <= t.last:
+		return nil
+	case !t.placed || position > t.last+1:
+		if err := t.fill(ctx, c, position); err != nil {
+			return err
+		}
+		if position <= t.last {
 			return nil
 		}
 	}
-}
-
-// live prints an event that was just heard, after those that were missed before it.
-func (t *tail) live(ctx context.Context, c *bus.Conn, m *nats.Msg) error {
-	position, err := strconv.ParseInt(m.Header.Get(bus.HeaderSeq), 10, 64)
-	if err != nil {
-		return nil // not from the relay
-	}
-	epoch := m.Header.Get(bus.HeaderEpoch)
-	if t.epoch != "" && epoch != t.epoch {
-		t.last = 0
-	}
-	t.epoch = epoch
-	if t.last > 0 && position > t.last+1 {
-		if err := t.catchUp(ctx, c, position); err != nil {
-			return err
-		}
-	}
-	if t.last > 0 && position <= t.last {
-		return nil
-	}
-	return t.step(bus.EventRecord{Position: position, Time: t.app.now().UTC().Truncate(time.Millisecond),
+	t.contact = t.app.now()
+	return t.step(bus.EventRecord{Position: position, Time: t.contact.UTC().Truncate(time.Millisecond),
 		Event: strings.TrimPrefix(m.Subject, bus.Prefix), Payload: m.Data})
 }
 
-// step prints one event and says so if some are missing before it.
+// fill shows what was missed before a live event. The stream may still have to store it.
+func (t *tail) fill(ctx context.Context, c *bus.Conn, before int64) error {
+	why := "not heard, and not in the stream"
+	for range lagTries {
+		err := t.catchUp(ctx, c, before)
+		switch {
+		case errors.Is(err, &bus.Error{Code: bus.CodeUnavailable}) && !c.NATS().IsClosed():
+			why = "not heard, and the stream is closed"
+		case err != nil:
+			return err
+		case t.last >= before-1:
+			return nil
+		}
+		if !pause(ctx, lagEvery) {
+			return nil
+		}
+	}
+	if !t.placed { // a new epoch, of which nothing else is known
+		t.placed, t.last = true, before-1
+		return nil
+	}
+	return t.gap(missing{t.last + 1, before - 1, why})
+}
+
+// step shows one event, if it is wanted, and tells what is missing before it.
 func (t *tail) step(e bus.EventRecord) error {
-	if t.last > 0 {
-		if err := t.gap(t.last+1, e.Position-1); err != nil {
+	if t.placed && e.Position > t.last+1 {
+		if err := t.gap(missing{t.last + 1, e.Position - 1, "not in the stream"}); err != nil {
 			return err
 		}
 	}
-	t.last = e.Position
-	return t.show(e)
+	t.placed, t.last = true, e.Position
+	if err := t.told(e); err != nil || !t.pattern.Match(e.Event) {
+		return err
+	}
+	return t.app.tellEvent(e)
 }
 
-// eventName colours a name by what it means for the owner.
-func eventName(u ui, name string) string {
-	padded := fmt.Sprintf("%-20s", name)
-	for _, bad := range []string{"failed", "died", "denied", "exhausted", "gap"} {
-		if strings.HasSuffix(name, bad) {
-			return u.red(padded)
-		}
+// told takes evt.stream.gap as what it says, wanted or not.
+func (t *tail) told(e bus.EventRecord) error {
+	if e.Event != bus.StreamGap.Spec().Name {
+		return nil
 	}
-	for _, odd := range []string{"warned", "pressure", "interrupted", "restarted", "changed", "stopping"} {
-		if strings.HasSuffix(name, odd) {
-			return u.yellow(padded)
-		}
+	var g bus.GapFact
+	if err := json.Unmarshal(e.Payload, &g); err != nil {
+		return nil // a newer daemon's; the event itself is shown
 	}
-	return u.green(padded)
+	last := t.last
+	err := t.gap(missing{g.From, g.To, g.Why})
+	t.last = last
+	return err
 }
 
-// eventDetails writes a payload's plain fields as key=value, in their order.
-func eventDetails(payload json.RawMessage) string {
-	d := json.NewDecoder(bytes.NewReader(payload))
-	d.UseNumber()
-	if open, err := d.Token(); err != nil || open != json.Delim('{') {
-		return string(payload)
+// gap says that positions are missing, each once, and goes on behind them.
+func (t *tail) gap(m missing) error {
+	t.last = max(t.last, m.To)
+	if m.From = max(m.From, t.gone+1); m.From > m.To {
+		return nil
 	}
-	var out []string
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			break
-		}
-		var value any
-		if err := d.Decode(&value); err != nil {
-			break
-		}
-		if text := detail(fmt.Sprint(key), value); text != "" {
-			out = append(out, text)
-		}
-	}
-	return strings.Join(out, " ")
-}
-
-// detail is one field in a human way; "" for what a line has no place for.
-func detail(key string, value any) string {
-	number, isNumber := value.(json.Number)
-	n, err := number.Int64()
-	switch v := value.(type) {
-	case map[string]any, []any, nil:
-		return ""
-	case string:
-		if key == "time" || v == "" {
-			return ""
-		}
-		if strings.ContainsAny(v, " \t\n") {
-			return key + "=" + strconv.Quote(v)
-		}
-		return key + "=" + v
-	case bool:
-		return key + "=" + strconv.FormatBool(v)
-	}
-	if !isNumber || err != nil {
-		return key + "=" + fmt.Sprint(value)
-	}
-	switch {
-	case strings.HasSuffix(key, "_microusd"):
-		return strings.TrimSuffix(key, "_microusd") + "=" + bus.MicroUSD(n).String()
-	case strings.HasSuffix(key, "_ms"):
-		return strings.TrimSuffix(key, "_ms") + "=" + (time.Duration(n) * time.Millisecond).String()
-	case strings.HasSuffix(key, "bytes"):
-		return key + "=" + strings.ReplaceAll(size(n), " ", "")
-	}
-	return key + "=" + strconv.FormatInt(n, 10)
+	t.gone = m.To
+	return t.app.tellGap(m)
 }

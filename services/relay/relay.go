@@ -30,6 +30,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -84,6 +85,7 @@ type Service struct {
 	safe    int64  // stored at least bounds.keep ago, and so on disk
 	young   int64  // stored when bounds.keep last began; safe when it ends
 
+	reading   atomic.Pointer[embedded.Events] // for ctl.events.read; nil before begin
 	progress  progress
 	published prometheus.Counter
 	lost      prometheus.Counter
@@ -195,6 +197,7 @@ func (s *Service) begin(ctx context.Context) error {
 	if s.events, err = s.stream.Events(); err != nil {
 		return err
 	}
+	s.reading.Store(s.events)
 	s.epoch, s.heard = log.Epoch, max(s.heard, log.Relayed)
 	s.progress.known(log.Relayed, s.heard)
 	s.progress.fail(errNotOpen)
