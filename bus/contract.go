@@ -16,7 +16,7 @@ var (
 		From: []string{"agent"}, Heard: []string{"gateway", "terminal"},
 		Meaning: "Deliver a reply. A Receipt means that the channel took it over."})
 	MessageDelta = live[Delta](Spec{Name: "msg.delta.{channel}",
-		From: []string{"agent"}, Heard: []string{Anyone},
+		From: []string{"agent"}, Heard: []string{"gateway", Anyone},
 		Meaning: "A piece of an answer while it is being made: best effort, never a substitute for the reply."})
 	TerminalReply = live[Reply](Spec{Name: "msg.terminal.reply",
 		From: []string{"terminal"}, Heard: []string{"cli"},
@@ -64,7 +64,7 @@ var (
 		From: []string{"cli"}, Heard: []string{"gateway"},
 		Meaning: "A gateway token, signed by the device key."})
 	EventsRead = call[EventQuery, EventPage](Spec{Name: "ctl.events.read",
-		From: []string{"cli"}, Heard: []string{"relay"},
+		From: []string{"cli", "gateway"}, Heard: []string{"relay"},
 		Meaning: "A page of the event stream, for replay."})
 	Pulse = live[Health](Spec{Name: "house.pulse",
 		From: []string{"control"}, Heard: []string{"gateway"},

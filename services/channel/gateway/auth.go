@@ -57,6 +57,9 @@ func (f *front) authorize(r *request, scope string) error {
 // identify reads the token.
 func (f *front) identify(r *request) (identity, *refusal) {
 	header := r.Header.Values("Authorization")
+	if len(header) == 0 && r.route.browser {
+		header = protocolToken(r)
+	}
 	if len(header) == 0 {
 		return identity{}, unauthorized(reasonNoToken, "a bearer token is needed", hintIssue)
 	}

@@ -23,6 +23,8 @@ type Config struct {
 	MaxConnections int           `koanf:"max_connections" doc:"Connections served at once; more wait to be accepted." min:"1" max:"10000"`
 	MaxWaiters     int           `koanf:"max_waiters" doc:"Requests that may wait for a reply at once; more are answered without waiting." min:"1" max:"10000"`
 	MaxWait        time.Duration `koanf:"max_wait" doc:"Longest time a request may wait for a reply (?wait=)." min:"1s" max:"10m"`
+	MaxAnswer      time.Duration `koanf:"max_answer" doc:"Longest time a chat completion or a socket waits for a reply." min:"1s" max:"1h"`
+	MaxStreams     int           `koanf:"max_streams" doc:"Event streams and sockets open at once; one more is told to try again later." min:"1" max:"1000"`
 	HeaderTimeout  time.Duration `koanf:"header_timeout" doc:"Time a client has to send the head of a request." min:"100ms" max:"1m"`
 	ReadTimeout    time.Duration `koanf:"read_timeout" doc:"Time a client has to send a whole request." min:"100ms" max:"10m"`
 	WriteTimeout   time.Duration `koanf:"write_timeout" doc:"Time a client has to take an answer, beside what it waited for." min:"1s" max:"10m"`
@@ -38,6 +40,8 @@ func Defaults() Config {
 		MaxConnections: 256,
 		MaxWaiters:     128,
 		MaxWait:        time.Minute,
+		MaxAnswer:      10 * time.Minute,
+		MaxStreams:     32,
 		HeaderTimeout:  5 * time.Second,
 		ReadTimeout:    30 * time.Second,
 		WriteTimeout:   30 * time.Second,
@@ -47,11 +51,14 @@ func Defaults() Config {
 }
 
 // Bytes is the most memory, in bytes, that requests can hold at once with this
-// configuration: buffers and heads of all connections, and the bodies being read.
+// configuration: buffers and heads of all connections, the bodies being read,
+// and what waits for the clients of streams to be taken.
 func (c Config) Bytes() int64 {
-	const perConnection = 16<<10 + maxHeaderBytes // two buffers, a goroutine's stack, the head
-	const copies = 3                              // of a body: as read, decoded, and encoded for the bus
-	return int64(c.MaxConnections)*perConnection + maxBodies*copies*int64(c.MaxBodyBytes)
+	const perConnection = 16<<10 + maxHeaderBytes                   // two buffers, a goroutine's stack, the head
+	const copies = 3                                                // of a body: as read, decoded, and encoded for the bus
+	perStream := max(maxPendingBytes, copies*int64(c.MaxBodyBytes)) // events waiting, or a frame being read
+	return int64(c.MaxConnections)*perConnection + maxBodies*copies*int64(c.MaxBodyBytes) +
+		int64(c.MaxWaiters)*maxUnsent + int64(c.MaxStreams)*perStream
 }
 
 // ErrPortInUse means that another program holds the address of Config.Listen.

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 // Package gateway is the room that speaks HTTP: messages in, replies out,
-// sessions, health and metrics.
+// sessions, OpenAI's chat completions, events, sockets, health and metrics.
 //
 //	POST /v1/messages                  hand in a message; ?wait=30s waits for the reply
 //	GET  /v1/messages/{id}             what became of it; ?wait= as well
 //	GET  /v1/sessions                  the caller's sessions; ?limit=
 //	GET  /v1/sessions/{id}/messages    a page of one of them; ?after=&limit=
+//	POST /v1/chat/completions          OpenAI's wire, whole or streamed
+//	GET  /v1/models, /v1/models/{id}   the one model there is
+//	GET  /v1/events                    facts as server-sent events; ?after= or ?since=, ?pattern=
+//	GET  /v1/ws                        messages, partial text and replies on a WebSocket
 //	GET  /health                       200 or 503 from evidence, without a token
 //	GET  /metrics                      for Prometheus
 //
@@ -24,8 +28,8 @@
 // Everything under /v1/ wants "Authorization: Bearer TOKEN", a JWT signed by the
 // device key (EdDSA, nothing else). ctl.token.issue makes them. A token's subject
 // owns the sessions it opens; its scopes say which routes it opens: chat for
-// messages and sessions, metrics for /metrics where that is not open. No scope
-// includes another. An idempotency key counts within its subject.
+// messages, sessions, completions, models and sockets, status for events, metrics
+// for /metrics where that is not open. No scope includes another. An idempotency key counts within its subject.
 //
 // Answers to missing and bad tokens are delayed, twice as long with each failure
 // from one remote address. A valid token is never delayed, so that nobody can
@@ -39,13 +43,78 @@
 // may send one. With TLS the certificate does the former; behind a proxy the
 // proxy does both.
 //
+// # Chat completions
+//
+// Any client of OpenAI's wire can talk to the agent, as the model "blufio"; no
+// model is that one too, another is a 404. The user's messages behind the last of
+// anyone else are what the agent answers. X-Blufio-Session, or else "user", names
+// a lasting session: the agent remembers what came before there, and the other
+// messages of the request have no effect. Without a name the request is a
+// conversation of its own. Then the messages before go along as a transcript, up
+// to 48 KiB: instructions first, then the latest.
+//
+// The agent has its own model, tools and measure. So temperature, top_p,
+// max_tokens and whatever else asks for another manner is accepted and has no
+// effect; what asks for another kind of answer is refused, with "param": n above
+// 1, tools, functions, a response_format other than text, audio, images, logprobs,
+// stop. Usage is an estimate of four bytes a token, of the text handed over and
+// the reply; what the turn really cost is in evt.cost.recorded.
+//
+// A completion's id is "chatcmpl-" and the message's. The agent keeps the message
+// whatever becomes of the request: a client that hangs up finds the reply at
+// /v1/messages/{id}. Once it is stored, an error says X-Should-Retry: false, or
+// the stock clients would send it again. With an Idempotency-Key they may.
+//
+// In a stream nothing can be taken back. Its content ends with the stored reply,
+// byte for byte; when the agent said something and then used tools, that comes
+// first, with a blank line behind it. When a turn begins anew after words of it
+// were sent, when it fails, or when there is no reply within max_answer, the
+// stream ends with an error, without a finish_reason and without [DONE]. A comment
+// comes every 15 s.
+//
+// # Events
+//
+// Each event has the lane's name as its event, the payload as its data and its
+// position in the event log as its id. ?after=POSITION and ?since=1h begin with
+// what is kept, and go on with what happens, without a hole and without doubles;
+// without either it begins now. Who comes back with Last-Event-ID goes on behind
+// it. ?pattern= is one of the name below evt: "turn.*", "budget.>". What cannot be
+// told is said: event "gap", data {"from":…,"to":…,"why":…}, without an id. It
+// comes when positions are no longer kept, when they count in another log than the
+// client's, and as the last event to a client that is too slow (256 events or
+// 256 KiB behind). A comment comes every 15 s.
+//
+// # Sockets
+//
+// Frames are JSON objects in text messages. A browser's script, which can set no
+// header, offers the subprotocols "blufio" and "bearer.TOKEN". The client sends
+//
+//	{"type":"message","id":"1","session":"main","text":"hello","key":"…"}
+//	{"type":"ping","id":"2"}
+//
+// with an id of its own, and with a key if a repetition is to be the same message.
+// Up to 16 messages may be without a reply. The gateway sends
+//
+//	{"type":"accepted","id":"1","message":"m1","session":"main"}      it is stored
+//	{"type":"delta","id":"1","message":"m1","attempt":1,"round":0,"n":0,"text":"he"}
+//	{"type":"reply","id":"1","message":"m1","session":"main","state":"answered","text":"hey"}
+//	{"type":"error","id":"1","error":{"code":"busy","message":"…","hint":"…"}}
+//	{"type":"pong","id":"2"}
+//
+// Deltas are best effort, as bus.Delta says; only the reply counts. An error with a
+// message's id is the last word about it, on this socket. It carries "message" when
+// the message is stored. A socket ends with 1001 when the gateway stops; what had
+// no reply then is fetched with GET /v1/messages/{id}.
+//
 // # Bounds
 //
 // Only HTTP/1.1 is spoken: one connection carries one request at a time, so
 // max_connections bounds the requests, and the next clients wait to be accepted.
-// Few bodies are read at once, each up to max_body_bytes; heads are limited to
-// 16 KiB and every phase of a request has its time. Waiting requests have their
-// own bound; beyond it they are answered without waiting.
+// Event streams and sockets have a bound of their own. Few bodies are read at
+// once, each up to max_body_bytes; heads are limited to 16 KiB and every phase of a
+// request has its time. Waiting requests have their own bound; beyond it messages
+// are answered without waiting, and completions are refused before they are handed
+// over.
 //
 // # Inside
 //

@@ -91,6 +91,42 @@ func (f *front) drain(ctx context.Context) {
 	if err := f.server.Shutdown(ctx); err != nil {
 		f.log.Warn("requests were cut off", "err", errors.Join(err, f.server.Close()))
 	}
+	f.awaitStreams(ctx)
+}
+
+// awaitStreams waits for the sockets, which the server no longer knows: whoever
+// holds every slot is alone.
+func (f *front) awaitStreams(ctx context.Context) {
+	held := 0
+	defer func() {
+		for range held {
+			<-f.streams
+		}
+	}()
+	for range cap(f.streams) {
+		select {
+		case f.streams <- struct{}{}:
+			held++
+		case <-ctx.Done():
+			f.log.Warn("sockets were cut off", "err", ctx.Err())
+			return
+		}
+	}
+}
+
+// enterStream takes a slot for a request that lasts; leave gives it back.
+func (f *front) enterStream() (leave func(), err error) {
+	select {
+	case <-f.draining:
+		return nil, bus.Errorf(bus.CodeUnavailable, "the gateway is stopping").WithHint("try again")
+	default:
+	}
+	select {
+	case f.streams <- struct{}{}:
+		return func() { <-f.streams }, nil
+	default:
+		return nil, bus.Errorf(bus.CodeBusy, "%d streams and sockets are open", cap(f.streams)).WithHint("close one, or raise gateway.max_streams")
+	}
 }
 
 // track knows the connections that have not said anything yet: Shutdown would

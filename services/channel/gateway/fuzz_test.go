@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -59,6 +60,46 @@ func FuzzToken(f *testing.F) {
 		id, err := tk.verify(token)
 		if (err == nil) != (token == good) {
 			t.Fatalf("%q: %+v, %v", token, id, err)
+		}
+	})
+}
+
+// A request that is accepted has a question; one that is not is a 4xx that can
+// be printed.
+func FuzzPrompt(f *testing.F) {
+	for _, seed := range []string{hello, helloStream, `{"messages":[{"role":"system","content":"a"},{"role":"user","content":[{"type":"text","text":"b"}]}]}`,
+		`{"messages":[{"role":"user","content":null}]}`, `null`, `{"n":2}`, `{"messages":7}`, "{\"user\":\"\xff\"}", `[`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := decodePrompt(data)
+		if err != nil {
+			var e *refusal
+			if !errors.As(err, &e) || e.status < 400 || e.status > 499 || !utf8.ValidString(e.message) {
+				t.Fatalf("got %#v", err)
+			}
+			return
+		}
+		if q := p.question(); q == "" || !utf8.ValidString(q) || !strings.HasSuffix(p.transcript(), q) {
+			t.Fatalf("%q: accepted %+v", data, p)
+		}
+	})
+}
+
+// A frame that is accepted is a ping, or a message with an id and a text.
+func FuzzFrame(f *testing.F) {
+	for _, seed := range []string{`{"type":"message","id":"a","text":"x","session":"s","key":"k"}`, `{"type":"ping"}`, `{}`, `[]`, `{"id":{}}`, "\xff"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := decodeFrame(data)
+		if err != nil {
+			var e *refusal
+			if !errors.As(err, &e) || e.status != 400 || !utf8.ValidString(e.message) || !utf8.ValidString(c.ID) {
+				t.Fatalf("got %#v", err)
+			}
+		} else if c.Type != framePing && (c.Type != frameMessage || c.ID == "" || c.Text == "") {
+			t.Fatalf("accepted %+v", c)
 		}
 	})
 }

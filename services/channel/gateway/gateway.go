@@ -47,6 +47,8 @@ type Service struct {
 	meter    *meter
 	bodies   chan struct{} // a slot for each body being read
 	scrapes  chan struct{} // a slot for each scrape being served
+	streams  chan struct{} // a slot for each event stream and socket
+	made     time.Time     // the age of the model, as clients see it
 
 	mu    sync.Mutex
 	bound string // address of the last listener, "" before the first
@@ -70,6 +72,8 @@ func New(cfg Config, d Deps) (*Service, error) {
 		waiters: newWaiters(cfg.MaxWaiters),
 		bodies:  make(chan struct{}, maxBodies),
 		scrapes: make(chan struct{}, maxScrapes),
+		streams: make(chan struct{}, cfg.MaxStreams),
+		made:    d.Now(),
 	}
 	var err error
 	if s.tokens, err = newTokens(d.Key, d.Now); err != nil {
@@ -80,7 +84,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 			return nil, &ConfigError{Key: "tls_cert", Message: err.Error(), Hint: "both files must be PEM and readable by the daemon's user"}
 		}
 	}
-	s.meter = newMeter(cfg, s.waiters)
+	s.meter = newMeter(cfg, s.waiters, s.streams)
 	return s, nil
 }
 
@@ -88,9 +92,10 @@ func New(cfg Config, d Deps) (*Service, error) {
 func (s *Service) Door() services.Door {
 	return services.Door{
 		Name: name,
-		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.AgentSessions, bus.AgentHistory, bus.AccessDenied},
+		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.AgentSessions, bus.AgentHistory, bus.EventsRead, bus.AccessDenied},
 		Hears: []bus.Handler{
 			bus.MessageSend.To(name).Answer(s.deliver),
+			bus.MessageDelta.To(name).On(func(_ context.Context, d bus.Delta) { s.waiters.partial(d) }),
 			bus.TokenIssue.Answer(s.issue),
 			bus.Pulse.On(func(_ context.Context, h bus.Health) { s.pulse.hear(h, s.now()) }),
 		},

@@ -19,7 +19,7 @@ type meter struct {
 	gauges      []prometheus.Collector
 }
 
-func newMeter(cfg Config, ws *waiters) *meter {
+func newMeter(cfg Config, ws *waiters, streams chan struct{}) *meter {
 	m := &meter{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_gateway_requests_total",
 			Help: "Requests answered, by route and class of the status."}, []string{"route", "code"}),
@@ -33,6 +33,8 @@ func newMeter(cfg Config, ws *waiters) *meter {
 	m.gauge("blufio_gateway_connections_limit", "Bound of open connections.", func() float64 { return float64(cfg.MaxConnections) })
 	m.gauge("blufio_gateway_waiters", "Requests waiting for a reply.", func() float64 { return float64(ws.len()) })
 	m.gauge("blufio_gateway_waiters_limit", "Bound of requests waiting for a reply.", func() float64 { return float64(cfg.MaxWaiters) })
+	m.gauge("blufio_gateway_streams", "Open event streams and sockets.", func() float64 { return float64(len(streams)) })
+	m.gauge("blufio_gateway_streams_limit", "Bound of open event streams and sockets.", func() float64 { return float64(cfg.MaxStreams) })
 	m.prime()
 	return m
 }
@@ -45,7 +47,7 @@ func (m *meter) gauge(name, help string, value func() float64) {
 func (m *meter) prime() {
 	for _, rt := range (&front{Service: &Service{}}).routes() { // for their names only
 		m.seconds.WithLabelValues(rt.name())
-		for _, code := range []string{"2xx", "3xx", "4xx", "5xx", aborted} {
+		for _, code := range []string{"1xx", "2xx", "3xx", "4xx", "5xx", aborted} {
 			m.requests.WithLabelValues(rt.name(), code)
 		}
 	}

@@ -28,6 +28,8 @@ type refusal struct {
 	code       bus.Code
 	message    string
 	hint       string
+	param      string        // member of an OpenAI request that is to blame
+	final      bool          // OpenAI's clients must not send it again by themselves
 	challenge  string        // WWW-Authenticate
 	retryAfter time.Duration // 0: unknown
 }
@@ -86,7 +88,7 @@ func refusalOf(err error, trace string) *refusal {
 	return internal(trace)
 }
 
-// refuse writes err in the gateway's own shape.
+// refuse writes err in the shape of its route.
 func (f *front) refuse(w http.ResponseWriter, r *request, err error) {
 	if errors.Is(err, context.Canceled) {
 		panic(http.ErrAbortHandler) // the caller has gone: there is nobody to tell
@@ -102,17 +104,31 @@ func (f *front) refuse(w http.ResponseWriter, r *request, err error) {
 	if e.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.retryAfter.Seconds()))))
 	}
-	var body struct {
-		Error struct {
-			Code    bus.Code `json:"code"`
-			Message string   `json:"message"`
-			Hint    string   `json:"hint"`
-		} `json:"error"`
+	var body any = errorBodyOf(e)
+	if r.route.openai {
+		body = openAIError(e)
+		if e.final {
+			w.Header().Set("X-Should-Retry", "false") // the stock clients heed it
+		}
 	}
-	body.Error.Code, body.Error.Message, body.Error.Hint = e.code, e.message, e.hint
 	if err := writeJSON(w, e.status, body); err != nil {
 		f.log.Debug("answer not sent", "trace", r.trace, "err", err)
 	}
+}
+
+// errorBody is an error in the gateway's own shape.
+type errorBody struct {
+	Error errorDetail `json:"error"`
+}
+
+type errorDetail struct {
+	Code    bus.Code `json:"code"`
+	Message string   `json:"message"`
+	Hint    string   `json:"hint"`
+}
+
+func errorBodyOf(e *refusal) errorBody {
+	return errorBody{Error: errorDetail{Code: e.code, Message: e.message, Hint: e.hint}}
 }
 
 // writeJSON answers with v. An error after the head means that the caller has
@@ -151,7 +167,7 @@ type recorder struct {
 }
 
 func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 && status >= http.StatusOK {
+	if w.status == 0 && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) {
 		w.status = status
 	}
 	w.ResponseWriter.WriteHeader(status)

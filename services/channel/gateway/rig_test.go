@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -169,7 +170,7 @@ type agent struct {
 }
 
 func newAgent(t *testing.T, b *bustest.Bus) *agent {
-	a := &agent{t: t, conn: b.Connect(t, "agent", bus.MessageSend), byID: map[string]*bus.MessageRecord{},
+	a := &agent{t: t, conn: b.Connect(t, "agent", bus.MessageSend, bus.MessageDelta), byID: map[string]*bus.MessageRecord{},
 		owners: map[string]string{}, byKey: map[string]string{}, asked: make(chan string, 64)}
 	err := a.conn.Handle(t.Context(),
 		bus.MessageReceive.Answer(a.receive), bus.MessageGet.Answer(a.get),
@@ -259,4 +260,101 @@ func (a *agent) set(change func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	change()
+}
+
+// say publishes a piece of the answer to message id.
+func (a *agent) say(id string, attempt, round, n int, text string) {
+	a.t.Helper()
+	a.mu.Lock()
+	owner, session := a.owners[id], a.byID[id].Session
+	a.mu.Unlock()
+	err := bus.MessageDelta.To(name).Publish(a.conn, bus.Delta{MessageID: id, Owner: owner, Session: session, Attempt: attempt, Round: round, N: n, Text: text})
+	if err != nil {
+		a.t.Error(err)
+	}
+}
+
+// event is a server-sent event; comment is set for a comment alone.
+type event struct{ name, id, data, comment string }
+
+// eventReader reads server-sent events as they come.
+type eventReader struct {
+	t    *testing.T
+	resp *http.Response
+	scan *bufio.Scanner
+	stop context.CancelFunc
+}
+
+// open begins to read events.
+func (r *rig) open(method, path, body string, header ...string) *eventReader {
+	r.t.Helper()
+	ctx, cancel := context.WithCancel(r.t.Context())
+	req, err := http.NewRequestWithContext(ctx, method, r.url+path, strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	e := &eventReader{t: r.t, resp: resp, scan: newScanner(resp), stop: cancel}
+	r.t.Cleanup(e.close)
+	if kind := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || kind != "text/event-stream" {
+		data, _ := io.ReadAll(resp.Body)
+		r.t.Fatalf("no event stream: %d %s %s", resp.StatusCode, kind, data)
+	}
+	return e
+}
+
+func (e *eventReader) close() {
+	e.stop()
+	e.resp.Body.Close()
+}
+
+// next returns the next event or comment; ok is false at the end of the stream.
+func (e *eventReader) next() (ev event, ok bool) {
+	e.t.Helper()
+	for e.scan.Scan() {
+		line := e.scan.Text()
+		field, value, _ := strings.Cut(line, ": ")
+		switch field {
+		case "":
+			if ev != (event{}) {
+				return ev, true
+			}
+			if line != "" {
+				ev.comment = value
+			}
+		case "event":
+			ev.name = value
+		case "id":
+			ev.id = value
+		case "data":
+			ev.data = value
+		}
+	}
+	return ev, ev != (event{})
+}
+
+// until reads up to the first event that match accepts.
+func (e *eventReader) until(match func(event) bool) event {
+	e.t.Helper()
+	for {
+		ev, ok := e.next()
+		if !ok {
+			e.t.Fatalf("the stream ended: %v", e.scan.Err())
+		}
+		if match(ev) {
+			return ev
+		}
+	}
+}
+
+func newScanner(resp *http.Response) *bufio.Scanner {
+	s := bufio.NewScanner(resp.Body)
+	s.Buffer(nil, 1<<20)
+	return s
 }

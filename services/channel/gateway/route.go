@@ -30,6 +30,8 @@ type route struct {
 	label   string // in metrics; "" is the pattern
 	scope   string // "" is open to all
 	methods map[string]handler
+	openai  bool // errors have OpenAI's shape
+	browser bool // the token may come as a subprotocol: a page's script can set no header of a socket
 }
 
 // other gathers in metrics what has no route.
@@ -46,6 +48,11 @@ func (f *front) routes() []route {
 		{pattern: "/v1/messages/{id}", scope: scopeChat, methods: map[string]handler{http.MethodGet: f.getMessage}},
 		{pattern: "/v1/sessions", scope: scopeChat, methods: map[string]handler{http.MethodGet: f.getSessions}},
 		{pattern: "/v1/sessions/{id}/messages", scope: scopeChat, methods: map[string]handler{http.MethodGet: f.getHistory}},
+		{pattern: "/v1/chat/completions", scope: scopeChat, openai: true, methods: map[string]handler{http.MethodPost: f.postCompletion}},
+		{pattern: "/v1/models", scope: scopeChat, openai: true, methods: map[string]handler{http.MethodGet: f.getModels}},
+		{pattern: "/v1/models/{id}", scope: scopeChat, openai: true, methods: map[string]handler{http.MethodGet: f.getModel}},
+		{pattern: "/v1/events", scope: scopeStatus, methods: map[string]handler{http.MethodGet: f.getEvents}},
+		{pattern: "/v1/ws", scope: scopeChat, browser: true, methods: map[string]handler{http.MethodGet: f.getSocket}},
 		{pattern: "/health", methods: map[string]handler{http.MethodGet: f.getHealth}},
 		{pattern: "/metrics", scope: metricsScope, methods: map[string]handler{http.MethodGet: f.getMetrics}},
 		{pattern: "/v1/", label: other, scope: anyScope},
@@ -76,6 +83,7 @@ func (rt route) allow() string {
 // request is an HTTP request on its way through the gateway.
 type request struct {
 	*http.Request
+	route   route
 	subject string // of the token; "" on open routes
 	trace   string // names this request in logs and to the caller
 }
@@ -100,7 +108,7 @@ func (f *front) handler() http.Handler {
 // for errors.
 func (f *front) enter(hw http.ResponseWriter, hr *http.Request, rt route) {
 	w := &recorder{ResponseWriter: hw}
-	r := &request{Request: hr, trace: rand.Text()[:16]}
+	r := &request{Request: hr, route: rt, trace: rand.Text()[:16]}
 	r.Request = hr.WithContext(bus.WithTrace(hr.Context(), r.trace))
 	start := time.Now()
 	defer func() { f.meter.served(rt.name(), w.code(), time.Since(start)) }()

@@ -17,7 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Scopes of a token. None includes another; status and admin open no route yet.
+// Scopes of a token. None includes another; admin opens no route yet.
 const (
 	scopeChat    = "chat"
 	scopeStatus  = "status"

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/coder/websocket"
+)
+
+const (
+	maxInFlight  = 16               // messages of one socket without a reply
+	maxPieces    = 32               // partial texts of one message that wait for a slow client; more are lost
+	pingEvery    = 30 * time.Second // a client that does not answer has gone
+	farewellTime = time.Second      // for a client to say goodbye as well
+)
+
+// socket is one client's WebSocket.
+type socket struct {
+	*front
+	r    *request
+	ws   *websocket.Conn
+	work sync.WaitGroup // one for each message under way, and the pinger
+
+	mu       sync.Mutex
+	inFlight map[string]struct{} // ids of the client
+}
+
+// getSocket speaks with a client until it leaves or the gateway stops.
+func (f *front) getSocket(w http.ResponseWriter, r *request) error {
+	leave, err := f.enterStream()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if r.Method != http.MethodGet || r.Header.Get("Sec-WebSocket-Key") == "" {
+		w.Header().Set("Upgrade", "websocket")
+		return &refusal{status: http.StatusUpgradeRequired, code: bus.CodeInvalid,
+			message: "this is a WebSocket", hint: "connect with ws:// or wss://, or POST to /v1/messages"}
+	}
+	conn, err := websocket.Accept(w, r.Request, &websocket.AcceptOptions{
+		Subprotocols:       chooseProtocol(r),
+		InsecureSkipVerify: true, // the guard has looked at the origin
+	})
+	if err != nil { // answered already
+		f.log.Debug("no socket", "trace", r.trace, "err", err)
+		return nil
+	}
+	conn.SetReadLimit(int64(f.cfg.MaxBodyBytes))
+	s := &socket{front: f, r: r, ws: conn, inFlight: map[string]struct{}{}}
+	// The request's own context says nothing of a connection that was taken over.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	defer cancel()
+	s.run(ctx, cancel)
+	return nil
+}
+
+// run reads frames until the socket ends. cancel tears the connection down.
+func (s *socket) run(ctx context.Context, cancel context.CancelFunc) {
+	gone := make(chan struct{})
+	s.work.Go(func() { s.watch(ctx, cancel, gone) })
+	for {
+		kind, data, err := s.ws.Read(ctx)
+		if err != nil {
+			break // the client has left, sent too much, or was told to go
+		}
+		if kind != websocket.MessageText {
+			s.send(ctx, errorFrame("", "", invalid("send JSON as text", "the frame is not text"), s.r.trace))
+			continue
+		}
+		s.take(ctx, data)
+	}
+	close(gone)
+	cancel() // messages under way are the agent's now: their replies are fetched with GET
+	s.work.Wait()
+	_ = s.ws.CloseNow() // it is closed already, unless the reading failed
+}
+
+// watch finds out that the client has gone, and sends it away at the end.
+func (s *socket) watch(ctx context.Context, cancel context.CancelFunc, gone <-chan struct{}) {
+	tick := time.NewTicker(pingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-gone:
+			return
+		case <-tick.C:
+			if err := s.ping(ctx); err != nil {
+				cancel()
+				return
+			}
+		case <-s.draining:
+			impatient := time.AfterFunc(farewellTime, cancel)
+			defer impatient.Stop()
+			_ = s.ws.Close(websocket.StatusGoingAway, "the gateway is stopping") // that it ends is all there is to know
+			cancel()
+			return
+		}
+	}
+}
+
+func (s *socket) ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.WriteTimeout)
+	defer cancel()
+	return s.ws.Ping(ctx)
+}
+
+// send writes one frame. A client that does not take it in time is cut off: the
+// reader hears of it.
+func (s *socket) send(ctx context.Context, f serverFrame) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.WriteTimeout)
+	defer cancel()
+	data, err := json.Marshal(f)
+	if err == nil {
+		err = s.ws.Write(ctx, websocket.MessageText, data)
+	}
+	if err != nil {
+		s.log.Debug("frame not sent", "trace", s.r.trace, "err", err)
+	}
+}
+
+// take looks at one frame of the client. Messages go their ways side by side.
+func (s *socket) take(ctx context.Context, data []byte) {
+	c, err := decodeFrame(data)
+	if err == nil && c.Type == framePing {
+		s.send(ctx, serverFrame{Type: framePong, ID: c.ID})
+		return
+	}
+	m := bus.Message{Channel: name, Owner: s.r.subject, Session: c.Session, Text: c.Text}
+	if err == nil && c.Key != "" {
+		m.ExternalID, err = externalID(s.r.subject, []string{c.Key})
+	}
+	if err == nil {
+		err = s.enter(c.ID)
+	}
+	if err != nil {
+		s.send(ctx, errorFrame(c.ID, "", err, s.r.trace))
+		return
+	}
+	s.work.Go(func() {
+		defer s.exit(c.ID)
+		s.converse(ctx, c.ID, m)
+	})
+}
+
+func (s *socket) enter(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.inFlight[id]; known {
+		return bus.Errorf(bus.CodeConflict, "a message with the id %q has no reply yet", shorten(id)).WithHint("use another id")
+	}
+	if len(s.inFlight) >= maxInFlight {
+		return bus.Errorf(bus.CodeBusy, "%d messages of this socket have no reply yet", maxInFlight).WithHint("wait for one")
+	}
+	s.inFlight[id] = struct{}{}
+	return nil
+}
+
+func (s *socket) exit(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.inFlight, id)
+}
+
+// converse sees one message through to its reply.
+func (s *socket) converse(ctx context.Context, id string, m bus.Message) {
+	pieces := make(chan bus.Delta, maxPieces)
+	w, ok := s.waiters.reserve(m.Owner, func(d bus.Delta) {
+		select {
+		case pieces <- d:
+		default: // the reply has it all
+		}
+	})
+	if !ok {
+		s.send(ctx, errorFrame(id, "", bus.Errorf(bus.CodeBusy, "%d requests wait for replies", s.cfg.MaxWaiters).WithHint("try again"), s.r.trace))
+		return
+	}
+	defer s.waiters.leave(w)
+	acc, err := bus.MessageReceive.Ask(context.WithoutCancel(ctx), s.conn, m) // it was read: a client that leaves does not undo it
+	if err != nil {
+		s.send(ctx, errorFrame(id, "", err, s.r.trace))
+		return
+	}
+	s.evidence.succeeded(s.now())
+	s.send(ctx, serverFrame{Type: frameAccepted, ID: id, Message: acc.ID, Session: acc.Session})
+	s.waiters.name(w, acc.ID)
+	rec, err := bus.MessageGet.Ask(ctx, s.conn, bus.MessageQuery{ID: acc.ID, Owner: m.Owner})
+	if err == nil && final(rec.State) {
+		s.reply(ctx, id, replyOf(rec))
+		return
+	}
+	s.follow(ctx, id, w, pieces)
+}
+
+// follow passes on partial text until the reply is there.
+func (s *socket) follow(ctx context.Context, id string, w *waiter, pieces <-chan bus.Delta) {
+	timer := time.NewTimer(s.cfg.MaxAnswer)
+	defer timer.Stop()
+	for {
+		select {
+		case d := <-pieces:
+			s.send(ctx, deltaFrame(id, d))
+		case reply := <-w.reply:
+			s.reply(ctx, id, reply)
+			return
+		case <-timer.C:
+			late := bus.Errorf(bus.CodeTimeout, "there is no reply yet").WithHint("it will be at /v1/messages/%s; gateway.max_answer is the limit", w.id)
+			s.send(ctx, errorFrame(id, w.id, late, s.r.trace))
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *socket) reply(ctx context.Context, id string, r bus.Reply) {
+	s.send(ctx, serverFrame{Type: frameReply, ID: id, Message: r.MessageID, Session: r.Session, State: r.State, Text: &r.Text})
+}
