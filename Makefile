@@ -28,11 +28,11 @@ lint: ## gofmt, go vet, staticcheck
 	go vet $(PACKAGES)
 	go tool staticcheck $(PACKAGES)
 
-generate: ## write the generated files: bus/EVENTS.md, CONFIG.md, contrib/blufio.toml
+generate: ## write the generated files: bus/EVENTS.md, CONFIG.md, contrib
 	go generate $(PACKAGES)
 
 generated: generate ## fail when a generated file was not up to date
-	git diff --exit-code -- bus/EVENTS.md CONFIG.md contrib/blufio.toml
+	git diff --exit-code -- bus/EVENTS.md CONFIG.md contrib
 
 bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 8 minutes)
 	go run ./services/serve/bench

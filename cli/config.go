@@ -15,9 +15,13 @@ import (
 )
 
 func (a *app) configCommand() *cobra.Command {
-	return group("config", "Look at the configuration",
+	cmd := group("config", "Look at the configuration",
 		"  blufio config path\n  blufio config validate\n  blufio config get gateway.listen",
 		a.configGetCommand(), a.configValidateCommand(), a.configPathCommand(), a.configSetCommand())
+	cmd.Long = "Look at the configuration: where it is read from, whether it is valid, what a key is\n" +
+		"worth. It is changed with an editor, and takes effect when the daemon starts again.\n" +
+		"None of these commands needs a running daemon."
+	return cmd
 }
 
 func (a *app) configGetCommand() *cobra.Command {
@@ -104,8 +108,11 @@ func tomlValue(value any) string {
 
 func (a *app) configValidateCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "validate",
-		Short:   "Check the configuration and tell everything that is wrong with it",
+		Use:   "validate",
+		Short: "Check the configuration and tell everything that is wrong with it",
+		Long: "Check the configuration, as the daemon would at its start, and tell everything that\n" +
+			"is wrong with it: the file and the line, or the variable, and what to do about it.\n\n" +
+			"Exit code 0: it is valid; 1: it is not.",
 		Example: "  blufio config validate\n  blufio config validate --config ./blufio.toml --json",
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -202,8 +209,10 @@ func (a *app) lookForFiles() []configFile {
 
 func (a *app) configSetCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "set",
-		Short:   "Not there: configuration is a file that people edit",
+		Use:   "set",
+		Short: "Not there: configuration is a file that people edit",
+		Long: "There is no command that changes the configuration: it is a file that people edit,\n" +
+			"with comments that a program would lose. This one names the file.",
 		Example: "  ${EDITOR:-vi} \"$(blufio config path --json | jq -r '.[-1].path')\"",
 		Hidden:  true,
 		RunE: func(*cobra.Command, []string) error {

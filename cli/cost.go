@@ -15,6 +15,9 @@ func (a *app) costCommand() *cobra.Command {
 	cmd := group("cost", "Show what was spent; stop and resume spending",
 		"  blufio cost\n  blufio cost stop --reason \"on holiday\"\n  blufio cost resume",
 		a.costStopCommand(), a.costResumeCommand())
+	cmd.Long = "Show what was spent today and this month, against the budgets and by model, and what\n" +
+		"is reserved for calls under way. Budgets are cost.daily_usd and cost.monthly_usd in\n" +
+		"blufio.toml."
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		sum, err := ask(cmd.Context(), a, bus.CostGet, bus.CostQuery{})
 		if err != nil {
@@ -31,8 +34,11 @@ func (a *app) costCommand() *cobra.Command {
 func (a *app) costStopCommand() *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
-		Use:     "stop",
-		Short:   "Refuse every model call that costs money, at once and until `cost resume`",
+		Use:   "stop",
+		Short: "Refuse every model call that costs money, at once and until `cost resume`",
+		Long: "Refuse every model call that costs money, at once and until `blufio cost resume`, also\n" +
+			"across restarts. Calls under way are finished and booked. Messages are still taken in\n" +
+			"and told why they are not answered.",
 		Example: "  blufio cost stop\n  blufio cost stop --reason \"checking a strange bill\"",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -45,8 +51,10 @@ func (a *app) costStopCommand() *cobra.Command {
 
 func (a *app) costResumeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "resume",
-		Short:   "Let the agent spend again, within its budgets",
+		Use:   "resume",
+		Short: "Let the agent spend again, within its budgets",
+		Long: "Let the agent spend again, within its budgets: what `blufio cost stop` refused is\n" +
+			"possible again. Messages that were told so are not answered anew.",
 		Example: "  blufio cost resume",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

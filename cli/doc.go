@@ -7,6 +7,9 @@
 // ui.go and format.go own everything about how output looks, failure.go how errors
 // are told and which exit code they end with, client.go how the running daemon is found.
 //
+// The manual pages and completions in contrib are made of the commands' help and of the
+// last three sections here.
+//
 // # Rules for every command
 //
 // Standard output carries data and nothing else; errors, hints and progress go to
@@ -36,4 +39,20 @@
 // and for serve also 65 (database newer than the program), 75 (another daemon
 // holds the data directory), 77 (device key or file permissions) and 78
 // (configuration).
+//
+// # Files
+//
+// The data directory is the first that applies: --data-dir, $STATE_DIRECTORY,
+// /var/lib/blufio if it exists, $XDG_DATA_HOME/blufio. It holds the database
+// (blufio.db), the device key (device.nk) and, while a daemon runs, its addresses
+// (daemon.json). Configuration is read from /etc/blufio/blufio.toml and
+// $XDG_CONFIG_HOME/blufio/blufio.toml; --config names a file that replaces both.
+//
+// # Environment
+//
+// BLUFIO_CONFIG and BLUFIO_DATA_DIR stand for --config and --data-dir. For a setting
+// of the daemon, BLUFIO_SECTION__KEY comes before the files: BLUFIO_GATEWAY__LISTEN
+// sets gateway.listen. NO_COLOR, when it is not empty, takes colours and symbols away.
 package cli
+
+//go:generate go run ./internal/mandoc

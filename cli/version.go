@@ -61,8 +61,10 @@ func (b build) String() string {
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "version",
-		Short:   "Show which program this is",
+		Use:   "version",
+		Short: "Show which program this is",
+		Long: "Show which program this is: its release, the compiler and system it was built with and\n" +
+			"for, and the commit it was built from. The running daemon's is in `blufio status`.",
 		Example: "  blufio version\n  blufio version --json",
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
