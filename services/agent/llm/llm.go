@@ -46,8 +46,15 @@ const (
 type Message struct {
 	Role    Role         `json:"role"`
 	Text    string       `json:"text,omitempty"`
+	Images  []Image      `json:"-"` // by the user, beside the text; for models that take them
 	Calls   []ToolCall   `json:"calls,omitempty"`
 	Results []ToolResult `json:"results,omitempty"`
+}
+
+// Image is a picture that the user sent.
+type Image struct {
+	MediaType string // "image/jpeg", "image/png", "image/gif" or "image/webp"
+	Data      []byte // the file as it is
 }
 
 // ToolSpec describes a tool to the model. Schema is JSON Schema.
@@ -95,9 +102,13 @@ func (r Request) Size() int {
 	return n
 }
 
+// imageBytes is what an image counts as in [Request.Size]: some 1600 tokens, the
+// most that vendors charge for one that they have not scaled up.
+const imageBytes = 6400
+
 // Size is the message's part of Request.Size.
 func (m Message) Size() int {
-	n := len(m.Text)
+	n := len(m.Text) + len(m.Images)*imageBytes
 	for _, c := range m.Calls {
 		n += len(c.Name) + len(c.Input)
 	}
