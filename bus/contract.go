@@ -12,6 +12,9 @@ var (
 	MessageGet = call[MessageQuery, MessageRecord](Spec{Name: "msg.get",
 		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
 		Meaning: "What became of a message, also across restarts."})
+	MessageCancel = call[MessageQuery, MessageRecord](Spec{Name: "msg.cancel",
+		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
+		Meaning: "Stop working on a message: it ends as failed, unless its answer is there already."})
 	MessageSend = call[Reply, Receipt](Spec{Name: "msg.send.{channel}", Timeout: 30 * time.Second,
 		From: []string{"agent"}, Heard: []string{"gateway", "terminal"},
 		Meaning: "Deliver a reply. A Receipt means that the channel took it over."})
@@ -108,7 +111,7 @@ const Facts = Prefix + "evt.>"
 // Contract lists every lane.
 func Contract() []Lane {
 	return []Lane{
-		MessageReceive, MessageGet, MessageSend, MessageDelta, TerminalReply,
+		MessageReceive, MessageGet, MessageCancel, MessageSend, MessageDelta, TerminalReply,
 		AgentSessions, AgentHistory, AgentStatus,
 		CostReserve, CostSettle, CostGet, SpendingSet,
 		MemoryRead, StatusGet, TokenIssue, EventsRead, Pulse,

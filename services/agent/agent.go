@@ -54,6 +54,7 @@ type Service struct {
 	pauses   pauses
 
 	queue      *queue
+	thinking   *thinking
 	outbox     map[string]*outbox // by channel, so that one that hangs does not hold up the others
 	settle     chan struct{}      // wakes the settler
 	turning    sync.WaitGroup     // turns under way
@@ -86,7 +87,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	s := &Service{cfg: cfg, store: d.Store, events: d.Events, provider: d.Provider, system: system, texts: d.Texts,
 		log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), tools: map[string]tool.Tool{},
-		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
+		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
 	for _, t := range []tool.Tool{tool.Time{Location: time.Local}, tool.Remember{Store: d.Store}, tool.Recall{Store: d.Store}} {
 		s.tools[t.Spec().Name] = t
 		s.specs = append(s.specs, t.Spec())
@@ -105,6 +106,7 @@ func (s *Service) Door() services.Door {
 		Hears: []bus.Handler{
 			bus.MessageReceive.Answer(s.receive).Workers(64).Queue(1024),
 			bus.MessageGet.Answer(s.get).Workers(4),
+			bus.MessageCancel.Answer(s.cancel).Workers(2),
 			bus.AgentSessions.Answer(s.sessions).Workers(2),
 			bus.AgentHistory.Answer(s.history).Workers(2),
 			bus.AgentStatus.Answer(s.summary).Workers(1),

@@ -116,6 +116,11 @@ func (s *Service) accept(ctx context.Context, m bus.Message, key sessionKey) (bu
 				return err
 			}
 		}
+		if commandOf(m.Text) == "stop" {
+			if err := s.cancelIn(tx, `session_id = (SELECT session_id FROM message WHERE seq = ?1) AND seq < ?1`, seq); err != nil {
+				return err
+			}
+		}
 		tx.AfterCommit(func() { s.queue.add(key, seq) })
 		return eventlog.Record(s.events, tx, bus.MessageReceived, bus.MessageReceivedFact{
 			Time: now, MessageID: acc.ID, Session: m.Session, Channel: m.Channel, Bytes: len(m.Text), Text: s.text(m.Text)})

@@ -29,6 +29,7 @@ type turn struct {
 	received time.Time
 	started  time.Time
 	attempt  int
+	canceled bool   // before the turn began
 	steps    []step // rounds already done, also by an attempt before a crash
 	tools    int
 	used     []bus.Settle // model calls since the last commit
@@ -121,10 +122,15 @@ func (s *Service) putBack(ctx context.Context, t *turn, forgiven int) {
 }
 
 func (s *Service) turn(ctx context.Context, t *turn) error {
+	stoppable, leave := s.thinking.enter(ctx, t.seq) // before the message is read: a wish to stop is seen by the one or the other
+	defer leave()
 	if err := s.load(ctx, t); err != nil {
 		return fmt.Errorf("load message: %w", err)
 	}
 	ctx = bus.WithTrace(ctx, t.id)
+	if t.canceled {
+		return s.finishTurn(ctx, t, canceled())
+	}
 	if t.attempt > maxAttempts {
 		return s.finishTurn(ctx, t, outcome{state: bus.StateDead, code: bus.CodeInternal,
 			text: "I could not answer this message: I crashed on it " + fmt.Sprint(maxAttempts) + " times. It is kept as a dead letter."})
@@ -132,14 +138,16 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 	if err := s.begin(t); err != nil {
 		return fmt.Errorf("begin turn: %w", err)
 	}
-	limited, cancel := context.WithTimeout(ctx, s.cfg.TurnTimeout)
+	limited, cancel := context.WithTimeout(bus.WithTrace(stoppable, t.id), s.cfg.TurnTimeout)
 	defer cancel()
 	out, err := s.think(limited, t)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err() // asked to stop: no fault of the message
 		}
-		out = s.failure(t, err)
+		if out = s.failure(t, err); errors.Is(context.Cause(stoppable), errCanceled) {
+			out = canceled()
+		}
 	}
 	return s.finishTurn(ctx, t, out)
 }
@@ -147,9 +155,9 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 // load reads the message, its session and the steps of an earlier attempt.
 func (s *Service) load(ctx context.Context, t *turn) error {
 	var received int64
-	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.received_at, m.attempts, m.session_id, s.since
+	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.received_at, m.attempts, m.canceled, m.session_id, s.since
 		FROM message m JOIN session s ON s.id = m.session_id WHERE m.seq = ?`, t.seq).
-		Scan(&t.id, &t.text, &received, &t.attempt, &t.session, &t.since)
+		Scan(&t.id, &t.text, &received, &t.attempt, &t.canceled, &t.session, &t.since)
 	if err != nil {
 		return err
 	}
