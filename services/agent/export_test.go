@@ -58,3 +58,6 @@ func (s *Service) LookAtOutbox() (free int) {
 	}
 	return free
 }
+
+// StartStatements are what the room reads and writes of the inbox at its start.
+func StartStatements() []string { return []string{selectRunning, requeueRunning, selectQueued} }
