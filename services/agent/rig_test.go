@@ -129,6 +129,7 @@ type rig struct {
 	cfg     agent.Config
 	costs   cost.Config
 	model   *model
+	others  agent.Models // instead of model
 	clock   *clock
 	gateway *channel
 	ask     *bus.Conn
@@ -157,6 +158,14 @@ func newRig(t testing.TB, complete func(context.Context, llm.Request, func(strin
 		t.Fatal(err)
 	}
 	return r
+}
+
+// models is r.model alone, unless the test names others.
+func (r *rig) models() agent.Models {
+	if len(r.others.List) > 0 {
+		return r.others
+	}
+	return agent.Models{List: []agent.Model{{Provider: r.model}}}
 }
 
 // start opens the store and starts the ledger and the agent.
@@ -196,7 +205,7 @@ func (w watched) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 
 func (r *rig) startRoom() {
 	r.t.Helper()
-	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Provider: r.model, Logger: r.log,
+	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Models: r.models(), Logger: r.log,
 		Now: r.clock.now, Texts: r.texts, Finish: r.finish})
 	if err != nil {
 		r.t.Fatal(err)
