@@ -58,3 +58,6 @@ func (s *Service) LookAtOutbox() (free int) {
 	}
 	return free
 }
+
+// Spent is what the ledger last said of the tighter budget.
+func (s *Service) Spent(percent int) { s.spent.note(percent, s.now()) }

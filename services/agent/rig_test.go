@@ -3,6 +3,7 @@
 package agent_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,6 +47,7 @@ func (c *clock) add(d time.Duration) {
 
 // model is a provider that a test scripts.
 type model struct {
+	provider string // its name; default "script"
 	name     string // of the model; "home" is free, "dear" has a price, "new" has none
 	complete func(ctx context.Context, r llm.Request, delta func(string)) (llm.Response, error)
 
@@ -53,7 +55,7 @@ type model struct {
 	seen []llm.Request
 }
 
-func (m *model) Name() string  { return "script" }
+func (m *model) Name() string  { return cmp.Or(m.provider, "script") }
 func (m *model) Model() string { return m.name }
 
 func (m *model) Complete(ctx context.Context, r llm.Request, delta func(string)) (llm.Response, error) {
@@ -123,20 +125,21 @@ func (c *channel) replies() []bus.Reply {
 
 // rig is the agent with everything around it.
 type rig struct {
-	t       testing.TB
-	bus     *bustest.Bus
-	path    string
-	cfg     agent.Config
-	costs   cost.Config
-	model   *model
-	others  agent.Models // instead of model
-	clock   *clock
-	gateway *channel
-	ask     *bus.Conn
-	finish  time.Duration
-	texts   bool
-	setup   func(*agent.Service)
-	log     *slog.Logger
+	t          testing.TB
+	bus        *bustest.Bus
+	path       string
+	cfg        agent.Config
+	costs      cost.Config
+	model      *model
+	others     agent.Models // instead of model
+	clock      *clock
+	gateway    *channel
+	ask        *bus.Conn
+	finish     time.Duration
+	texts      bool
+	unledgered bool // no ledger answers
+	setup      func(*agent.Service)
+	log        *slog.Logger
 
 	store    *sqlite.Store
 	events   *eventlog.Log
@@ -172,7 +175,9 @@ func (r *rig) models() agent.Models {
 func (r *rig) start() *rig {
 	r.t.Helper()
 	r.open()
-	r.startCost()
+	if !r.unledgered {
+		r.startCost()
+	}
 	r.startRoom()
 	return r
 }

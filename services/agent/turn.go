@@ -163,16 +163,14 @@ func (s *Service) load(ctx context.Context, t *turn) error {
 	t.text, t.hard = unprefixed(t.text)
 	t.received = time.UnixMilli(received)
 	t.attempt++
-	if t.attempt > 1 {
-		if t.steps, err = s.loadSteps(ctx, t.seq); err != nil {
-			return err
-		}
-		for _, st := range t.steps {
-			t.tools += len(st.Asked.Calls)
-			t.provider, t.model = st.Provider, st.Model
-		}
-		t.calls = len(t.steps)
+	if t.steps, err = s.loadSteps(ctx, t.seq); err != nil { // also of an attempt that a stop took back
+		return err
 	}
+	for _, st := range t.steps {
+		t.tools += len(st.Asked.Calls)
+		t.provider, t.model = st.Provider, st.Model
+	}
+	t.calls = len(t.steps)
 	return nil
 }
 
