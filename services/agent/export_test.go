@@ -61,3 +61,9 @@ func (s *Service) LookAtOutbox() (free int) {
 
 // Spent is what the ledger last said of the tighter budget.
 func (s *Service) Spent(percent int) { s.spent.note(percent, s.now()) }
+
+// SpentPercent is what is remembered of it.
+func (s *Service) SpentPercent() int {
+	percent, _ := s.spent.read(s.now())
+	return percent
+}

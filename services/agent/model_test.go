@@ -113,8 +113,15 @@ func TestWhatFallsBack(t *testing.T) {
 				c.prepare(r)
 			}
 			r.start()
-			if got := r.chat("s", "hello"); !strings.Contains(got.Text, c.want) {
+			got := r.chat("s", "hello")
+			if !strings.Contains(got.Text, c.want) {
 				t.Errorf("reply: %q, want %q", got.Text, c.want)
+			}
+			if strings.Contains(got.Text, "other model") {
+				t.Errorf("more than one answers for it: %q", got.Text)
+			}
+			if percent := r.agent.SpentPercent(); (percent == 100) != (name == "no budget") {
+				t.Errorf("%d %% are remembered as used", percent)
 			}
 			if n, want := len(second.asked()), strings.Count(c.want, "echo"); n != want {
 				t.Errorf("the second was asked %d times, want %d", n, want)
@@ -353,6 +360,23 @@ func TestRouting(t *testing.T) {
 	r.clock.add(time.Hour)
 	if got := seen(long); got != "list" {
 		t.Errorf("answered by %s", got)
+	}
+}
+
+// What was asked with /think is part of the conversation, without the prefix.
+func TestThinkIsHistory(t *testing.T) {
+	m := named("a", "home", echo)
+	r := several(t, m).start()
+	r.chat("s", "/think why?")
+	r.chat("s", "/think")
+	r.chat("s", "and then?")
+	asked := m.asked()
+	var got []string
+	for _, m := range asked[len(asked)-1].Messages {
+		got = append(got, m.Text)
+	}
+	if want := "why? | echo why? | and then?"; strings.Join(got, " | ") != want || len(asked) != 2 {
+		t.Errorf("asked %d times, in the end %q", len(asked), got)
 	}
 }
 
