@@ -13,6 +13,7 @@ import (
 	"github.com/blufio/blufio/services/agent/llm/offline"
 	"github.com/blufio/blufio/services/agent/llm/openai"
 	"github.com/blufio/blufio/services/channel/gateway"
+	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/cost"
 	"github.com/blufio/blufio/services/governor"
@@ -20,14 +21,15 @@ import (
 
 // Config is blufio.toml: one section for each room, and three for the house.
 type Config struct {
-	Agent   agent.Config    `koanf:"agent" doc:"Who answers, and how much at once."`
-	OpenAI  openai.Config   `koanf:"openai" doc:"OpenAI and every server that speaks its Chat Completions."`
-	Gateway gateway.Config  `koanf:"gateway" doc:"The HTTP gateway."`
-	Cost    cost.Config     `koanf:"cost" doc:"Budgets and prices."`
-	Memory  governor.Config `koanf:"memory" doc:"How much memory the daemon may use."`
-	Bus     BusConfig       `koanf:"bus" doc:"The bus and its event stream."`
-	Log     LogConfig       `koanf:"log" doc:"What is logged, on stderr."`
-	Daemon  DaemonConfig    `koanf:"daemon" doc:"The process."`
+	Agent    agent.Config    `koanf:"agent" doc:"Who answers, and how much at once."`
+	OpenAI   openai.Config   `koanf:"openai" doc:"OpenAI and every server that speaks its Chat Completions."`
+	Telegram telegram.Config `koanf:"telegram" doc:"The Telegram bot."`
+	Gateway  gateway.Config  `koanf:"gateway" doc:"The HTTP gateway."`
+	Cost     cost.Config     `koanf:"cost" doc:"Budgets and prices."`
+	Memory   governor.Config `koanf:"memory" doc:"How much memory the daemon may use."`
+	Bus      BusConfig       `koanf:"bus" doc:"The bus and its event stream."`
+	Log      LogConfig       `koanf:"log" doc:"What is logged, on stderr."`
+	Daemon   DaemonConfig    `koanf:"daemon" doc:"The process."`
 }
 
 // BusConfig is the section [bus].
@@ -54,7 +56,7 @@ type DaemonConfig struct {
 // Defaults are the settings of a fresh install: it runs without any.
 func Defaults() Config {
 	return Config{
-		Agent: agent.Defaults(), OpenAI: openai.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
+		Agent: agent.Defaults(), OpenAI: openai.Defaults(), Telegram: telegram.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
 		Bus:    BusConfig{Listen: "127.0.0.1:4222", EventsDays: 7, EventsMB: 64, MaxConns: 64},
 		Log:    LogConfig{Level: "info", Format: "auto"},
 		Daemon: DaemonConfig{DrainTimeout: 8 * time.Second},
