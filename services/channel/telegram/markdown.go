@@ -39,15 +39,36 @@ func (r run) same(o run) bool { return r.look == o.look && r.link == o.link && r
 // runs is a text; neighbours that look the same are one.
 type runs []run
 
-func (rs *runs) add(r run) {
+// builder puts runs together, in time that grows with the text.
+type builder struct {
+	done runs
+	last run // its text is in text
+	text strings.Builder
+}
+
+func (b *builder) add(r run) {
 	if r.text == "" {
 		return
 	}
-	if n := len(*rs); n > 0 && (*rs)[n-1].same(r) {
-		(*rs)[n-1].text += r.text
-		return
+	if !b.last.same(r) {
+		b.flush()
 	}
-	*rs = append(*rs, r)
+	b.last = r
+	b.text.WriteString(r.text)
+}
+
+func (b *builder) flush() {
+	if b.text.Len() > 0 {
+		b.last.text = b.text.String()
+		b.done = append(b.done, b.last)
+		b.text.Reset()
+	}
+}
+
+// runs ends the text.
+func (b *builder) runs() runs {
+	b.flush()
+	return b.done
 }
 
 // plain is the visible text.
@@ -129,7 +150,7 @@ var (
 // parse reads what models write, Markdown more or less, line by line. What is not
 // understood stays as it is: a letter is never lost.
 func parse(text string) runs {
-	var out runs
+	var out builder
 	lines := strings.Split(clean(text), "\n")
 	for i := 0; i < len(lines); {
 		if i > 0 {
@@ -146,7 +167,7 @@ func parse(text string) runs {
 		line(&out, lines[i], 0)
 		i++
 	}
-	return joinQuotes(out)
+	return joinQuotes(out.runs())
 }
 
 // clean makes valid text without what Telegram does not show.
@@ -162,7 +183,7 @@ func clean(text string) string {
 
 // block reads the lines of a fence, to its end or that of the text, and returns
 // the number of the line behind.
-func block(out *runs, lines []string, i int, fence, lang string) int {
+func block(out *builder, lines []string, i int, fence, lang string) int {
 	first := i
 	for ; i < len(lines); i++ {
 		if m := fenceLine.FindStringSubmatch(lines[i]); m != nil && m[2] == "" && strings.HasPrefix(m[1], fence) {
@@ -175,7 +196,7 @@ func block(out *runs, lines []string, i int, fence, lang string) int {
 }
 
 // table shows a table as it was written, in letters of one width.
-func table(out *runs, lines []string, i int) int {
+func table(out *builder, lines []string, i int) int {
 	first := i
 	for i < len(lines) && strings.Contains(lines[i], "|") {
 		i++
@@ -184,7 +205,7 @@ func table(out *runs, lines []string, i int) int {
 	return i
 }
 
-func line(out *runs, s string, look style) {
+func line(out *builder, s string, look style) {
 	if m := quoteLine.FindStringSubmatch(s); m != nil && look&quote == 0 {
 		line(out, m[1], look|quote)
 		return
@@ -206,14 +227,14 @@ func line(out *runs, s string, look style) {
 
 // joinQuotes lets the line end between two quoted lines belong to the quote.
 func joinQuotes(rs runs) runs {
-	var out runs
+	var out builder
 	for i, r := range rs {
 		if r.text == "\n" && r.look == 0 && i > 0 && i+1 < len(rs) && rs[i-1].look&quote != 0 && rs[i+1].look&quote != 0 {
 			r.look = quote
 		}
 		out.add(r)
 	}
-	return out
+	return out.runs()
 }
 
 // marks are what surrounds text within a line, longest first.
@@ -222,8 +243,11 @@ var marks = []struct {
 	look style
 }{{"**", bold}, {"__", bold}, {"~~", strike}, {"*", italic}, {"_", italic}}
 
+// special are the signs that may begin something within a line.
+const special = "\\`![*_~"
+
 // inline reads one line, or the inside of a mark.
-func inline(out *runs, s string, look style) {
+func inline(out *builder, s string, look style) {
 	var missing []string // marks that have no end in the rest of s
 	var prev rune = ' '
 	for i := 0; i < len(s); {
@@ -243,14 +267,20 @@ func inline(out *runs, s string, look style) {
 			prev, i = '*', i+n
 			continue
 		}
-		r, n := utf8.DecodeRuneInString(s[i:])
+		_, n := utf8.DecodeRuneInString(s[i:])
+		if next := strings.IndexAny(s[i+n:], special); next >= 0 {
+			n += next
+		} else {
+			n = len(s) - i
+		}
 		out.add(run{text: s[i : i+n], look: look})
-		prev, i = r, i+n
+		prev, _ = utf8.DecodeLastRuneInString(s[i : i+n])
+		i += n
 	}
 }
 
 // escaped reads a backslash and the sign that it takes the meaning from.
-func escaped(out *runs, s string, look style) int {
+func escaped(out *builder, s string, look style) int {
 	if len(s) < 2 || s[0] != '\\' || !strings.ContainsRune("\\`*_{}[]()#+-.!|>~<", rune(s[1])) {
 		return 0
 	}
@@ -258,7 +288,7 @@ func escaped(out *runs, s string, look style) int {
 	return 2
 }
 
-func codeSpan(out *runs, s string, look style, missing *[]string) int {
+func codeSpan(out *builder, s string, look style, missing *[]string) int {
 	ticks := s[:len(s)-len(strings.TrimLeft(s, "`"))]
 	if ticks == "" || slices.Contains(*missing, ticks) {
 		return 0
@@ -275,7 +305,7 @@ func codeSpan(out *runs, s string, look style, missing *[]string) int {
 const maxLink = 2000 // bytes that are looked at for a link's text, and for its address
 
 // linked reads [text](address) and ![text](address).
-func linked(out *runs, s string, look style) int {
+func linked(out *builder, s string, look style) int {
 	begin := 0
 	if strings.HasPrefix(s, "![") {
 		begin = 1
@@ -293,9 +323,9 @@ func linked(out *runs, s string, look style) int {
 	if end < 0 || !goodLink(rest[:end]) {
 		return 0
 	}
-	var inner runs
+	var inner builder
 	inline(&inner, unlinked(text), look)
-	for _, r := range inner {
+	for _, r := range inner.runs() {
 		r.link = rest[:end]
 		out.add(r)
 	}
@@ -336,7 +366,7 @@ func goodLink(s string) bool {
 
 // marked reads text within a mark. The mark opens before a letter and closes
 // behind one; "_" does so only at the border of a word, or file_names would slant.
-func marked(out *runs, s string, look style, prev rune, missing *[]string) int {
+func marked(out *builder, s string, look style, prev rune, missing *[]string) int {
 	for _, m := range marks {
 		if !strings.HasPrefix(s, m.text) || look&m.look != 0 || slices.Contains(*missing, m.text) {
 			continue
@@ -368,6 +398,9 @@ func markEnd(s, mark string) int {
 		after, _ := utf8.DecodeRuneInString(s[i+len(mark):])
 		if unicode.IsSpace(before) || before == '\\' || mark[0] == '_' && wordy(after) {
 			continue
+		}
+		if len(mark) == 2 && s[2] == mark[0] && after == rune(mark[0]) {
+			i++ // the inner mark of three ends first
 		}
 		return i
 	}

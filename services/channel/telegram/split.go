@@ -85,7 +85,8 @@ func border(head, tail string) (at, skip int) {
 }
 
 // slice is the text between two bytes of it.
-func (rs runs) slice(from, to int) (out runs) {
+func (rs runs) slice(from, to int) runs {
+	var out builder
 	at := 0
 	for _, r := range rs {
 		begin, end := max(from-at, 0), min(to-at, len(r.text))
@@ -96,5 +97,5 @@ func (rs runs) slice(from, to int) (out runs) {
 		r.text = r.text[begin:end]
 		out.add(r)
 	}
-	return out
+	return out.runs()
 }
