@@ -34,6 +34,7 @@ import (
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/agent/tool"
+	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -43,6 +44,8 @@ type Service struct {
 	cfg      Config
 	store    *sqlite.Store
 	events   *eventlog.Log
+	blobs    *blob.Store   // files that came with messages; nil: none come
+	reading  chan struct{} // a slot for each turn that holds pictures in memory
 	provider llm.Provider
 	tools    map[string]tool.Tool
 	specs    []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
@@ -70,6 +73,7 @@ var _ services.Service = (*Service)(nil)
 type Deps struct {
 	Store    *sqlite.Store
 	Events   *eventlog.Log
+	Blobs    *blob.Store // files that come with messages, in the same store; nil: none come
 	Provider llm.Provider
 	Logger   *slog.Logger
 	Now      func() time.Time
@@ -83,7 +87,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, store: d.Store, events: d.Events, provider: d.Provider, system: system, texts: d.Texts,
+	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, maxReading), provider: d.Provider, system: system, texts: d.Texts,
 		log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}

@@ -87,4 +87,7 @@ CREATE TABLE agent_state (
 	interrupted INTEGER NOT NULL DEFAULT 0 -- turns that crashes cut off
 );
 INSERT INTO agent_state (id) VALUES (1);
+`, `
+-- Files that came along, as JSON: a list of bus.Attachment. They lie elsewhere.
+ALTER TABLE message ADD COLUMN attachments TEXT NOT NULL DEFAULT '';
 `}}
