@@ -38,20 +38,19 @@ type Bot struct {
 	listener net.Listener
 	served   chan struct{}
 
-	mu        sync.Mutex
-	changed   chan struct{} // closed and made anew with every change
-	token     string
-	webhook   bool
-	updates   []pending
-	nextID    int64 // of updates
-	nextMsg   int64 // of messages
-	poller    int   // number of the latest getUpdates
-	chats     map[int64][]Message
-	files     map[string][]byte
-	moved     map[int64]int64
-	faults    map[string][]Fault
-	requests  []Request
-	confirmed int64
+	mu       sync.Mutex
+	changed  chan struct{} // closed and made anew with every change
+	token    string
+	webhook  bool
+	updates  []pending
+	nextID   int64 // of updates
+	nextMsg  int64 // of messages
+	poller   int   // number of the latest getUpdates
+	chats    map[int64][]Message
+	files    map[string][]byte
+	moved    map[int64]int64
+	faults   map[string][]Fault
+	requests []Request
 }
 
 type pending struct {
@@ -314,7 +313,6 @@ type answer struct {
 	result     any
 	error      string
 	parameters map[string]any
-	after      func() // when a fault lets the request take effect
 }
 
 func refused(code int, text string) answer { return answer{code: code, error: text} }
