@@ -71,6 +71,7 @@ type Deps struct {
 	Store    *sqlite.Store
 	Events   *eventlog.Log
 	Provider llm.Provider
+	Tools    *tool.Set
 	Logger   *slog.Logger
 	Now      func() time.Time
 	Texts    bool          // events carry message text
@@ -87,7 +88,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
-	for _, t := range []tool.Tool{tool.Time{Location: time.Local}, tool.Remember{Store: d.Store}, tool.Recall{Store: d.Store}} {
+	for _, t := range d.Tools.All() {
 		s.tools[t.Spec().Name] = t
 		s.specs = append(s.specs, t.Spec())
 	}
@@ -95,6 +96,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		s.outbox[c] = newOutbox()
 	}
 	s.metrics = newMetrics(s)
+	s.metrics.gauges = append(s.metrics.gauges, d.Tools.Metrics()...)
 	return s, nil
 }
 

@@ -39,13 +39,16 @@ func (s *Service) think(ctx context.Context, t *turn) (outcome, error) {
 	if err != nil {
 		return outcome{}, fmt.Errorf("read history: %w", err)
 	}
-	for round := len(t.steps); round < s.cfg.MaxRounds; round++ {
+	for round := len(t.steps); round <= s.cfg.MaxRounds; round++ {
 		answer, err := s.complete(ctx, t, round, messages)
 		if err != nil {
 			return outcome{}, err
 		}
-		if len(answer.Calls) == 0 {
+		if len(answer.Calls) == 0 || round == s.cfg.MaxRounds && strings.TrimSpace(answer.Text) != "" {
 			return finalAnswer(answer.Text)
+		}
+		if round == s.cfg.MaxRounds {
+			break
 		}
 		done, err := s.useTools(ctx, t, round, answer)
 		if err != nil {
@@ -53,6 +56,7 @@ func (s *Service) think(ctx context.Context, t *turn) (outcome, error) {
 		}
 		messages = append(messages, done.Asked, done.Result)
 	}
+	// It was told not to, and asked for a tool again.
 	return outcome{}, bus.Errorf(bus.CodeInternal, "the model kept asking for tools, %d times", s.cfg.MaxRounds).WithHint("the bound is agent.max_rounds")
 }
 
@@ -149,7 +153,10 @@ func (s *Service) model() string {
 func (s *Service) complete(ctx context.Context, t *turn, round int, messages []llm.Message) (llm.Response, error) {
 	req := llm.Request{Model: s.model(), System: s.system, Messages: messages, Tools: s.specs, MaxTokens: s.cfg.MaxReplyTokens}
 	call := bus.ModelCall{ID: nuid.Next(), MessageID: t.id, Session: t.key.name,
-		Provider: s.provider.Name(), Model: req.Model, Purpose: "turn"}
+		Provider: s.provider.Name(), Model: req.Model, Purpose: s.purpose(t)}
+	if round == s.cfg.MaxRounds {
+		lastWord(&req)
+	}
 	if _, err := bus.CostReserve.Ask(ctx, s.bus(), bus.Reserve{ModelCall: call,
 		InputTokens: llm.EstimateTokens(req.Size()), OutputTokens: req.MaxTokens}); err != nil {
 		return llm.Response{}, err

@@ -12,6 +12,7 @@ import (
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/agent/llm/offline"
 	"github.com/blufio/blufio/services/agent/llm/openai"
+	"github.com/blufio/blufio/services/agent/tool"
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/cost"
@@ -22,6 +23,7 @@ import (
 type Config struct {
 	Agent   agent.Config    `koanf:"agent" doc:"Who answers, and how much at once."`
 	OpenAI  openai.Config   `koanf:"openai" doc:"OpenAI and every server that speaks its Chat Completions."`
+	Tools   tool.Config     `koanf:"tools" doc:"What the model can do besides talking."`
 	Gateway gateway.Config  `koanf:"gateway" doc:"The HTTP gateway."`
 	Cost    cost.Config     `koanf:"cost" doc:"Budgets and prices."`
 	Memory  governor.Config `koanf:"memory" doc:"How much memory the daemon may use."`
@@ -54,7 +56,7 @@ type DaemonConfig struct {
 // Defaults are the settings of a fresh install: it runs without any.
 func Defaults() Config {
 	return Config{
-		Agent: agent.Defaults(), OpenAI: openai.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
+		Agent: agent.Defaults(), OpenAI: openai.Defaults(), Tools: tool.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
 		Bus:    BusConfig{Listen: "127.0.0.1:4222", EventsDays: 7, EventsMB: 64, MaxConns: 64},
 		Log:    LogConfig{Level: "info", Format: "auto"},
 		Daemon: DaemonConfig{DrainTimeout: 8 * time.Second},
