@@ -14,6 +14,8 @@
 //	deliver.go  msg.send.{channel} delivers the reply until there is a receipt;
 //	            outbox.go knows which sessions have one waiting
 //	settle.go   cost.settle books what the model used, until it is booked
+//	deadletter.go, letters.go   the operator looks at what waits and was given up,
+//	            and takes it up again or deletes it
 //
 // A session is idle, waiting or running. A message is queued, running, then
 // answered, failed or dead; the states are stored, so a crash loses nothing: at
@@ -109,11 +111,14 @@ func (s *Service) Door() services.Door {
 			bus.MessageGet.Answer(s.get).Workers(4),
 			bus.AgentSessions.Answer(s.sessions).Workers(2),
 			bus.AgentHistory.Answer(s.history).Workers(2),
+			bus.QueueList.Answer(s.letters).Workers(1),
+			bus.QueueRetry.Answer(s.retry).Workers(1),
+			bus.QueueDrop.Answer(s.drop).Workers(1),
 			bus.AgentStatus.Answer(s.summary).Workers(1),
 		},
 		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet,
-			bus.MessageReceived, bus.MessageDied, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
-			bus.ToolCalled, bus.ReplyDelivered, bus.ReplyDied},
+			bus.MessageReceived, bus.MessageDied, bus.MessageRetried, bus.MessageDropped, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
+			bus.ToolCalled, bus.ReplyDelivered, bus.ReplyDied, bus.ReplyRetried, bus.ReplyDropped},
 		Metrics: s.metrics.all(),
 		Health:  s.health,
 	}

@@ -153,7 +153,7 @@ func newRig(t testing.TB, complete func(context.Context, llm.Request, func(strin
 	r := &rig{t: t, bus: bustest.New(t), path: filepath.Join(t.TempDir(), "blufio.db"), cfg: agent.Defaults(), tools: tool.Defaults(), costs: cost.Defaults(),
 		model: &model{name: "home", complete: complete}, clock: &clock{}, log: bustest.Logger(t), gateway: &channel{more: make(chan struct{})}}
 	r.costs.Prices = map[string]cost.Price{"home": {Free: true}, "dear": {Input: 1, Output: 10}}
-	r.ask = r.bus.Connect(t, "asker", bus.MessageReceive, bus.MessageGet, bus.AgentSessions, bus.AgentHistory, bus.AgentStatus, bus.SpendingSet, bus.CostGet)
+	r.ask = r.bus.Connect(t, "asker", bus.MessageReceive, bus.MessageGet, bus.AgentSessions, bus.AgentHistory, bus.AgentStatus, bus.QueueList, bus.QueueRetry, bus.QueueDrop, bus.SpendingSet, bus.CostGet)
 	channel := r.bus.Connect(t, "gateway")
 	if err := channel.Handle(t.Context(), bus.MessageSend.To("gateway").Answer(r.gateway.take).Workers(64).Queue(1024)); err != nil {
 		t.Fatal(err)

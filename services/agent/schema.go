@@ -87,4 +87,7 @@ CREATE TABLE agent_state (
 	interrupted INTEGER NOT NULL DEFAULT 0 -- turns that crashes cut off
 );
 INSERT INTO agent_state (id) VALUES (1);
+`, `
+-- How often the operator took a dead letter up again: each time its reply is another.
+ALTER TABLE message ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
 `}}

@@ -120,7 +120,6 @@ func asJSON(t *testing.T, v any) string {
 	return string(data)
 }
 
-// Only OpenAI itself has the new name of the bound.
 // Where no tool may be called they are still shown: the calls made before are
 // theirs, and the cache finds the prompt again.
 func TestNoTools(t *testing.T) {
@@ -139,6 +138,7 @@ func TestNoTools(t *testing.T) {
 	}
 }
 
+// Only OpenAI itself has the new name of the bound.
 func TestBoundByHost(t *testing.T) {
 	for base, official := range map[string]bool{DefaultURL: true, "https://API.openai.com./v1/": true, "https://openrouter.ai/api/v1": false, "https://api.openai.com.evil.example/v1": false} {
 		p, err := New(Config{BaseURL: base}, Deps{})
