@@ -30,12 +30,12 @@ func (s *Service) drop(ctx context.Context, a bus.QueueAction) (bus.QueueOutcome
 
 // deadLetter is a message that is dead, or one with a reply that is.
 type deadLetter struct {
-	seq, session  int64
-	id, state     string
-	key           sessionKey
-	attempts      int
-	pending, dead int // replies
-	replies       int // that were retried or dropped
+	seq, session int64
+	id, state    string
+	key          sessionKey
+	attempts     int
+	dead         int // replies
+	replies      int // that were retried or dropped
 }
 
 // eachLetter does one thing to every letter, whatever becomes of the others.
@@ -72,10 +72,9 @@ func (s *Service) eachLetter(ctx context.Context, a bus.QueueAction, message, re
 func (s *Service) deadLetter(ctx context.Context, id string) (deadLetter, error) {
 	l := deadLetter{id: id}
 	err := s.store.QueryRow(ctx, `SELECT m.seq, m.session_id, m.state, m.attempts, s.channel, s.owner, s.name,
-		(SELECT count(*) FROM outbox o WHERE o.seq = m.seq AND o.state = 'pending'),
 		(SELECT count(*) FROM outbox o WHERE o.seq = m.seq AND o.state = 'dead')
 		FROM message m JOIN session s ON s.id = m.session_id WHERE m.id = ?`, id).
-		Scan(&l.seq, &l.session, &l.state, &l.attempts, &l.key.channel, &l.key.owner, &l.key.name, &l.pending, &l.dead)
+		Scan(&l.seq, &l.session, &l.state, &l.attempts, &l.key.channel, &l.key.owner, &l.key.name, &l.dead)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return l, bus.Errorf(bus.CodeNotFound, "there is no message %.80q", id)
@@ -83,16 +82,8 @@ func (s *Service) deadLetter(ctx context.Context, id string) (deadLetter, error)
 		return l, fmt.Errorf("read letter: %w", err)
 	case l.state != bus.StateDead && l.dead == 0:
 		return l, bus.Errorf(bus.CodeConflict, "it is %s, and its reply is not dead either", l.state)
-	case l.state == bus.StateDead && l.pending > 0:
-		return l, l.onItsWay()
 	}
 	return l, nil
-}
-
-// onItsWay refuses to change a message whose reply is being delivered: the reply
-// is read from it.
-func (l *deadLetter) onItsWay() error {
-	return bus.Errorf(bus.CodeConflict, "the reply that tells of its failure is still on its way; try again when that has arrived or is dead too")
 }
 
 // retryMessage puts a message back into the inbox, within the inbox's bounds.
@@ -137,14 +128,14 @@ func (s *Service) dropMessage(ctx context.Context, l *deadLetter) error {
 }
 
 // freeMessage deletes the dead replies of a message that is to be answered anew or
-// deleted. One on its way is in no one's hands but its delivery's.
+// deleted. One that is on its way is read from the message: then nothing is done.
 func (s *Service) freeMessage(tx *sqlite.Tx, l *deadLetter) error {
 	var pending int
 	if err := tx.QueryRow(`SELECT count(*) FROM outbox WHERE seq = ? AND state = 'pending'`, l.seq).Scan(&pending); err != nil {
 		return err
 	}
 	if pending > 0 {
-		return l.onItsWay()
+		return bus.Errorf(bus.CodeConflict, "the reply that tells of its failure is still on its way; try again when that has arrived or is dead too")
 	}
 	return s.deleteReplies(tx, l)
 }

@@ -275,11 +275,11 @@ func TestLettersInPages(t *testing.T) {
 	r.until("one runs", func() bool {
 		return len(r.list(bus.QueueQuery{State: bus.StateRunning}).Letters) == 1 || len(r.model.asked()) == 1
 	})
-	r.exec(`INSERT INTO session (id, channel, owner, name, created_at, last_at) VALUES (99, 'gateway', 'bob', 'b', 0, 0)`)
+	r.exec(`INSERT INTO session (id, channel, owner, name, created_at, last_at) VALUES (99, 'gateway', 'bob', 'b', ?1, ?1)`, time.Now())
 	for n := range 5 {
-		r.exec(`INSERT INTO message (seq, id, session_id, text, state, received_at, finished_at, reply) VALUES (?, ?, 99, 'secret', ?, 1, 1, 'told')`,
-			100+n, fmt.Sprint("d", n), []string{"dead", "answered"}[n%2])
-		r.exec(`INSERT INTO outbox (seq, session_id, state, created_at) VALUES (?, 99, 'dead', 1)`, 100+n)
+		r.exec(`INSERT INTO message (seq, id, session_id, text, state, received_at, finished_at, reply) VALUES (?1, ?2, 99, 'secret', ?3, ?4, ?4, 'told')`,
+			100+n, fmt.Sprint("d", n), []string{"dead", "answered"}[n%2], time.Now())
+		r.exec(`INSERT INTO outbox (seq, session_id, state, created_at) VALUES (?, 99, 'dead', ?)`, 100+n, time.Now())
 	}
 	var whole []string
 	for _, l := range r.list(bus.QueueQuery{}).Letters {
@@ -321,9 +321,9 @@ func TestLettersInPages(t *testing.T) {
 func TestLettersAreCutBySize(t *testing.T) {
 	r := newRig(t, echo)
 	r.start()
-	r.exec(`INSERT INTO session (id, channel, owner, name, created_at, last_at) VALUES (99, 'gateway', 'bob', 'b', 0, 0)`)
+	r.exec(`INSERT INTO session (id, channel, owner, name, created_at, last_at) VALUES (99, 'gateway', 'bob', 'b', ?1, ?1)`, time.Now())
 	for n := range 8 {
-		r.exec(`INSERT INTO message (id, session_id, text, state, received_at, finished_at) VALUES (?, 99, ?, 'dead', 1, 1)`, fmt.Sprint(n), strings.Repeat("x", 256<<10))
+		r.exec(`INSERT INTO message (id, session_id, text, state, received_at, finished_at) VALUES (?1, 99, ?2, 'dead', ?3, ?3)`, fmt.Sprint(n), strings.Repeat("x", 256<<10), time.Now())
 	}
 	seen := 0
 	for after := ""; ; {
