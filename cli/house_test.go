@@ -155,6 +155,13 @@ func (h *house) drop(_ context.Context, a bus.QueueAction) (bus.QueueOutcome, er
 	return bus.QueueOutcome{Messages: len(a.IDs)}, nil
 }
 
+// deleted is how many letters were dropped.
+func (h *house) deleted() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.dropped)
+}
+
 func (h *house) environ(more ...string) []string {
 	return append(more, "BLUFIO_DATA_DIR="+h.dir, "HOME="+h.dir)
 }

@@ -35,8 +35,8 @@ func TestDropAsksOnATerminal(t *testing.T) {
 		if got := <-code; got != want.code {
 			t.Errorf("%q: exit code %d", answer, got)
 		}
-		if len(house.dropped) != want.dropped {
-			t.Errorf("%q: dropped %v", answer, house.dropped)
+		if got := house.deleted(); got != want.dropped {
+			t.Errorf("%q: dropped %d", answer, got)
 		}
 		main.Close()
 	}
@@ -44,11 +44,11 @@ func TestDropAsksOnATerminal(t *testing.T) {
 
 func TestDropWithoutATerminal(t *testing.T) {
 	house := deadLetterHouse(t, 250)
-	if code, _, stderr := house.blufio("queue", "drop", "--all"); code != exitUsage || !strings.Contains(stderr, "--yes") || len(house.dropped) != 0 {
-		t.Errorf("exit code %d, %s, dropped %v", code, stderr, house.dropped)
+	if code, _, stderr := house.blufio("queue", "drop", "--all"); code != exitUsage || !strings.Contains(stderr, "--yes") || house.deleted() != 0 {
+		t.Errorf("exit code %d, %s, dropped %d", code, stderr, house.deleted())
 	}
-	if code, stdout, _ := house.blufio("queue", "drop", "--all", "--yes"); code != 0 || stdout != "ok   deleted: 250 messages, 0 replies\n" || len(house.dropped) != 250 {
-		t.Errorf("exit code %d, %q, dropped %d", code, stdout, len(house.dropped))
+	if code, stdout, _ := house.blufio("queue", "drop", "--all", "--yes"); code != 0 || stdout != "ok   deleted: 250 messages, 0 replies\n" || house.deleted() != 250 {
+		t.Errorf("exit code %d, %q, dropped %d", code, stdout, house.deleted())
 	}
 }
 
