@@ -91,14 +91,14 @@ func (s *Service) retryMessage(ctx context.Context, l *deadLetter) error {
 	if s.outbox[l.key.channel] == nil {
 		return noChannel(l.key.channel)
 	}
-	if err := s.queue.admit(l.key); err != nil {
+	if err := s.queue.admit(l.key, 0); err != nil {
 		return err
 	}
 	err := s.store.Write(ctx, func(tx *sqlite.Tx) error {
 		if err := s.freeMessage(tx, l); err != nil {
 			return err
 		}
-		if err := changed(tx.Exec(`UPDATE message SET state = 'queued', attempts = 0, retries = retries + 1, reply = '', error = '', finished_at = NULL
+		if err := changed(tx.Exec(`UPDATE message SET state = 'queued', forgiven = attempts, retries = retries + 1, reply = '', error = '', finished_at = NULL
 			WHERE seq = ? AND state = 'dead'`, l.seq)); err != nil {
 			return err
 		}

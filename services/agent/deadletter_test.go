@@ -100,7 +100,7 @@ func TestRetryAfterCrashesOfTheProcess(t *testing.T) {
 	for n := 1; n <= 3; n++ {
 		r.until("it runs", func() bool { return len(r.model.asked()) == n })
 		r.stopRoom()
-		r.exec(`UPDATE message SET state = 'running', attempts = ? WHERE id = ?`, n, id) // as a crash leaves it
+		r.exec(`UPDATE message SET state = 'running', attempts = ?, forgiven = 0 WHERE id = ?`, n, id) // as a crash leaves it
 		r.startRoom()
 	}
 	if got := r.wait(1)[0]; got.State != bus.StateDead || len(r.model.asked()) != 3 {

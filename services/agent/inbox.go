@@ -42,7 +42,11 @@ func (s *Service) receive(ctx context.Context, m bus.Message) (bus.Accepted, err
 		return bus.Accepted{}, busy(fmt.Sprintf("%d replies wait to be delivered", n), "agent.max_outbox")
 	}
 	key := sessionKey{m.Channel, m.Owner, m.Session}
-	if err := s.queue.admit(key); err != nil {
+	over := 0
+	if commandOf(m.Text) == "stop" {
+		over = stopPlaces
+	}
+	if err := s.queue.admit(key, over); err != nil {
 		s.metrics.refused.Inc()
 		return bus.Accepted{}, err
 	}

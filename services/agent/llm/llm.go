@@ -84,6 +84,7 @@ type Response struct {
 	Text  string
 	Calls []ToolCall
 	Model string // that answered
+	Aside bool   // says nothing that a later question should come with
 	Usage bus.Usage
 }
 

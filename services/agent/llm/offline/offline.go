@@ -39,13 +39,13 @@ func (p Provider) Complete(ctx context.Context, req llm.Request, delta func(stri
 	}
 	out := llm.Response{Model: Name, Usage: bus.Usage{Input: llm.EstimateTokens(req.Size())}}
 	if len(req.Messages) == 0 {
-		out.Text = p.noModel("")
+		out.Text, out.Aside = p.noModel(""), true
 	} else if last := req.Messages[len(req.Messages)-1]; len(last.Results) > 0 {
 		out.Text = tell(last.Results)
 	} else if call, ok := understand(last.Text, req.Tools); ok {
 		out.Calls = []llm.ToolCall{call}
 	} else {
-		out.Text = p.noModel(last.Text)
+		out.Text, out.Aside = p.noModel(last.Text), true
 	}
 	out.Usage.Output = llm.EstimateTokens(len(out.Text))
 	if delta != nil && out.Text != "" {
