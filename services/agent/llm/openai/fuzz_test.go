@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/agent/llm/wire"
 )
 
 // Whatever a server streams: no panic, nothing over its bound, an answer only
@@ -28,32 +31,32 @@ func FuzzStream(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		var streamed strings.Builder
-		a := &answer{accepted: true, asked: 10, delta: func(s string) { streamed.WriteString(s) }}
+		a := &answer{Draft: wire.Draft{Accepted: true, Asked: 10, Delta: func(s string) { streamed.WriteString(s) }}}
 		err := a.read(strings.NewReader(string(stream)))
-		if streamed.String() != a.text.String() {
-			t.Errorf("streamed %q, holds %q", streamed.String(), a.text.String())
+		if streamed.String() != a.Text() {
+			t.Errorf("streamed %q, holds %q", streamed.String(), a.Text())
 		}
 		if err == nil && a.finish == "" {
 			t.Error("whole without a finish")
 		}
 		var inside streamError
-		if err != nil && !errors.Is(err, errMalformed) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &inside) {
+		if err != nil && !errors.Is(err, wire.ErrMalformed) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &inside) {
 			t.Errorf("an error of no kind: %v", err)
 		}
 		u := a.usage()
-		if u.Input < 0 || u.Output < 0 || u.CacheRead < 0 || u.Input > maxTokens || u.Output > maxTokens || u.CacheRead > maxTokens {
+		if u.Input < 0 || u.Output < 0 || u.CacheRead < 0 || u.Input > wire.MaxTokens || u.Output > wire.MaxTokens || u.CacheRead > wire.MaxTokens {
 			t.Errorf("usage %+v", u)
 		}
-		for _, c := range a.response("m", u).Calls {
+		for _, c := range a.Response("m", u).Calls {
 			var object map[string]any
 			if json.Unmarshal(c.Input, &object) != nil || object == nil || c.ID == "" {
 				t.Errorf("call %+v", c)
 			}
 		}
-		b := &answer{accepted: true, asked: 10}
+		b := &answer{Draft: wire.Draft{Accepted: true, Asked: 10}}
 		again := b.read(iotest.OneByteReader(strings.NewReader(string(stream))))
-		if (err == nil) != (again == nil) || a.text.String() != b.text.String() {
-			t.Errorf("byte by byte: %q, %v; at once: %q, %v", b.text.String(), again, a.text.String(), err)
+		if (err == nil) != (again == nil) || a.Text() != b.Text() {
+			t.Errorf("byte by byte: %q, %v; at once: %q, %v", b.Text(), again, a.Text(), err)
 		}
 	})
 }
@@ -69,8 +72,8 @@ func FuzzError(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		e := p.explain(status, readError(body), "m")
-		if e.Code == "" || e.Message == "" || strings.ContainsAny(e.Message, "\r\n") || len(e.Message) > 4*maxQuote+200 {
+		var e *bus.Error
+		if err := p.explain(status, readError(body), "m"); !errors.As(err, &e) || e.Code == "" || e.Message == "" || strings.ContainsAny(e.Message, "\r\n") || len(e.Message) > 4*wire.MaxQuote+200 {
 			t.Errorf("%#v", e)
 		}
 	})
