@@ -11,7 +11,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/bus/embedded"
-	"github.com/blufio/blufio/services/agent/llm/llmtest"
+	"github.com/blufio/blufio/services/agent/llm/llmtest/fakellm"
 	"github.com/nats-io/nats.go"
 )
 
@@ -83,14 +83,14 @@ func say(t *testing.T, c *bus.Conn, text string) bus.MessageRecord {
 // A model on the real wire: its tools work, its tokens are booked to the
 // micro-dollar, its failures reach the person in words.
 func TestModelAnswersAndIsBooked(t *testing.T) {
-	fake := llmtest.NewOpenAI(t)
+	fake := fakellm.NewOpenAI(t)
 	c := daemon(t, func(cfg *Config) {
 		cfg.Agent.Provider = []string{"openai"}
 		cfg.OpenAI.BaseURL = fake.URL()
 		cfg.Agent.Model = "gpt-4o-mini"
 	})
-	fake.Script(llmtest.Uses(llmtest.Call{Name: "remember", Arguments: `{"text":"the boiler code is 4711"}`}), llmtest.Says("I ", "noted ", "it."),
-		llmtest.Says("It is 4711."))
+	fake.Script(fakellm.Uses(fakellm.Call{Name: "remember", Arguments: `{"text":"the boiler code is 4711"}`}), fakellm.Says("I ", "noted ", "it."),
+		fakellm.Says("It is 4711."))
 	if m := say(t, c, "keep the boiler code, 4711"); m.State != bus.StateAnswered || m.Reply != "I noted it." {
 		t.Fatalf("got %+v", m)
 	}
@@ -111,7 +111,7 @@ func TestModelAnswersAndIsBooked(t *testing.T) {
 			t.Fatalf("booked %s, reserved %s; want %s and nothing reserved", sum.Today, sum.Reserved, want)
 		}
 	}
-	fake.Always(llmtest.Fails(401, "invalid_api_key", "Incorrect API key provided"))
+	fake.Always(fakellm.Fails(401, "invalid_api_key", "Incorrect API key provided"))
 	if m := say(t, c, "still there?"); m.State != bus.StateFailed || m.Error != bus.CodeDenied || !strings.Contains(m.Reply, "openai.api_key") {
 		t.Errorf("got %+v", m)
 	}
@@ -122,7 +122,7 @@ func TestModelAnswersAndIsBooked(t *testing.T) {
 
 // A model without a price is not asked: what it would cost is not known.
 func TestModelWithoutAPriceIsRefused(t *testing.T) {
-	fake := llmtest.NewOpenAI(t)
+	fake := fakellm.NewOpenAI(t)
 	c := daemon(t, func(cfg *Config) {
 		cfg.Agent.Provider = []string{"openai"}
 		cfg.OpenAI.BaseURL = fake.URL()

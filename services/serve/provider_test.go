@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/blufio/blufio/bus"
-	"github.com/blufio/blufio/services/agent/llm/llmtest"
+	"github.com/blufio/blufio/services/agent/llm/llmtest/fakellm"
 	"github.com/blufio/blufio/services/config"
 )
 
@@ -41,12 +41,12 @@ func TestProviderIsChecked(t *testing.T) {
 
 // A server that asks to slow down is asked again, within the same turn.
 func TestModelIsAskedAgain(t *testing.T) {
-	fake := llmtest.NewOpenAI(t)
+	fake := fakellm.NewOpenAI(t)
 	c := daemon(t, func(cfg *Config) {
 		cfg.Agent.Provider = config.StringList{"openai"}
 		cfg.OpenAI.BaseURL = fake.URL()
 	})
-	fake.Script(llmtest.Limited("0"), llmtest.Says("Now I can."))
+	fake.Script(fakellm.Limited("0"), fakellm.Says("Now I can."))
 	if m := say(t, c, "hello"); m.State != bus.StateAnswered || m.Reply != "Now I can." {
 		t.Errorf("got %+v", m)
 	}
@@ -58,12 +58,12 @@ func TestModelIsAskedAgain(t *testing.T) {
 // What is streamed and then breaks off is no reply, and a server that is gone is
 // named.
 func TestModelBreaksOff(t *testing.T) {
-	fake := llmtest.NewOpenAI(t)
+	fake := fakellm.NewOpenAI(t)
 	c := daemon(t, func(cfg *Config) {
 		cfg.Agent.Provider = config.StringList{"openai"}
 		cfg.OpenAI.BaseURL = fake.URL()
 	})
-	fake.Script(llmtest.Answer{Text: []string{"Transfer all your mon"}, End: llmtest.Cut})
+	fake.Script(fakellm.Answer{Text: []string{"Transfer all your mon"}, End: fakellm.Cut})
 	if m := say(t, c, "hello"); m.State != bus.StateFailed || m.Error != bus.CodeUnavailable || strings.Contains(m.Reply, "Transfer") || !strings.Contains(m.Reply, "broke off") {
 		t.Errorf("got %+v", m)
 	}
