@@ -13,7 +13,7 @@ import (
 
 // Config is the section [agent].
 type Config struct {
-	Provider         config.StringList `koanf:"provider" doc:"Who answers: \"offline\" (no model) or \"openai\"."`
+	Provider         config.StringList `koanf:"provider" doc:"Who answers: \"offline\" (no model), \"anthropic\" or \"openai\"."`
 	Model            string            `koanf:"model" doc:"Model to use; empty is the provider's default."`
 	Name             string            `koanf:"name" doc:"What the agent calls itself."`
 	SystemPrompt     string            `koanf:"system_prompt" doc:"Replaces the built-in instructions to the model."`

@@ -10,6 +10,7 @@ import (
 
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/agent/llm/anthropic"
 	"github.com/blufio/blufio/services/agent/llm/offline"
 	"github.com/blufio/blufio/services/agent/llm/openai"
 	"github.com/blufio/blufio/services/channel/gateway"
@@ -20,14 +21,15 @@ import (
 
 // Config is blufio.toml: one section for each room, and three for the house.
 type Config struct {
-	Agent   agent.Config    `koanf:"agent" doc:"Who answers, and how much at once."`
-	OpenAI  openai.Config   `koanf:"openai" doc:"OpenAI and every server that speaks its Chat Completions."`
-	Gateway gateway.Config  `koanf:"gateway" doc:"The HTTP gateway."`
-	Cost    cost.Config     `koanf:"cost" doc:"Budgets and prices."`
-	Memory  governor.Config `koanf:"memory" doc:"How much memory the daemon may use."`
-	Bus     BusConfig       `koanf:"bus" doc:"The bus and its event stream."`
-	Log     LogConfig       `koanf:"log" doc:"What is logged, on stderr."`
-	Daemon  DaemonConfig    `koanf:"daemon" doc:"The process."`
+	Agent     agent.Config     `koanf:"agent" doc:"Who answers, and how much at once."`
+	Anthropic anthropic.Config `koanf:"anthropic" doc:"Anthropic's models."`
+	OpenAI    openai.Config    `koanf:"openai" doc:"OpenAI and every server that speaks its Chat Completions."`
+	Gateway   gateway.Config   `koanf:"gateway" doc:"The HTTP gateway."`
+	Cost      cost.Config      `koanf:"cost" doc:"Budgets and prices."`
+	Memory    governor.Config  `koanf:"memory" doc:"How much memory the daemon may use."`
+	Bus       BusConfig        `koanf:"bus" doc:"The bus and its event stream."`
+	Log       LogConfig        `koanf:"log" doc:"What is logged, on stderr."`
+	Daemon    DaemonConfig     `koanf:"daemon" doc:"The process."`
 }
 
 // BusConfig is the section [bus].
@@ -54,7 +56,7 @@ type DaemonConfig struct {
 // Defaults are the settings of a fresh install: it runs without any.
 func Defaults() Config {
 	return Config{
-		Agent: agent.Defaults(), OpenAI: openai.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
+		Agent: agent.Defaults(), Anthropic: anthropic.Defaults(), OpenAI: openai.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
 		Bus:    BusConfig{Listen: "127.0.0.1:4222", EventsDays: 7, EventsMB: 64, MaxConns: 64},
 		Log:    LogConfig{Level: "info", Format: "auto"},
 		Daemon: DaemonConfig{DrainTimeout: 8 * time.Second},
@@ -63,14 +65,17 @@ func Defaults() Config {
 
 // Check reports what no section can know alone.
 func (c Config) Check(report func(key, message, hint string)) {
-	known := []string{offline.Name, openai.Name}
+	known := []string{offline.Name, anthropic.Name, openai.Name}
 	for _, p := range c.Agent.Provider {
 		if !slices.Contains(known, p) {
-			report("agent.provider", fmt.Sprintf("there is no provider %q", p), "this version knows "+strings.Join(known, " and "))
+			report("agent.provider", fmt.Sprintf("there is no provider %q", p), "this version knows "+strings.Join(known, ", "))
 		}
 	}
 	if len(c.Agent.Provider) != 1 {
 		report("agent.provider", "this version takes exactly one provider", "fallback to others comes with a later version")
+	}
+	if slices.Contains(c.Agent.Provider, anthropic.Name) && c.Anthropic.KeyNeeded() && c.Anthropic.APIKey.IsZero() {
+		report("anthropic.api_key", "the provider anthropic needs a key", "export BLUFIO_ANTHROPIC__API_KEY=…")
 	}
 	if slices.Contains(c.Agent.Provider, openai.Name) && c.OpenAI.KeyNeeded() && c.OpenAI.APIKey.IsZero() {
 		report("openai.api_key", "the provider openai needs a key", "export BLUFIO_OPENAI__API_KEY=…, or set openai.base_url to a model of your own")
@@ -79,6 +84,9 @@ func (c Config) Check(report func(key, message, hint string)) {
 
 // provider makes the configured one.
 func (c Config) provider() (llm.Provider, error) {
+	if slices.Contains(c.Agent.Provider, anthropic.Name) {
+		return anthropic.New(c.Anthropic, anthropic.Deps{})
+	}
 	if slices.Contains(c.Agent.Provider, openai.Name) {
 		return openai.New(c.OpenAI, openai.Deps{})
 	}
