@@ -99,18 +99,7 @@ func TestModelAnswersAndIsBooked(t *testing.T) {
 	}
 	// Three calls of 100 tokens in and 10 out, at $0.15 and $0.60 a million.
 	want := bus.MicroUSD(3 * (15 + 6))
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		sum, err := bus.CostGet.Ask(t.Context(), c, bus.CostQuery{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if sum.Today == want && sum.Reserved == 0 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("booked %s, reserved %s; want %s and nothing reserved", sum.Today, sum.Reserved, want)
-		}
-	}
+	booked(t, c, want)
 	fake.Always(fakellm.Fails(401, "invalid_api_key", "Incorrect API key provided"))
 	if m := say(t, c, "still there?"); m.State != bus.StateFailed || m.Error != bus.CodeDenied || !strings.Contains(m.Reply, "openai.api_key") {
 		t.Errorf("got %+v", m)
@@ -118,6 +107,52 @@ func TestModelAnswersAndIsBooked(t *testing.T) {
 	if m := say(t, c, "/cost"); m.State != bus.StateAnswered || !strings.Contains(m.Reply, want.String()) {
 		t.Errorf("got %+v", m)
 	}
+}
+
+// booked waits until that much is booked, and nothing is reserved.
+func booked(t *testing.T, c *bus.Conn, want bus.MicroUSD) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		sum, err := bus.CostGet.Ask(t.Context(), c, bus.CostQuery{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum.Today == want && sum.Reserved == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("booked %s, reserved %s; want %s and nothing reserved", sum.Today, sum.Reserved, want)
+		}
+	}
+}
+
+// Anthropic's wire from end to end: a tool, and a ledger that is the vendor's own
+// bill, its cache included.
+func TestAnthropicAnswersAndIsBooked(t *testing.T) {
+	fake := fakellm.NewAnthropic(t)
+	fake.CacheFrom(1)
+	c := daemon(t, func(cfg *Config) {
+		cfg.Agent.Provider = []string{"anthropic"}
+		cfg.Anthropic.BaseURL = fake.URL()
+	})
+	fake.Script(fakellm.Answer{Calls: []fakellm.Call{{Name: "remember", Arguments: `{"text":"the boiler code is 4711"}`}}},
+		fakellm.Answer{Text: []string{"I ", "noted ", "it."}}, fakellm.Answer{Text: []string{"It is 4711."}})
+	if m := say(t, c, "keep the boiler code, 4711"); m.State != bus.StateAnswered || m.Reply != "I noted it." {
+		t.Fatalf("got %+v", m)
+	}
+	if m := say(t, c, "what was it?"); m.State != bus.StateAnswered || m.Reply != "It is 4711." {
+		t.Fatalf("got %+v", m)
+	}
+	var want, read int64
+	for _, b := range fake.Bills() {
+		// claude-haiku-4-5 at $1, $5, $0.10 and $1.25 a million; each call rounded up.
+		want += (100*b.Usage.Input + 500*b.Usage.Output + 10*b.Usage.CacheRead + 125*b.Usage.CacheWrite + 99) / 100
+		read += b.Usage.CacheRead
+	}
+	if len(fake.Bills()) != 3 || read == 0 {
+		t.Errorf("billed %+v", fake.Bills())
+	}
+	booked(t, c, bus.MicroUSD(want))
 }
 
 // A model without a price is not asked: what it would cost is not known.

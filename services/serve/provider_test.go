@@ -19,6 +19,8 @@ func TestProviderIsChecked(t *testing.T) {
 	}{
 		"offline":                {map[string]string{"agent.provider": "offline"}, "", ""},
 		"openai":                 {map[string]string{"agent.provider": "openai", "openai.api_key": "k"}, "", ""},
+		"anthropic":              {map[string]string{"agent.provider": "anthropic", "anthropic.api_key": "k"}, "", ""},
+		"anthropic without key":  {map[string]string{"agent.provider": "anthropic"}, "anthropic.api_key", "BLUFIO_ANTHROPIC__API_KEY"},
 		"openai without key":     {map[string]string{"agent.provider": "openai"}, "openai.api_key", "BLUFIO_OPENAI__API_KEY"},
 		"a model of your own":    {map[string]string{"agent.provider": "openai", "openai.base_url": "http://127.0.0.1:11434/v1"}, "", ""},
 		"one in the network":     {map[string]string{"agent.provider": "openai", "openai.base_url": "http://192.168.1.9/v1"}, "openai.base_url", "openai.allow_plaintext"},

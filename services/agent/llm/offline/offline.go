@@ -124,8 +124,8 @@ func noModel(text string) string {
 Without one I keep your notes: say "remember the boiler code is 4711", then "recall boiler". /help lists the commands.
 
 To give me a model, set two variables and restart:
-  export BLUFIO_AGENT__PROVIDER=openai BLUFIO_OPENAI__API_KEY=…
-or, for Ollama on this machine, in ~/.config/blufio/blufio.toml:
+  export BLUFIO_AGENT__PROVIDER=anthropic BLUFIO_ANTHROPIC__API_KEY=…
+or the same with openai and BLUFIO_OPENAI__API_KEY, or, for Ollama on this machine, in ~/.config/blufio/blufio.toml:
   [agent]
   provider = "openai"
   model = "llama3.2"

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -297,6 +298,27 @@ func TestFailures(t *testing.T) {
 				t.Error("a begun answer costs nothing")
 			}
 		})
+	}
+}
+
+// The transcripts in testdata have the form of the vendor's document, which each
+// of them names.
+func TestTranscripts(t *testing.T) {
+	for file, want := range map[string]llm.Response{
+		"text": {Text: "The boiler is warm.", Usage: bus.Usage{Input: 86, CacheRead: 1920, Output: 9}},
+		"tool_calls": {Calls: []llm.ToolCall{{ID: "call_Recall", Name: "recall", Input: json.RawMessage(`{"query": "boiler"}`)},
+			{ID: "call_Time", Name: "time", Input: json.RawMessage(`{}`)}}, Usage: bus.Usage{Input: 82, Output: 17}},
+	} {
+		data, err := os.ReadFile("testdata/" + file + ".sse")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Model = "gpt-4o-mini-2024-07-18"
+		r := newRig(t)
+		r.fake.Script(fakellm.Answer{Raw: string(data)})
+		if got, _, err := r.ask(t); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v", file, got, err)
+		}
 	}
 }
 
