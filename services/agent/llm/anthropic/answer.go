@@ -10,6 +10,7 @@ import (
 	"io"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/agent/llm/wire"
 )
 
@@ -66,6 +67,8 @@ type counts struct {
 // answer is what has come so far.
 type answer struct {
 	wire.Draft
+	p       *Provider
+	asked   string // model
 	stop    string
 	why     string // of a refusal
 	blocks  map[int]*wire.Call
@@ -74,18 +77,13 @@ type answer struct {
 	ended   bool // and the answer
 }
 
-func newAnswer(delta func(string), asked int) *answer {
-	return &answer{Draft: wire.Draft{Delta: delta, Asked: asked}, blocks: map[int]*wire.Call{}}
+func (p *Provider) answer(req llm.Request, delta func(string)) *answer {
+	return &answer{Draft: wire.Draft{Delta: delta, Asked: req.Size()}, p: p, asked: req.Model, blocks: map[int]*wire.Call{}}
 }
 
-// streamError is an error that came within the stream.
-type streamError struct{ *apiError }
-
-func (streamError) Error() string { return "the stream holds an error" }
-
-// read takes the stream to its end. An answer that the model has finished is
+// Read takes the stream to its end. An answer that the model has finished is
 // whole even when the connection breaks before the stream's own end.
-func (a *answer) read(r io.Reader) error {
+func (a *answer) Read(r io.Reader) error {
 	f := wire.NewFrames(r, "")
 	for {
 		frame, err := f.Next()
@@ -135,7 +133,7 @@ func (a *answer) take(e event) error {
 			e.Error = &apiError{}
 		}
 		a.Accepted = a.Begun || a.counted // refused before it began: nothing to pay
-		return streamError{e.Error}
+		return a.p.explain(0, e.Error, a.asked)
 	case "message_start":
 		a.Said(e.Message.Model)
 		a.count(e.Message.Usage)
@@ -214,10 +212,10 @@ func (a *answer) count(c *counts) {
 	set(&a.used.CacheWrite, c.CacheCreationInputTokens)
 }
 
-// usage is what has to be paid: what the server counted, of a broken answer at
+// Usage is what has to be paid: what the server counted, of a broken answer at
 // least what came, and an estimate where it took the question and did not count,
 // or counted nonsense.
-func (a *answer) usage() bus.Usage {
+func (a *answer) Usage() bus.Usage {
 	if !a.Accepted {
 		return bus.Usage{}
 	}

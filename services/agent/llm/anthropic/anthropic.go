@@ -31,7 +31,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 
 	"github.com/blufio/blufio/services/agent/llm"
@@ -75,28 +74,14 @@ func (p *Provider) Model() string { return DefaultModel }
 // Close lets go of idle connections. Questions under way go on.
 func (p *Provider) Close() { p.c.Close() }
 
-// Complete asks the model; see [llm.Provider]. With an error the Response holds
-// nothing but what may have to be paid. Errors are a *bus.Error, or the
-// context's when that ended.
+// Complete asks the model; see [llm.Provider] and [wire.Client.Complete].
 func (p *Provider) Complete(ctx context.Context, req llm.Request, delta func(text string)) (llm.Response, error) {
 	req.Model = cmp.Or(req.Model, DefaultModel)
 	body, err := json.Marshal(translate(req))
 	if err != nil {
 		return llm.Response{}, fmt.Errorf("encode request: %w", err)
 	}
-	var a *answer
-	paid, err := p.c.Insist(ctx, func() (wire.Try, error) {
-		a = newAnswer(delta, req.Size())
-		err := p.c.Ask(ctx, p.header(), body, taker{p, a, req.Model})
-		if err == nil {
-			err = p.verdict(a, req.Model)
-		}
-		return wire.Try{Begun: a.Begun, Used: a.usage()}, err
-	})
-	if err != nil {
-		return llm.Response{Usage: paid}, err
-	}
-	return a.Response(req.Model, paid), nil
+	return p.c.Complete(ctx, req.Model, p.header(), body, func() wire.Answer { return p.answer(req, delta) })
 }
 
 func (p *Provider) header() http.Header {
@@ -105,33 +90,4 @@ func (p *Provider) header() http.Header {
 		h.Set("X-Api-Key", p.c.Key.Reveal())
 	}
 	return h
-}
-
-// taker takes what comes for one try.
-type taker struct {
-	p     *Provider
-	a     *answer
-	model string
-}
-
-// Stream implements [wire.Taker].
-func (t taker) Stream(r io.Reader) error {
-	t.a.Accepted = true
-	if err := t.a.read(r); err != nil {
-		return t.p.broken(err, t.model)
-	}
-	return nil
-}
-
-// Refused implements [wire.Taker].
-func (t taker) Refused(status int, body []byte) error {
-	e := readError(body)
-	if status != http.StatusOK {
-		return t.p.explain(status, e, t.model)
-	}
-	if e.Type != "" {
-		return t.p.explain(0, e, t.model)
-	}
-	t.a.Accepted = true
-	return t.p.c.NotUnderstood("it did not stream its answer")
 }

@@ -307,25 +307,7 @@ func TestFailures(t *testing.T) {
 			r := newRig(t)
 			r.fake.Always(c.answer)
 			got, _, err := r.ask(t)
-			var e *bus.Error
-			if !errors.As(err, &e) || e.Code != c.code || !strings.Contains(e.Message, c.says) || !strings.Contains(e.Hint, c.hint) {
-				t.Fatalf("%#v", err)
-			}
-			if llm.IsTooLong(err) != strings.Contains(c.says, "too long") {
-				t.Errorf("too long: %v", llm.IsTooLong(err))
-			}
-			if got.Text != "" || len(got.Calls) > 0 {
-				t.Errorf("an answer with the error: %+v", got)
-			}
-			if strings.Contains(e.Message+e.Hint, key[:12]) || strings.Contains(e.Message, "\n") || len(e.Message) > 400 {
-				t.Errorf("says too much: %s", e.Message)
-			}
-			if n := len(r.fake.Requests()); n != c.tries {
-				t.Errorf("asked %d times", n)
-			}
-			if bus.Retryable(err) && c.tries == 1 && got.Usage.Input == 0 {
-				t.Error("a begun answer costs nothing")
-			}
+			fakellm.Failure{Code: c.code, Says: c.says, Hint: c.hint, Tries: c.tries}.Check(t, key, got, err, len(r.fake.Requests()))
 		})
 	}
 }

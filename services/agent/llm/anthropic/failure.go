@@ -4,7 +4,6 @@ package anthropic
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 
 	"github.com/blufio/blufio/bus"
@@ -61,30 +60,30 @@ func (p *Provider) explain(status int, e *apiError, model string) error {
 	return p.c.Status(status, shown, e.Message)
 }
 
-// broken explains why a begun answer did not come to its end.
-func (p *Provider) broken(err error, model string) error {
-	var inside streamError
-	if errors.As(err, &inside) {
-		return p.explain(0, inside.apiError, model)
+// Refused implements [wire.Answer].
+func (a *answer) Refused(status int, body []byte) error {
+	e := readError(body)
+	if status == 0 && e.Type == "" {
+		return nil
 	}
-	return p.c.Broken(err)
+	return a.p.explain(status, e, a.asked)
 }
 
-// verdict refuses an answer that came whole and yet is none.
-func (p *Provider) verdict(a *answer, model string) error {
-	switch {
+// Verdict refuses an answer that came whole and yet is none.
+func (a *answer) Verdict() error {
+	switch c := a.p.c; {
 	case a.stop == stopRefused:
-		return p.c.Refused(a.why).WithHint("say it differently, or use another model")
+		return c.Refused(a.why).WithHint("say it differently, or use another model")
 	case a.stop == stopPaused:
-		return bus.Errorf(bus.CodeInternal, "model %s paused within its answer, for a tool of its server's that was not asked for", model)
+		return bus.Errorf(bus.CodeInternal, "model %s paused within its answer, for a tool of its server's that was not asked for", a.asked)
 	case a.stop == stopFull && (a.blank() || len(a.Calls) > 0):
-		return p.c.TooLong(model)
+		return c.TooLong(a.asked)
 	case a.stop == stopLength && len(a.Calls) > 0:
-		return bus.Errorf(bus.CodeInvalid, "the answer of model %s was cut off within a tool call", model).WithHint("raise agent.max_reply_tokens")
+		return bus.Errorf(bus.CodeInvalid, "the answer of model %s was cut off within a tool call", a.asked).WithHint("raise agent.max_reply_tokens")
 	case a.stop == stopLength && a.blank():
-		return p.c.OnlyThought(model)
+		return c.OnlyThought(a.asked)
 	case a.blank():
-		return p.c.Empty(model)
+		return c.Empty(a.asked)
 	}
-	return a.Named(model)
+	return a.Named(a.asked)
 }

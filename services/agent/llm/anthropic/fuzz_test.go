@@ -34,22 +34,26 @@ func FuzzStream(f *testing.F) {
 	}
 	f.Add([]byte("event: message_stop\ndata: {}\n\n"))
 	f.Add([]byte("data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":-1,\"cache_read_input_tokens\":99999999999}}}\n\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"max_tokens\"}}\n\n"))
+	p, err := New(Defaults(), Deps{})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		var streamed strings.Builder
-		a := newAnswer(func(s string) { streamed.WriteString(s) }, 10)
+		a := p.answer(hello, func(s string) { streamed.WriteString(s) })
 		a.Accepted = true
-		err := a.read(strings.NewReader(string(stream)))
+		err := a.Read(strings.NewReader(string(stream)))
 		if streamed.String() != a.Text() {
 			t.Errorf("streamed %q, holds %q", streamed.String(), a.Text())
 		}
 		if err == nil && a.stop == "" {
 			t.Error("whole without a reason to stop")
 		}
-		var inside streamError
+		var inside *bus.Error
 		if err != nil && !errors.Is(err, wire.ErrMalformed) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &inside) {
 			t.Errorf("an error of no kind: %v", err)
 		}
-		u := a.usage()
+		u := a.Usage()
 		for _, n := range []int64{u.Input, u.Output, u.CacheRead, u.CacheWrite} {
 			if n < 0 || n > wire.MaxTokens {
 				t.Errorf("usage %+v", u)
@@ -61,8 +65,8 @@ func FuzzStream(f *testing.F) {
 				t.Errorf("call %+v", c)
 			}
 		}
-		b := newAnswer(nil, 10)
-		again := b.read(iotest.OneByteReader(strings.NewReader(string(stream))))
+		b := p.answer(hello, nil)
+		again := b.Read(iotest.OneByteReader(strings.NewReader(string(stream))))
 		if (err == nil) != (again == nil) || a.Text() != b.Text() {
 			t.Errorf("byte by byte: %q, %v; at once: %q, %v", b.Text(), again, a.Text(), err)
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/agent/llm/wire"
 )
 
@@ -58,19 +59,20 @@ type counts struct {
 // answer is what has come so far.
 type answer struct {
 	wire.Draft
+	p       *Provider
+	asked   string // model
 	finish  string
 	refusal strings.Builder
 	counts  *counts
 }
 
-// streamError is an error that came within the stream.
-type streamError struct{ *apiError }
+func (p *Provider) answer(req llm.Request, delta func(string)) *answer {
+	return &answer{Draft: wire.Draft{Delta: delta, Asked: req.Size()}, p: p, asked: req.Model}
+}
 
-func (streamError) Error() string { return "the stream holds an error" }
-
-// read takes the stream to its end. An answer that the model has finished is
+// Read takes the stream to its end. An answer that the model has finished is
 // whole even when the connection breaks before the stream's own end.
-func (a *answer) read(r io.Reader) error {
+func (a *answer) Read(r io.Reader) error {
 	f := wire.NewFrames(r, done)
 	for {
 		frame, err := f.Next()
@@ -107,7 +109,7 @@ func (a *answer) take(data []byte) error {
 	}
 	if len(c.Error) > 0 && string(c.Error) != "null" {
 		a.Accepted = a.Begun // refused before it began: nothing to pay
-		return streamError{readError(data)}
+		return a.p.explain(0, readError(data), a.asked)
 	}
 	a.Begun = true
 	a.Said(c.Model)
@@ -155,9 +157,9 @@ func (a *answer) assemble(f fragment) {
 	a.Count(len(f.ID) + len(f.Function.Name) + len(f.Function.Arguments))
 }
 
-// usage is what has to be paid: what the server counted, or an estimate when it
+// Usage is what has to be paid: what the server counted, or an estimate when it
 // took the question and did not count, or counted nonsense.
-func (a *answer) usage() bus.Usage {
+func (a *answer) Usage() bus.Usage {
 	if !a.Accepted {
 		return bus.Usage{}
 	}

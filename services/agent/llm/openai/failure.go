@@ -3,37 +3,36 @@
 package openai
 
 import (
-	"errors"
 	"net/http"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/llm/wire"
 )
 
-// broken explains why a begun answer did not come to its end.
-func (p *Provider) broken(err error, model string) error {
-	var inside streamError
-	if errors.As(err, &inside) {
-		return p.explain(0, inside.apiError, model)
+// Refused implements [wire.Answer]. Some servers refuse with a status of 200.
+func (a *answer) Refused(status int, body []byte) error {
+	e := readError(body)
+	if status == 0 && !e.known() {
+		return nil
 	}
-	return p.c.Broken(err)
+	return a.p.explain(status, e, a.asked)
 }
 
-// verdict refuses an answer that came whole and yet is none.
-func (p *Provider) verdict(a *answer, model string) error {
-	switch {
+// Verdict refuses an answer that came whole and yet is none.
+func (a *answer) Verdict() error {
+	switch c := a.p.c; {
 	case a.finish == finishFilter:
-		return p.filtered()
+		return a.p.filtered()
 	case a.finish == finishError:
-		return bus.Errorf(bus.CodeUnavailable, "%s ended its answer with an error", p.c.Host)
+		return bus.Errorf(bus.CodeUnavailable, "%s ended its answer with an error", c.Host)
 	case a.Empty() && a.refusal.Len() > 0:
-		return p.c.Refused(a.refusal.String())
+		return c.Refused(a.refusal.String())
 	case a.Empty() && a.finish == finishLength:
-		return p.c.OnlyThought(model)
+		return c.OnlyThought(a.asked)
 	case a.Empty():
-		return p.c.Empty(model)
+		return c.Empty(a.asked)
 	}
-	return a.Named(model)
+	return a.Named(a.asked)
 }
 
 func (p *Provider) filtered() *bus.Error {

@@ -29,21 +29,26 @@ func FuzzStream(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
+	p, err := New(Defaults(), Deps{})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		var streamed strings.Builder
-		a := &answer{Draft: wire.Draft{Accepted: true, Asked: 10, Delta: func(s string) { streamed.WriteString(s) }}}
-		err := a.read(strings.NewReader(string(stream)))
+		a := p.answer(hello, func(s string) { streamed.WriteString(s) })
+		a.Accepted = true
+		err := a.Read(strings.NewReader(string(stream)))
 		if streamed.String() != a.Text() {
 			t.Errorf("streamed %q, holds %q", streamed.String(), a.Text())
 		}
 		if err == nil && a.finish == "" {
 			t.Error("whole without a finish")
 		}
-		var inside streamError
+		var inside *bus.Error
 		if err != nil && !errors.Is(err, wire.ErrMalformed) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &inside) {
 			t.Errorf("an error of no kind: %v", err)
 		}
-		u := a.usage()
+		u := a.Usage()
 		if u.Input < 0 || u.Output < 0 || u.CacheRead < 0 || u.Input > wire.MaxTokens || u.Output > wire.MaxTokens || u.CacheRead > wire.MaxTokens {
 			t.Errorf("usage %+v", u)
 		}
@@ -53,8 +58,8 @@ func FuzzStream(f *testing.F) {
 				t.Errorf("call %+v", c)
 			}
 		}
-		b := &answer{Draft: wire.Draft{Accepted: true, Asked: 10}}
-		again := b.read(iotest.OneByteReader(strings.NewReader(string(stream))))
+		b := p.answer(hello, nil)
+		again := b.Read(iotest.OneByteReader(strings.NewReader(string(stream))))
 		if (err == nil) != (again == nil) || a.Text() != b.Text() {
 			t.Errorf("byte by byte: %q, %v; at once: %q, %v", b.Text(), again, a.Text(), err)
 		}

@@ -32,7 +32,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 
 	"github.com/blufio/blufio/services/agent/llm"
@@ -78,9 +77,7 @@ func (p *Provider) Model() string { return DefaultModel }
 // Close lets go of idle connections. Questions under way go on.
 func (p *Provider) Close() { p.c.Close() }
 
-// Complete asks the model; see [llm.Provider]. With an error the Response holds
-// nothing but what may have to be paid. Errors are a *bus.Error, or the
-// context's when that ended.
+// Complete asks the model; see [llm.Provider] and [wire.Client.Complete].
 func (p *Provider) Complete(ctx context.Context, req llm.Request, delta func(text string)) (llm.Response, error) {
 	req.Model = cmp.Or(req.Model, DefaultModel)
 	question, err := json.Marshal(p.request(req))
@@ -91,46 +88,5 @@ func (p *Provider) Complete(ctx context.Context, req llm.Request, delta func(tex
 	if !p.c.Key.IsZero() {
 		header.Set("Authorization", "Bearer "+p.c.Key.Reveal())
 	}
-	var a *answer
-	paid, err := p.c.Insist(ctx, func() (wire.Try, error) {
-		a = &answer{Draft: wire.Draft{Delta: delta, Asked: req.Size()}}
-		err := p.c.Ask(ctx, header.Clone(), question, taker{p, a, req.Model})
-		if err == nil {
-			err = p.verdict(a, req.Model)
-		}
-		return wire.Try{Begun: a.Begun, Used: a.usage()}, err
-	})
-	if err != nil {
-		return llm.Response{Usage: paid}, err
-	}
-	return a.Response(req.Model, paid), nil
-}
-
-// taker takes what comes for one try.
-type taker struct {
-	p     *Provider
-	a     *answer
-	model string
-}
-
-// Stream implements [wire.Taker].
-func (t taker) Stream(r io.Reader) error {
-	t.a.Accepted = true
-	if err := t.a.read(r); err != nil {
-		return t.p.broken(err, t.model)
-	}
-	return nil
-}
-
-// Refused implements [wire.Taker]. Some servers refuse with a status of 200.
-func (t taker) Refused(status int, body []byte) error {
-	e := readError(body)
-	if status != http.StatusOK {
-		return t.p.explain(status, e, t.model)
-	}
-	if e.known() {
-		return t.p.explain(0, e, t.model)
-	}
-	t.a.Accepted = true
-	return t.p.c.NotUnderstood("it did not stream its answer")
+	return p.c.Complete(ctx, req.Model, header, question, func() wire.Answer { return p.answer(req, delta) })
 }

@@ -17,6 +17,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/internal/outbound"
 )
 
@@ -89,43 +91,49 @@ func NewClient(s Server, d Deps) (*Client, error) {
 // Close lets go of idle connections. Questions under way go on.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Try is what one try to get an answer came to.
-type Try struct {
-	Begun bool      // something of an answer has come: it cannot be begun anew
-	Used  bus.Usage // what may have to be paid for it
+// Answer is what one try to get an answer comes to. It has a [Draft] within it.
+type Answer interface {
+	draft() *Draft
+	// Read takes the stream to its end. What the vendor says within it went wrong is
+	// a *bus.Error.
+	Read(r io.Reader) error
+	// Refused explains what came instead of a stream; status is 0 where it came as
+	// if it were one. nil means that it says nothing of an error.
+	Refused(status int, body []byte) error
+	// Verdict refuses an answer that came whole and yet is none.
+	Verdict() error
+	// Usage is what may have to be paid for it.
+	Usage() bus.Usage
 }
 
-// Insist lets once ask until there is an answer, or no use in asking again. It
-// returns what all tries together may have cost. The error is once's, or the
-// context's when that ended.
-func (c *Client) Insist(ctx context.Context, once func() (Try, error)) (bus.Usage, error) {
+// Complete puts a question to the model until there is an answer, or no use in
+// asking again; see [llm.Provider]. Each try has a fresh answer. With an error the
+// Response holds nothing but what all tries together may cost. Errors are a
+// *bus.Error, or the context's when that ended.
+func (c *Client) Complete(ctx context.Context, model string, header http.Header, question []byte, fresh func() Answer) (llm.Response, error) {
 	var paid bus.Usage
 	for n := 1; ; n++ {
-		try, err := once()
-		paid = add(paid, try.Used)
+		a := fresh()
+		err := c.ask(ctx, header.Clone(), question, a)
 		if err == nil {
-			return paid, nil
+			err = a.Verdict()
+		}
+		paid = add(paid, a.Usage())
+		if err == nil {
+			return a.draft().Response(model, paid), nil
 		}
 		if err := ctx.Err(); err != nil {
-			return paid, fmt.Errorf("ask %s: %w", c.Host, err)
+			return llm.Response{Usage: paid}, fmt.Errorf("ask %s: %w", c.Host, err)
 		}
 		var e *bus.Error
-		if try.Begun || n == MaxTries || !errors.As(err, &e) || !bus.Retryable(e) || !c.pause(ctx, n, e.RetryAfter) {
-			return paid, err
+		if a.draft().Begun || n == MaxTries || !errors.As(err, &e) || !bus.Retryable(e) || !c.pause(ctx, n, e.RetryAfter) {
+			return llm.Response{Usage: paid}, err
 		}
 	}
 }
 
-// Taker takes what the server answers. Its errors are what Ask returns.
-type Taker interface {
-	// Refused gets an answer that is no stream: the status and the body.
-	Refused(status int, body []byte) error
-	// Stream reads an answer to its end.
-	Stream(r io.Reader) error
-}
-
-// Ask puts a question once.
-func (c *Client) Ask(ctx context.Context, header http.Header, question []byte, t Taker) error {
+// ask puts a question once.
+func (c *Client) ask(ctx context.Context, header http.Header, question []byte, a Answer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // an answer that is given up is not read to its end
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(question))
@@ -141,10 +149,11 @@ func (c *Client) Ask(ctx context.Context, header http.Header, question []byte, t
 	}
 	defer resp.Body.Close()
 	if !streams(resp) {
-		return c.refused(resp, t)
+		return c.refused(resp, a)
 	}
-	if err := t.Stream(resp.Body); err != nil {
-		return err
+	a.draft().Accepted = true
+	if err := a.Read(resp.Body); err != nil {
+		return c.broken(err)
 	}
 	// Read to its very end, the connection can be used again.
 	timer := time.AfterFunc(drainTime, cancel)
@@ -161,20 +170,25 @@ func streams(resp *http.Response) bool {
 }
 
 // refused reads what came instead of a stream.
-func (c *Client) refused(resp *http.Response, t Taker) error {
+func (c *Client) refused(resp *http.Response, a Answer) error {
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxErrors))
-	if err != nil && resp.StatusCode == http.StatusOK {
-		return c.Broken(err)
+	status := resp.StatusCode
+	if status == http.StatusOK {
+		status = 0
 	}
 	if err != nil {
 		data = nil // the status alone tells enough
 	}
-	err = t.Refused(resp.StatusCode, data)
+	refusal := a.Refused(status, data)
+	if status == 0 && (refusal == nil || err != nil) {
+		a.draft().Accepted = true
+		return c.broken(cmp.Or(err, fmt.Errorf("%w: it did not stream its answer", ErrMalformed)))
+	}
 	var e *bus.Error
-	if errors.As(err, &e) && bus.Retryable(e) {
+	if errors.As(refusal, &e) && bus.Retryable(e) {
 		e.RetryAfter = retryAfter(resp.Header, c.d.Now())
 	}
-	return err
+	return refusal
 }
 
 // pause waits before the next try, as long as the server asks for. It reports

@@ -47,6 +47,8 @@ type Call struct {
 	Input    []byte
 }
 
+func (d *Draft) draft() *Draft { return d }
+
 // Text is the text so far.
 func (d *Draft) Text() string { return d.text.String() }
 

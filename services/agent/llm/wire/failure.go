@@ -49,22 +49,20 @@ func (c *Client) unreached(err error) *bus.Error {
 	return bus.Errorf(bus.CodeUnavailable, "the connection to %s broke", c.Host).WithHint("%s", network)
 }
 
-// Broken explains why a begun answer did not come to its end.
-func (c *Client) Broken(err error) *bus.Error {
+// broken explains why a begun answer did not come to its end.
+func (c *Client) broken(err error) error {
+	var told *bus.Error
 	var silent *outbound.SilentError
 	var large *outbound.TooLargeError
 	switch {
+	case errors.As(err, &told):
+		return err
 	case errors.As(err, &silent):
 		return bus.Errorf(bus.CodeUnavailable, "%s fell silent for %s within its answer", c.Host, silent.After).WithHint("%s sets how long to wait", c.setting("timeout"))
 	case errors.Is(err, ErrMalformed), errors.As(err, &large):
-		return c.NotUnderstood(err.Error())
+		return bus.Errorf(bus.CodeInternal, "%s does not answer as %s do: %s", c.Host, c.Speaks, err.Error()).WithHint("%s", c.URLHint)
 	}
 	return bus.Errorf(bus.CodeUnavailable, "the answer of %s broke off", c.Host)
-}
-
-// NotUnderstood is an answer that is not on the wire's format.
-func (c *Client) NotUnderstood(why string) *bus.Error {
-	return bus.Errorf(bus.CodeInternal, "%s does not answer as %s do: %s", c.Host, c.Speaks, why).WithHint("%s", c.URLHint)
 }
 
 // Status says what an HTTP status means, which the vendor's own codes did not
