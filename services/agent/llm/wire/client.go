@@ -93,7 +93,7 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Answer is what one try to get an answer comes to. It has a [Draft] within it.
 type Answer interface {
-	draft() *Draft
+	Base() *Draft
 	// Read takes the stream to its end. What the vendor says within it went wrong is
 	// a *bus.Error.
 	Read(r io.Reader) error
@@ -120,13 +120,13 @@ func (c *Client) Complete(ctx context.Context, model string, header http.Header,
 		}
 		paid = add(paid, a.Usage())
 		if err == nil {
-			return a.draft().Response(model, paid), nil
+			return a.Base().Response(model, paid), nil
 		}
 		if err := ctx.Err(); err != nil {
 			return llm.Response{Usage: paid}, fmt.Errorf("ask %s: %w", c.Host, err)
 		}
 		var e *bus.Error
-		if a.draft().Begun || n == MaxTries || !errors.As(err, &e) || !bus.Retryable(e) || !c.pause(ctx, n, e.RetryAfter) {
+		if a.Base().Begun || n == MaxTries || !errors.As(err, &e) || !bus.Retryable(e) || !c.pause(ctx, n, e.RetryAfter) {
 			return llm.Response{Usage: paid}, err
 		}
 	}
@@ -151,7 +151,7 @@ func (c *Client) ask(ctx context.Context, header http.Header, question []byte, a
 	if !streams(resp) {
 		return c.refused(resp, a)
 	}
-	a.draft().Accepted = true
+	a.Base().Accepted = true
 	if err := a.Read(resp.Body); err != nil {
 		return c.broken(err)
 	}
@@ -181,7 +181,7 @@ func (c *Client) refused(resp *http.Response, a Answer) error {
 	}
 	refusal := a.Refused(status, data)
 	if status == 0 && (refusal == nil || err != nil) {
-		a.draft().Accepted = true
+		a.Base().Accepted = true
 		return c.broken(cmp.Or(err, fmt.Errorf("%w: it did not stream its answer", ErrMalformed)))
 	}
 	var e *bus.Error

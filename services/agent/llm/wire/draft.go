@@ -47,7 +47,8 @@ type Call struct {
 	Input    []byte
 }
 
-func (d *Draft) draft() *Draft { return d }
+// Base is the draft itself: what holds one is an [Answer] as far as that goes.
+func (d *Draft) Base() *Draft { return d }
 
 // Text is the text so far.
 func (d *Draft) Text() string { return d.text.String() }
