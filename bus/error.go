@@ -24,6 +24,7 @@ const (
 	CodeConflict     Code = "conflict"         // the same id was used for something else before
 	CodeBudget       Code = "budget_exhausted" // the daily or monthly budget is spent
 	CodeStopped      Code = "spending_stopped" // the owner's kill switch is on
+	CodeCanceled     Code = "canceled"         // the person no longer wants it
 	CodePriceUnknown Code = "price_unknown"    // a model without a price may not be called
 	CodeInternal     Code = "internal"         // a defect or a broken part; the log has the details
 )

@@ -36,6 +36,8 @@ type house struct {
 	handed   []bus.Message
 	refuse   []error // answers to the next messages, before any is taken
 	asked    func()  // called at each question about a message
+	canceled []string
+	stopped  func(id string) // called at each wish to stop; may be nil
 	terminal *bus.Conn
 }
 
@@ -66,7 +68,7 @@ func (h *house) start() {
 	h.mu.Unlock()
 	h.check(conn.Handle(h.t.Context(),
 		bus.StatusGet.Answer(func(context.Context, bus.StatusQuery) (bus.Status, error) { return h.status, nil }),
-		bus.MessageReceive.Answer(h.receive), bus.MessageGet.Answer(h.get)))
+		bus.MessageReceive.Answer(h.receive), bus.MessageGet.Answer(h.get), bus.MessageCancel.Answer(h.cancel)))
 	h.writeInfo(serve.Info{PID: os.Getpid(), Version: "test", Bus: server.URL()})
 	h.stop = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.t.Context()), 5*time.Second)
@@ -112,6 +114,14 @@ func (h *house) receive(_ context.Context, m bus.Message) (bus.Accepted, error) 
 	return bus.Accepted{ID: r.ID, Session: "main"}, nil
 }
 
+// fail ends a message without an answer; h.mu is held.
+func (h *house) fail(id string, code bus.Code, text string) {
+	r := h.messages[id]
+	r.Error = code
+	h.messages[id] = r
+	h.answer(id, bus.StateFailed, text)
+}
+
 // answer stores a reply and tells the terminals; h.mu is held.
 func (h *house) answer(id, state, text string) {
 	r := h.messages[id]
@@ -131,6 +141,17 @@ func (h *house) get(_ context.Context, q bus.MessageQuery) (bus.MessageRecord, e
 		return r, bus.Errorf(bus.CodeNotFound, "there is no message %q", q.ID)
 	}
 	return r, nil
+}
+
+// cancel stops a message like an agent that takes its time: a test ends it.
+func (h *house) cancel(_ context.Context, q bus.MessageQuery) (bus.MessageRecord, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.canceled = append(h.canceled, q.ID)
+	if h.stopped != nil {
+		h.stopped(q.ID)
+	}
+	return h.messages[q.ID], nil
 }
 
 func (h *house) environ(more ...string) []string {

@@ -30,7 +30,7 @@ func (a *app) shellCommand() *cobra.Command {
 		Long: "Talk with the agent in a terminal. An answer is shown while it is being made.\n\n" +
 			"A backslash at the end of a line continues the message on the next one; a line of\n" +
 			"``` or <<< opens a block that the same line closes; what is pasted is one message.\n" +
-			"Ctrl-C clears the line, or stops showing an answer, which goes on all the same;\n" +
+			"Ctrl-C clears the line, or stops the answer, a second one the waiting for it;\n" +
 			"Ctrl-D leaves. When the daemon restarts, the shell waits for it and goes on.\n\n" +
 			shellHelp + "\n\nOther commands that begin with a slash are the agent's: /help lists them. If\n" +
 			"standard input is not a terminal, each of its lines is a message, and the replies\n" +

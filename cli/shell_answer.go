@@ -90,6 +90,9 @@ func (a *answer) finish(r bus.MessageRecord) {
 
 // failedText says why there is no answer.
 func failedText(u ui, r bus.MessageRecord) string {
+	if r.Error == bus.CodeCanceled {
+		return u.dim("(stopped)")
+	}
 	reason := strings.TrimSpace(clean(r.Reply))
 	if reason == "" {
 		reason = "the message could not be answered (" + line(r.State) + ")"

@@ -32,7 +32,7 @@ type linkEars struct {
 
 // dial connects and listens.
 func (l *link) dial(ctx context.Context) (*bus.Conn, error) {
-	c, err := l.app.dial(bus.MessageReceive, bus.MessageGet, bus.AgentSessions, bus.AgentHistory)
+	c, err := l.app.dial(bus.MessageReceive, bus.MessageGet, bus.MessageCancel, bus.AgentSessions, bus.AgentHistory)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -134,14 +135,14 @@ func (s *shell) prompt() string {
 // replay does what the keys say. While something is waited for, only Ctrl-C counts;
 // the others wait, too.
 func (s *shell) replay(ctx context.Context) {
-	if s.task != nil {
-		for _, k := range s.typed {
-			if k.stroke == strokeInterrupt {
-				s.leaveTask()
-				break
-			}
+	for s.task != nil {
+		at := slices.IndexFunc(s.typed, func(k key) bool { return k.stroke == strokeInterrupt })
+		if at < 0 {
+			s.typed = s.typed[:min(len(s.typed), maxTypeAhead)]
+			break
 		}
-		s.typed = s.typed[:min(len(s.typed), maxTypeAhead)]
+		s.typed = s.typed[at+1:]
+		s.interrupt(ctx)
 	}
 	for s.task == nil && !s.quit && len(s.typed) > 0 {
 		k := s.typed[0]

@@ -25,11 +25,12 @@ type task struct {
 	cancel context.CancelFunc
 
 	// Of a message only:
-	message *bus.Message
-	id      string // once it is stored
-	answer  *answer
-	early   []func()      // what came while the id was not known
-	replied chan struct{} // told when the reply is there
+	message  *bus.Message
+	id       string // once it is stored
+	stopping bool   // the person wants no answer
+	answer   *answer
+	early    []func()      // what came while the id was not known
+	replied  chan struct{} // told when the reply is there
 }
 
 // status is what a person sees while nothing comes. It is empty in the first second,
@@ -76,15 +77,30 @@ func (s *shell) stopTask() {
 	}
 }
 
-// leaveTask is Ctrl-C while something is waited for: the person may type again.
+// interrupt is Ctrl-C while something is waited for. The first one stops the answer,
+// and its end is waited for; the next one does not wait.
+func (s *shell) interrupt(ctx context.Context) {
+	t := s.task
+	if t.id == "" || t.stopping {
+		s.leaveTask()
+		return
+	}
+	t.stopping, t.what = true, "stopping"
+	s.spawn(func() {
+		if _, err := fetch(ctx, s.link, bus.MessageCancel, bus.MessageQuery{ID: t.id, Owner: terminalOwner}); err != nil && ctx.Err() == nil {
+			s.post(func() { s.complain(fmt.Errorf("the answer was not stopped: %w", err)) })
+		}
+	})
+}
+
+// leaveTask gives up waiting: the person may type again.
 func (s *shell) leaveTask() {
 	t := s.task
 	s.stopTask()
-	s.typed = nil
 	switch {
 	case t.message == nil:
 	case t.id != "":
-		s.note("the answer goes on; /history shows it")
+		s.note("not waiting for it; /history shows what became of it")
 	default: // with the same external id it is still one message
 		s.unsure = t.message
 		s.note("the message may not have arrived; send it again as it is, and it arrives once")

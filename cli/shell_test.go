@@ -157,7 +157,9 @@ func TestShellInterrupted(t *testing.T) {
 	h.delta(piece(0, 0, "I will"))
 	k.see("I will")
 	k.press("\x03")
-	k.see("the answer goes on; /history shows it")
+	k.see("I will")
+	k.press("\x03")
+	k.see("not waiting for it; /history shows what became of it")
 	k.press("/session\r")
 	k.see("this is session main")
 	k.press("half a sentence")
@@ -183,6 +185,30 @@ func TestShellInterrupted(t *testing.T) {
 	}
 	if m := h.messagesHanded(); len(m) != 1 {
 		t.Errorf("handed over %+v", m)
+	}
+}
+
+// TestShellStops: Ctrl-C stops the answer and not the shell.
+func TestShellStops(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	looked := h.once()
+	h.stopped = func(id string) { h.fail(id, bus.CodeCanceled, "Stopped, as you asked.") }
+	k := startTalk(t, h.environ())
+	k.press("hello\r")
+	<-looked
+	h.delta(piece(0, 0, "I will"))
+	k.see("I will")
+	k.press("\x03")
+	k.see("(stopped)")
+	h.mu.Lock()
+	h.reply = "an answer"
+	h.mu.Unlock()
+	k.press("again\r")
+	k.see("an answer")
+	k.leave("\x04")
+	if len(h.canceled) != 1 || h.canceled[0] != "m1" {
+		t.Errorf("canceled %v", h.canceled)
 	}
 }
 

@@ -11,6 +11,9 @@
 //	turn.go     the turn asks the model (reserve, complete, settle), lets it use
 //	            tools, and commits the reply together with the outbox entry, the
 //	            settlement to be delivered and the events
+//	route.go    which models a question is for, in what order
+//	model.go    asks them until one answers; breaker.go leaves out those that
+//	            do not answer
 //	deliver.go  msg.send.{channel} delivers the reply until there is a receipt;
 //	            outbox.go knows which sessions have one waiting
 //	settle.go   cost.settle books what the model used, until it is booked
@@ -43,7 +46,9 @@ type Service struct {
 	cfg      Config
 	store    *sqlite.Store
 	events   *eventlog.Log
-	provider llm.Provider
+	models   Models
+	breakers map[string]*breaker // by provider
+	spent    spent
 	tools    map[string]tool.Tool
 	specs    []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
 	system   string
@@ -54,6 +59,7 @@ type Service struct {
 	pauses   pauses
 
 	queue      *queue
+	thinking   *thinking
 	outbox     map[string]*outbox // by channel, so that one that hangs does not hold up the others
 	settle     chan struct{}      // wakes the settler
 	turning    sync.WaitGroup     // turns under way
@@ -68,13 +74,13 @@ var _ services.Service = (*Service)(nil)
 
 // Deps is what the room works with.
 type Deps struct {
-	Store    *sqlite.Store
-	Events   *eventlog.Log
-	Provider llm.Provider
-	Logger   *slog.Logger
-	Now      func() time.Time
-	Texts    bool          // events carry message text
-	Finish   time.Duration // at the end, for turns and deliveries under way; default 6 s
+	Store  *sqlite.Store
+	Events *eventlog.Log
+	Models Models
+	Logger *slog.Logger
+	Now    func() time.Time
+	Texts  bool          // events carry message text
+	Finish time.Duration // at the end, for turns and deliveries under way; default 6 s
 }
 
 // New returns the room.
@@ -83,16 +89,23 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, store: d.Store, events: d.Events, provider: d.Provider, system: system, texts: d.Texts,
+	if len(d.Models.List) == 0 {
+		return nil, errors.New("agent: no model is given")
+	}
+	s := &Service{cfg: cfg, store: d.Store, events: d.Events, models: d.Models.named(), system: system, texts: d.Texts,
 		log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), tools: map[string]tool.Tool{},
-		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
+		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
 	for _, t := range []tool.Tool{tool.Time{Location: time.Local}, tool.Remember{Store: d.Store}, tool.Recall{Store: d.Store}} {
 		s.tools[t.Spec().Name] = t
 		s.specs = append(s.specs, t.Spec())
 	}
 	for _, c := range bus.MessageSend.Spec().Heard {
 		s.outbox[c] = newOutbox()
+	}
+	s.breakers = map[string]*breaker{}
+	for _, m := range s.models.all() {
+		s.breakers[m.Provider.Name()] = &breaker{limit: cfg.BreakerFailures, pause: cfg.BreakerPause, now: d.Now}
 	}
 	s.metrics = newMetrics(s)
 	return s, nil
@@ -105,13 +118,14 @@ func (s *Service) Door() services.Door {
 		Hears: []bus.Handler{
 			bus.MessageReceive.Answer(s.receive).Workers(64).Queue(1024),
 			bus.MessageGet.Answer(s.get).Workers(4),
+			bus.MessageCancel.Answer(s.cancel).Workers(2),
 			bus.AgentSessions.Answer(s.sessions).Workers(2),
 			bus.AgentHistory.Answer(s.history).Workers(2),
 			bus.AgentStatus.Answer(s.summary).Workers(1),
 		},
 		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet,
 			bus.MessageReceived, bus.MessageDied, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
-			bus.ToolCalled, bus.ReplyDelivered, bus.ReplyDied},
+			bus.ToolCalled, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied},
 		Metrics: s.metrics.all(),
 		Health:  s.health,
 	}

@@ -18,17 +18,20 @@ func (s *Service) command(ctx context.Context, t *turn) (outcome, bool) {
 	if !isCommand(t.text) {
 		return outcome{}, false
 	}
-	name := strings.TrimPrefix(strings.Fields(t.text)[0], "/")
 	out := outcome{state: bus.StateAnswered}
-	switch strings.ToLower(name) {
+	switch name := commandOf(t.text); name {
 	case "help", "start":
 		out.text = help
+	case "think":
+		out.text = "Write the question behind it, as in: /think why is the sky blue?"
 	case "new":
 		out.text = "A new conversation. I no longer look at what was said before; your notes stay."
 		out.write = func(tx *sqlite.Tx) error {
 			_, err := tx.Exec(`UPDATE session SET since = ? WHERE id = ?`, t.seq, t.session)
 			return err
 		}
+	case "stop": // what was under way was stopped when the command came in
+		out.text = "I am working on nothing else in this conversation."
 	case "status":
 		out.text = s.statusText(ctx)
 	case "cost":
@@ -39,9 +42,19 @@ func (s *Service) command(ctx context.Context, t *turn) (outcome, bool) {
 	return out, true
 }
 
+// commandOf returns the name of the command that a text is, "" if it is none.
+func commandOf(text string) string {
+	if !isCommand(text) {
+		return ""
+	}
+	return strings.ToLower(strings.TrimPrefix(strings.Fields(text)[0], "/"))
+}
+
 func isCommand(text string) bool { return strings.HasPrefix(strings.TrimSpace(text), "/") }
 
 const help = `/new     begin a new conversation
+/stop    stop what you are working on
+/think   before a question: it deserves the best model
 /status  how I am doing
 /cost    what was spent, and the budgets
 /help    this list`

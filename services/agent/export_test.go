@@ -58,3 +58,15 @@ func (s *Service) LookAtOutbox() (free int) {
 	}
 	return free
 }
+
+// StartStatements are what the room reads and writes of the inbox at its start.
+func StartStatements() []string { return []string{selectRunning, requeueRunning, selectQueued} }
+
+// Spent is what the ledger last said of the tighter budget.
+func (s *Service) Spent(percent int) { s.spent.note(percent, s.now()) }
+
+// SpentPercent is what is remembered of it.
+func (s *Service) SpentPercent() int {
+	percent, _ := s.spent.read(s.now())
+	return percent
+}

@@ -116,6 +116,11 @@ func (s *Service) accept(ctx context.Context, m bus.Message, key sessionKey) (bu
 				return err
 			}
 		}
+		if commandOf(m.Text) == "stop" {
+			if err := s.cancelIn(tx, `session_id = (SELECT session_id FROM message WHERE seq = ?1) AND seq < ?1`, seq); err != nil {
+				return err
+			}
+		}
 		tx.AfterCommit(func() { s.queue.add(key, seq) })
 		return eventlog.Record(s.events, tx, bus.MessageReceived, bus.MessageReceivedFact{
 			Time: now, MessageID: acc.ID, Session: m.Session, Channel: m.Channel, Bytes: len(m.Text), Text: s.text(m.Text)})
@@ -163,6 +168,16 @@ func insertMessage(tx *sqlite.Tx, m bus.Message, id string, now time.Time) (seq 
 	return seq, err
 }
 
+// What recoverInbox runs. SQLite uses the index of unanswered messages only where the
+// index's own condition stands, too; without, it would read a year's messages.
+const (
+	selectRunning = `SELECT m.id, s.name, s.channel, m.attempts FROM message m JOIN session s ON s.id = m.session_id
+		WHERE m.state IN ('queued', 'running') AND m.state = 'running'`
+	requeueRunning = `UPDATE message SET state = 'queued' WHERE state IN ('queued', 'running') AND state = 'running'`
+	selectQueued   = `SELECT m.seq, s.channel, s.owner, s.name FROM message m JOIN session s ON s.id = m.session_id
+		WHERE m.state IN ('queued', 'running') AND m.state = 'queued' ORDER BY m.seq`
+)
+
 // recoverInbox queues what earlier runs left: turns that were cut off are
 // counted and begin again.
 func (s *Service) recoverInbox(ctx context.Context) error {
@@ -181,7 +196,7 @@ func (s *Service) recoverInbox(ctx context.Context) error {
 		if len(cut) == 0 {
 			return nil
 		}
-		if _, err := tx.Exec(`UPDATE message SET state = ? WHERE state = ?`, bus.StateQueued, bus.StateRunning); err != nil {
+		if _, err := tx.Exec(requeueRunning); err != nil {
 			return err
 		}
 		_, err = tx.Exec(`UPDATE agent_state SET interrupted = interrupted + ?`, len(cut))
@@ -190,8 +205,7 @@ func (s *Service) recoverInbox(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rows, err := s.store.Query(ctx, `SELECT m.seq, s.channel, s.owner, s.name FROM message m JOIN session s ON s.id = m.session_id
-		WHERE m.state = 'queued' ORDER BY m.seq`)
+	rows, err := s.store.Query(ctx, selectQueued)
 	if err != nil {
 		return err
 	}
@@ -208,7 +222,7 @@ func (s *Service) recoverInbox(ctx context.Context) error {
 }
 
 func interrupted(tx *sqlite.Tx) ([]bus.TurnInterruptedFact, error) {
-	rows, err := tx.Query(`SELECT m.id, s.name, s.channel, m.attempts FROM message m JOIN session s ON s.id = m.session_id WHERE m.state = 'running'`)
+	rows, err := tx.Query(selectRunning)
 	if err != nil {
 		return nil, err
 	}

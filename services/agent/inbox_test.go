@@ -4,11 +4,13 @@ package agent_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/llm"
 )
 
@@ -233,4 +235,34 @@ func TestBounds(t *testing.T) {
 			t.Errorf("%d messages were taken, the bound is 10", n)
 		}
 	})
+}
+
+// A start looks at the unanswered messages only, however many others there are.
+func TestStartDoesNotReadTheHistory(t *testing.T) {
+	r := newRig(t, echo)
+	r.open()
+	for _, statement := range agent.StartStatements() {
+		rows, err := r.store.Query(t.Context(), `EXPLAIN QUERY PLAN `+statement)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var plan []string
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+				t.Fatal(err)
+			}
+			plan = append(plan, detail)
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if text := strings.Join(plan, "; "); !strings.Contains(text, "USING INDEX message_open") && !strings.Contains(text, "USING COVERING INDEX message_open") {
+			t.Errorf("%s\nreads all messages: %s", statement, text)
+		}
+	}
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -87,4 +87,7 @@ CREATE TABLE agent_state (
 	interrupted INTEGER NOT NULL DEFAULT 0 -- turns that crashes cut off
 );
 INSERT INTO agent_state (id) VALUES (1);
+`, `
+-- The person no longer wants an answer.
+ALTER TABLE message ADD COLUMN canceled INTEGER NOT NULL DEFAULT 0;
 `}}

@@ -29,9 +29,17 @@ type turn struct {
 	received time.Time
 	started  time.Time
 	attempt  int
+	canceled bool   // before the turn began
+	hard     bool   // the person asked for thought
 	steps    []step // rounds already done, also by an attempt before a crash
 	tools    int
 	used     []bus.Settle // model calls since the last commit
+
+	route           []Model        // who is asked, in order; see complete
+	trimmed         map[string]int // messages of the history that a model cannot read, by model
+	provider, model string         // who was asked last
+	calls           int            // of models, in all attempts as far as known
+	anew            int            // how often text was said in this attempt that does not count
 }
 
 // outcome is how a turn ended.
@@ -121,10 +129,15 @@ func (s *Service) putBack(ctx context.Context, t *turn, forgiven int) {
 }
 
 func (s *Service) turn(ctx context.Context, t *turn) error {
+	stoppable, leave := s.thinking.enter(ctx, t.seq) // before the message is read: a wish to stop is seen by the one or the other
+	defer leave()
 	if err := s.load(ctx, t); err != nil {
 		return fmt.Errorf("load message: %w", err)
 	}
 	ctx = bus.WithTrace(ctx, t.id)
+	if t.canceled {
+		return s.finishTurn(ctx, t, canceled())
+	}
 	if t.attempt > maxAttempts {
 		return s.finishTurn(ctx, t, outcome{state: bus.StateDead, code: bus.CodeInternal,
 			text: "I could not answer this message: I crashed on it " + fmt.Sprint(maxAttempts) + " times. It is kept as a dead letter."})
@@ -132,14 +145,16 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 	if err := s.begin(t); err != nil {
 		return fmt.Errorf("begin turn: %w", err)
 	}
-	limited, cancel := context.WithTimeout(ctx, s.cfg.TurnTimeout)
+	limited, cancel := context.WithTimeout(bus.WithTrace(stoppable, t.id), s.cfg.TurnTimeout)
 	defer cancel()
 	out, err := s.think(limited, t)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err() // asked to stop: no fault of the message
 		}
-		out = s.failure(t, err)
+		if out = s.failure(t, err); errors.Is(context.Cause(stoppable), errCanceled) {
+			out = canceled()
+		}
 	}
 	return s.finishTurn(ctx, t, out)
 }
@@ -147,22 +162,23 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 // load reads the message, its session and the steps of an earlier attempt.
 func (s *Service) load(ctx context.Context, t *turn) error {
 	var received int64
-	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.received_at, m.attempts, m.session_id, s.since
+	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.received_at, m.attempts, m.canceled, m.session_id, s.since
 		FROM message m JOIN session s ON s.id = m.session_id WHERE m.seq = ?`, t.seq).
-		Scan(&t.id, &t.text, &received, &t.attempt, &t.session, &t.since)
+		Scan(&t.id, &t.text, &received, &t.attempt, &t.canceled, &t.session, &t.since)
 	if err != nil {
 		return err
 	}
+	t.text, t.hard = unprefixed(t.text)
 	t.received = time.UnixMilli(received)
 	t.attempt++
-	if t.attempt > 1 {
-		if t.steps, err = s.loadSteps(ctx, t.seq); err != nil {
-			return err
-		}
-		for _, st := range t.steps {
-			t.tools += len(st.Asked.Calls)
-		}
+	if t.steps, err = s.loadSteps(ctx, t.seq); err != nil { // also of an attempt that a stop took back
+		return err
 	}
+	for _, st := range t.steps {
+		t.tools += len(st.Asked.Calls)
+		t.provider, t.model = st.Provider, st.Model
+	}
+	t.calls = len(t.steps)
 	return nil
 }
 
@@ -247,8 +263,8 @@ func (s *Service) tell(tx *sqlite.Tx, t *turn, out outcome, now time.Time) error
 			Session: t.key.name, Channel: t.key.channel, Attempts: maxAttempts})
 	}
 	fact := bus.TurnFact{Time: now, MessageID: t.id, Session: t.key.name, Channel: t.key.channel,
-		State: out.state, Error: out.code, Provider: s.provider.Name(), Model: s.model(),
-		Rounds: len(t.steps) + len(t.used), Tools: t.tools,
+		State: out.state, Error: out.code, Provider: t.provider, Model: t.model,
+		Rounds: t.calls, Tools: t.tools,
 		QueuedMS: t.started.Sub(t.received).Milliseconds(), DurationMS: now.Sub(t.started).Milliseconds(),
 		Bytes: len(out.text), Text: s.text(out.text)}
 	tx.AfterCommit(func() {

@@ -5,6 +5,7 @@
 //
 //	POST /v1/messages                  hand in a message; ?wait=30s waits for the reply
 //	GET  /v1/messages/{id}             what became of it; ?wait= as well
+//	DELETE /v1/messages/{id}           stop working on it
 //	GET  /v1/sessions                  the caller's sessions; ?limit=
 //	GET  /v1/sessions/{id}/messages    a page of one of them; ?after=&limit=
 //	POST /v1/chat/completions          OpenAI's wire, whole or streamed

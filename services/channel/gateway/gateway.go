@@ -92,7 +92,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 func (s *Service) Door() services.Door {
 	return services.Door{
 		Name: name,
-		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.AgentSessions, bus.AgentHistory, bus.EventsRead, bus.AccessDenied},
+		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.MessageCancel, bus.AgentSessions, bus.AgentHistory, bus.EventsRead, bus.AccessDenied},
 		Hears: []bus.Handler{
 			bus.MessageSend.To(name).Answer(s.deliver),
 			bus.MessageDelta.To(name).On(func(_ context.Context, d bus.Delta) { s.waiters.partial(d) }),

@@ -171,6 +171,23 @@ func (f *front) getMessage(w http.ResponseWriter, r *request) error {
 	return writeJSON(w, http.StatusOK, messageBodyOf(rec))
 }
 
+// cancelMessage stops the work on a message. The message stays: its record tells
+// what became of it, which can be that it had been answered.
+func (f *front) cancelMessage(w http.ResponseWriter, r *request) error {
+	if _, err := r.query(); err != nil {
+		return err
+	}
+	id := r.PathValue("id")
+	if _, err := f.record(r, id); err != nil { // it may be another channel's
+		return err
+	}
+	rec, err := bus.MessageCancel.Ask(r.Context(), f.conn, bus.MessageQuery{ID: id, Owner: r.subject})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, messageBodyOf(rec))
+}
+
 // observe returns the record of a message, with wait when it is final or the
 // time is over.
 func (f *front) observe(r *request, id string, wait time.Duration) (bus.MessageRecord, error) {

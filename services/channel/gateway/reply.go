@@ -57,7 +57,7 @@ func statusOf(c bus.Code) int {
 		return http.StatusForbidden
 	case bus.CodeNotFound:
 		return http.StatusNotFound
-	case bus.CodeConflict:
+	case bus.CodeConflict, bus.CodeCanceled:
 		return http.StatusConflict
 	case bus.CodeTooLarge:
 		return http.StatusRequestEntityTooLarge

@@ -45,7 +45,7 @@ func (f *front) routes() []route {
 	}
 	return []route{
 		{pattern: "/v1/messages", scope: scopeChat, methods: map[string]handler{http.MethodPost: f.postMessage}},
-		{pattern: "/v1/messages/{id}", scope: scopeChat, methods: map[string]handler{http.MethodGet: f.getMessage}},
+		{pattern: "/v1/messages/{id}", scope: scopeChat, methods: map[string]handler{http.MethodGet: f.getMessage, http.MethodDelete: f.cancelMessage}},
 		{pattern: "/v1/sessions", scope: scopeChat, methods: map[string]handler{http.MethodGet: f.getSessions}},
 		{pattern: "/v1/sessions/{id}/messages", scope: scopeChat, methods: map[string]handler{http.MethodGet: f.getHistory}},
 		{pattern: "/v1/chat/completions", scope: scopeChat, openai: true, methods: map[string]handler{http.MethodPost: f.postCompletion}},

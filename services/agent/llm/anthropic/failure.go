@@ -73,7 +73,7 @@ func (a *answer) Refused(status int, body []byte) error {
 func (a *answer) Verdict() error {
 	switch c := a.p.c; {
 	case a.stop == stopRefused:
-		return c.Refused(a.why).WithHint("say it differently, or use another model")
+		return c.Refused(a.why)
 	case a.stop == stopPaused:
 		return bus.Errorf(bus.CodeInternal, "model %s paused within its answer, for a tool of its server's that was not asked for", a.asked)
 	case a.stop == stopFull && (a.blank() || len(a.Calls) > 0):

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/agent/llm/wire"
 )
 
@@ -35,8 +36,8 @@ func (a *answer) Verdict() error {
 	return a.Named(a.asked)
 }
 
-func (p *Provider) filtered() *bus.Error {
-	return bus.Errorf(bus.CodeInvalid, "the content filter of %s stopped the answer", p.c.Host).WithHint("say it differently, or use another model")
+func (p *Provider) filtered() error {
+	return llm.Refused(bus.Errorf(bus.CodeInvalid, "the content filter of %s stopped the answer", p.c.Host).WithHint("say it differently, or use another model"))
 }
 
 // explain says what a status and an error of the server's mean; status 0 is an
@@ -49,7 +50,7 @@ func (p *Provider) explain(status int, e *apiError, model string) error {
 	switch {
 	case e.is("context_length_exceeded") || status != http.StatusTooManyRequests && e.says("context length", "context window", "context size", "prompt is too long", "reduce the length"):
 		return p.c.TooLong(model)
-	case e.is("content_filter", "content_policy_violation"):
+	case e.is("content_filter", "content_policy_violation") || status == http.StatusForbidden && e.says("moderation", "flagged"): // the latter are OpenRouter's
 		return p.filtered()
 	case e.is("insufficient_quota"):
 		return p.c.NoCredit()

@@ -6,7 +6,7 @@
 //
 // The way of one question, file by file:
 //
-//	config.go   the section [openai]
+//	config.go   the section [openai], and the presets with sections of their own
 //	request.go  the question as the vendor wants it
 //	openai.go   asks, by [wire.Client]: again where that makes sense
 //	answer.go   puts the stream's frames together
@@ -69,17 +69,17 @@ func New(cfg Config, d Deps) (*Provider, error) {
 }
 
 // Name is the provider's name in the configuration and the ledger.
-func (p *Provider) Name() string { return Name }
+func (p *Provider) Name() string { return p.cfg.name() }
 
-// Model is [DefaultModel].
-func (p *Provider) Model() string { return DefaultModel }
+// Model is [Config.DefaultModel].
+func (p *Provider) Model() string { return p.cfg.DefaultModel() }
 
 // Close lets go of idle connections. Questions under way go on.
 func (p *Provider) Close() { p.c.Close() }
 
 // Complete asks the model; see [llm.Provider] and [wire.Client.Complete].
 func (p *Provider) Complete(ctx context.Context, req llm.Request, delta func(text string)) (llm.Response, error) {
-	req.Model = cmp.Or(req.Model, DefaultModel)
+	req.Model = cmp.Or(req.Model, p.Model())
 	question, err := json.Marshal(p.request(req))
 	if err != nil {
 		return llm.Response{}, fmt.Errorf("encode request: %w", err)

@@ -112,7 +112,7 @@ func (c *Client) NoCredit() *bus.Error {
 
 // NoModel is a model that the server does not have.
 func (c *Client) NoModel(model string) *bus.Error {
-	return bus.Errorf(bus.CodeInvalid, "%s has no model %s", c.Host, model).WithHint("set agent.model to a model that it offers")
+	return bus.Errorf(bus.CodeInvalid, "%s has no model %s", c.Host, model).WithHint("set agent.model, or the entry in agent.provider, to a model that it offers")
 }
 
 // TooLong is a question that the model cannot read all of.
@@ -123,11 +123,11 @@ func (c *Client) TooLong(model string) error {
 
 // Refused is a model that does not want to answer, in its own words if there are
 // any.
-func (c *Client) Refused(words string) *bus.Error {
+func (c *Client) Refused(words string) error {
 	if words = c.Quote(words); words != "" {
 		words = ": " + words
 	}
-	return bus.Errorf(bus.CodeInvalid, "the model refused%s", words)
+	return llm.Refused(bus.Errorf(bus.CodeInvalid, "the model refused%s", words).WithHint("say it differently, or use another model"))
 }
 
 // Empty is an answer that came whole and has nothing in it.

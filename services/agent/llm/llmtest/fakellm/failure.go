@@ -31,6 +31,9 @@ func (f Failure) Check(t testing.TB, key string, got llm.Response, err error, as
 	if llm.IsTooLong(err) != strings.Contains(f.Says, "too long") {
 		t.Errorf("too long: %v", llm.IsTooLong(err))
 	}
+	if llm.IsRefused(err) != (strings.Contains(f.Says, "refused") || strings.Contains(f.Says, "filter")) {
+		t.Errorf("refused: %v", llm.IsRefused(err))
+	}
 	if got.Text != "" || len(got.Calls) > 0 {
 		t.Errorf("an answer with the error: %+v", got)
 	}
