@@ -7,7 +7,7 @@ import "time"
 // Between channels and the agent.
 var (
 	MessageReceive = call[Message, Accepted](Spec{Name: "msg.receive",
-		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
+		From: []string{"gateway", "telegram", "cli"}, Heard: []string{"agent"},
 		Meaning: "Hand a message to the agent. Accepted means that it is stored and will be answered."})
 	MessageGet = call[MessageQuery, MessageRecord](Spec{Name: "msg.get",
 		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
@@ -16,10 +16,10 @@ var (
 		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
 		Meaning: "Stop working on a message: it ends as failed, unless its answer is there already."})
 	MessageSend = call[Reply, Receipt](Spec{Name: "msg.send.{channel}", Timeout: 30 * time.Second,
-		From: []string{"agent"}, Heard: []string{"gateway", "terminal"},
+		From: []string{"agent"}, Heard: []string{"gateway", "telegram", "terminal"},
 		Meaning: "Deliver a reply. A Receipt means that the channel took it over."})
 	MessageDelta = live[Delta](Spec{Name: "msg.delta.{channel}",
-		From: []string{"agent"}, Heard: []string{"gateway", Anyone},
+		From: []string{"agent"}, Heard: []string{"gateway", "telegram", Anyone},
 		Meaning: "A piece of an answer while it is being made: best effort, never a substitute for the reply."})
 	TerminalReply = live[Reply](Spec{Name: "msg.terminal.reply",
 		From: []string{"terminal"}, Heard: []string{"cli"},
@@ -96,7 +96,10 @@ var (
 	HealthChanged   = durable[HealthFact](fact("evt.health.changed", "control", "The daemon's health changed."))
 	RoomRestarted   = durable[RestartedFact](fact("evt.room.restarted", "control", "A room failed and was started again."))
 	StreamGap       = durable[GapFact](fact("evt.stream.gap", "relay", "Events are missing from the stream for good."))
-	AccessDenied    = durable[DeniedFact](fact("evt.security.denied", "gateway", "Someone without the right tried to get in."))
+	ChannelDown     = durable[ChannelFact](fact("evt.channel.down", "telegram", "A channel has not reached its other side for a minute; it keeps trying."))
+	ChannelUp       = durable[ChannelFact](fact("evt.channel.up", "telegram", "A channel that was down works again."))
+	AccessDenied    = durable[DeniedFact](Spec{Name: "evt.security.denied", From: []string{"gateway", "telegram"}, Heard: []string{Anyone},
+		Meaning: "Someone without the right tried to get in."})
 )
 
 // fact fills in what all facts share.
@@ -120,6 +123,7 @@ func Contract() []Lane {
 		MessageReceived, MessageDied, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled,
 		ProviderDown, ProviderUp, ReplyDelivered, ReplyDied,
 		CostRecorded, BudgetWarned, BudgetExhausted, SpendingChanged,
-		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap, AccessDenied,
+		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap,
+		ChannelDown, ChannelUp, AccessDenied,
 	}
 }

@@ -37,6 +37,7 @@ import (
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/agent/tool"
+	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -49,6 +50,8 @@ type Service struct {
 	models   Models
 	breakers map[string]*breaker // by provider
 	spent    spent
+	blobs    *blob.Store   // files that came with messages; nil: none come
+	reading  chan struct{} // a slot for each turn that holds pictures in memory
 	tools    map[string]tool.Tool
 	specs    []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
 	system   string
@@ -76,6 +79,7 @@ var _ services.Service = (*Service)(nil)
 type Deps struct {
 	Store  *sqlite.Store
 	Events *eventlog.Log
+	Blobs  *blob.Store // files that come with messages, in the same store; nil: none come
 	Models Models
 	Logger *slog.Logger
 	Now    func() time.Time
@@ -92,7 +96,8 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if len(d.Models.List) == 0 {
 		return nil, errors.New("agent: no model is given")
 	}
-	s := &Service{cfg: cfg, store: d.Store, events: d.Events, models: d.Models.named(), system: system, texts: d.Texts,
+	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, maxReading),
+		models: d.Models.named(), system: system, texts: d.Texts,
 		log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}

@@ -79,13 +79,13 @@ func (s *Service) check(m bus.Message) error {
 		return bus.Errorf(bus.CodeInvalid, "the message's own id must be at most %d bytes of printable text", maxExternalID)
 	case !utf8.ValidString(m.Text):
 		return bus.Errorf(bus.CodeInvalid, "the text is not valid UTF-8")
-	case strings.TrimSpace(m.Text) == "":
+	case strings.TrimSpace(m.Text) == "" && len(m.Attachments) == 0:
 		return bus.Errorf(bus.CodeInvalid, "the text is empty")
 	case len(m.Text) > s.cfg.MaxTextBytes:
 		return bus.Errorf(bus.CodeTooLarge, "the text has %d bytes; at most %d are taken", len(m.Text), s.cfg.MaxTextBytes).
 			WithHint("send it in parts, or raise agent.max_text_bytes")
 	}
-	return nil
+	return s.checkAttachments(m.Attachments)
 }
 
 func printable(s string) bool {
@@ -120,6 +120,9 @@ func (s *Service) accept(ctx context.Context, m bus.Message, key sessionKey) (bu
 			if err := s.cancelIn(tx, `session_id = (SELECT session_id FROM message WHERE seq = ?1) AND seq < ?1`, seq); err != nil {
 				return err
 			}
+		}
+		if err := attach(tx, seq, m.Attachments); err != nil {
+			return err
 		}
 		tx.AfterCommit(func() { s.queue.add(key, seq) })
 		return eventlog.Record(s.events, tx, bus.MessageReceived, bus.MessageReceivedFact{

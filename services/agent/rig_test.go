@@ -19,6 +19,7 @@ import (
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/cost"
+	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/blufio/blufio/services/roomtest"
@@ -143,6 +144,7 @@ type rig struct {
 
 	store    *sqlite.Store
 	events   *eventlog.Log
+	blobs    *blob.Store
 	agent    *agent.Service
 	asked    context.Context // ends when the room is asked to
 	stopRoom func()
@@ -184,8 +186,9 @@ func (r *rig) start() *rig {
 
 func (r *rig) open() {
 	r.t.Helper()
-	r.store = roomtest.OpenStore(r.t, r.path, append(agent.Schemas(), cost.Schema)...)
+	r.store = roomtest.OpenStore(r.t, r.path, append(agent.Schemas(), cost.Schema, blob.Schema)...)
 	r.events = eventlog.New(r.store)
+	r.blobs = blob.New(r.store, blob.Limits{Blob: 8 << 20, Sum: 64 << 20, Keep: time.Hour}, r.clock.now)
 }
 
 func (r *rig) startCost() {
@@ -210,7 +213,7 @@ func (w watched) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 
 func (r *rig) startRoom() {
 	r.t.Helper()
-	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Models: r.models(), Logger: r.log,
+	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Blobs: r.blobs, Models: r.models(), Logger: r.log,
 		Now: r.clock.now, Texts: r.texts, Finish: r.finish})
 	if err != nil {
 		r.t.Fatal(err)

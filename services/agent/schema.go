@@ -90,4 +90,7 @@ INSERT INTO agent_state (id) VALUES (1);
 `, `
 -- The person no longer wants an answer.
 ALTER TABLE message ADD COLUMN canceled INTEGER NOT NULL DEFAULT 0;
+`, `
+-- Files that came along, as JSON: a list of bus.Attachment. They lie elsewhere.
+ALTER TABLE message ADD COLUMN attachments TEXT NOT NULL DEFAULT '';
 `}}

@@ -95,7 +95,11 @@ func (s *Service) conversation(ctx context.Context, t *turn) ([]llm.Message, err
 	if err != nil {
 		return nil, err
 	}
-	messages = append(messages, llm.Message{Role: llm.User, Text: t.text})
+	question, err := s.question(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	messages = append(messages, question)
 	for _, st := range t.steps {
 		messages = append(messages, st.Asked, st.Result)
 	}
@@ -108,7 +112,7 @@ const maxHistory = 100
 // recent reads the session's latest answered messages, oldest first. Commands
 // are not part of the conversation.
 func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
-	rows, err := s.store.Query(ctx, `SELECT text, reply FROM message WHERE session_id = ? AND seq > ? AND seq < ?
+	rows, err := s.store.Query(ctx, `SELECT text, attachments, reply FROM message WHERE session_id = ? AND seq > ? AND seq < ?
 		AND state = 'answered' ORDER BY seq DESC LIMIT ?`, t.session, t.since, t.seq, maxHistory)
 	if err != nil {
 		return nil, err
@@ -117,13 +121,14 @@ func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
 	var newest []llm.Message
 	left := s.cfg.HistoryTokens
 	for rows.Next() {
-		var text, reply string
-		if err := rows.Scan(&text, &reply); err != nil {
+		var text, files, reply string
+		if err := rows.Scan(&text, &files, &reply); err != nil {
 			return nil, err
 		}
 		if text, _ = unprefixed(text); isCommand(text) {
 			continue
 		}
+		text = withNames(text, files)
 		if left -= llm.EstimateTokens(len(text)) + llm.EstimateTokens(len(reply)); left < 0 {
 			break
 		}

@@ -34,6 +34,8 @@ type turn struct {
 	steps    []step // rounds already done, also by an attempt before a crash
 	tools    int
 	used     []bus.Settle // model calls since the last commit
+	files    []bus.Attachment
+	reads    bool // holds a slot of Service.reading
 
 	route           []Model        // who is asked, in order; see complete
 	trimmed         map[string]int // messages of the history that a model cannot read, by model
@@ -147,6 +149,7 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 	}
 	limited, cancel := context.WithTimeout(bus.WithTrace(stoppable, t.id), s.cfg.TurnTimeout)
 	defer cancel()
+	defer s.doneReading(t)
 	out, err := s.think(limited, t)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -162,10 +165,14 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 // load reads the message, its session and the steps of an earlier attempt.
 func (s *Service) load(ctx context.Context, t *turn) error {
 	var received int64
-	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.received_at, m.attempts, m.canceled, m.session_id, s.since
+	var files string
+	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.attachments, m.received_at, m.attempts, m.canceled, m.session_id, s.since
 		FROM message m JOIN session s ON s.id = m.session_id WHERE m.seq = ?`, t.seq).
-		Scan(&t.id, &t.text, &received, &t.attempt, &t.canceled, &t.session, &t.since)
+		Scan(&t.id, &t.text, &files, &received, &t.attempt, &t.canceled, &t.session, &t.since)
 	if err != nil {
+		return err
+	}
+	if t.files, err = readAttachments(files); err != nil {
 		return err
 	}
 	t.text, t.hard = unprefixed(t.text)
@@ -246,6 +253,9 @@ func (s *Service) commitTurn(ctx context.Context, t *turn, out outcome) error {
 			}
 		}
 		if err := s.bookLater(tx, t.used); err != nil {
+			return err
+		}
+		if err := release(tx, t.files); err != nil {
 			return err
 		}
 		if err := s.post(tx, t, now); err != nil {
