@@ -34,7 +34,7 @@ func nameColour(u ui, name string) func(string) string {
 			return u.red
 		}
 	}
-	for _, end := range []string{".warned", ".pressure", ".interrupted", ".restarted", ".changed", ".stopping"} {
+	for _, end := range []string{".warned", ".pressure", ".interrupted", ".restarted", ".dropped", ".changed", ".stopping"} {
 		if strings.HasSuffix(name, end) {
 			return u.yellow
 		}

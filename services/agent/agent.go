@@ -17,6 +17,8 @@
 //	deliver.go  msg.send.{channel} delivers the reply until there is a receipt;
 //	            outbox.go knows which sessions have one waiting
 //	settle.go   cost.settle books what the model used, until it is booked
+//	deadletter.go, letters.go   the operator looks at what waits and was given up,
+//	            and takes it up again or deletes it
 //
 // A session is idle, waiting or running. A message is queued, running, then
 // answered, failed or dead; the states are stored, so a crash loses nothing: at
@@ -81,6 +83,7 @@ type Deps struct {
 	Events *eventlog.Log
 	Blobs  *blob.Store // files that come with messages, in the same store; nil: none come
 	Models Models
+	Tools  *tool.Set
 	Logger *slog.Logger
 	Now    func() time.Time
 	Texts  bool          // events carry message text
@@ -101,7 +104,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
-	for _, t := range []tool.Tool{tool.Time{Location: time.Local}, tool.Remember{Store: d.Store}, tool.Recall{Store: d.Store}} {
+	for _, t := range d.Tools.All() {
 		s.tools[t.Spec().Name] = t
 		s.specs = append(s.specs, t.Spec())
 	}
@@ -113,6 +116,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		s.breakers[m.Provider.Name()] = &breaker{limit: cfg.BreakerFailures, pause: cfg.BreakerPause, now: d.Now}
 	}
 	s.metrics = newMetrics(s)
+	s.metrics.gauges = append(s.metrics.gauges, d.Tools.Metrics()...)
 	return s, nil
 }
 
@@ -126,11 +130,14 @@ func (s *Service) Door() services.Door {
 			bus.MessageCancel.Answer(s.cancel).Workers(2),
 			bus.AgentSessions.Answer(s.sessions).Workers(2),
 			bus.AgentHistory.Answer(s.history).Workers(2),
+			bus.QueueList.Answer(s.letters).Workers(1),
+			bus.QueueRetry.Answer(s.retry).Workers(1),
+			bus.QueueDrop.Answer(s.drop).Workers(1),
 			bus.AgentStatus.Answer(s.summary).Workers(1),
 		},
 		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet,
-			bus.MessageReceived, bus.MessageDied, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
-			bus.ToolCalled, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied},
+			bus.MessageReceived, bus.MessageDied, bus.MessageRetried, bus.MessageDropped, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
+			bus.ToolCalled, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied, bus.ReplyRetried, bus.ReplyDropped},
 		Metrics: s.metrics.all(),
 		Health:  s.health,
 	}

@@ -93,4 +93,7 @@ ALTER TABLE message ADD COLUMN canceled INTEGER NOT NULL DEFAULT 0;
 `, `
 -- Files that came along, as JSON: a list of bus.Attachment. They lie elsewhere.
 ALTER TABLE message ADD COLUMN attachments TEXT NOT NULL DEFAULT '';
+`, `
+-- How often the operator took a dead letter up again: each time its reply is another.
+ALTER TABLE message ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
 `}}

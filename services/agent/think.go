@@ -40,13 +40,16 @@ func (s *Service) think(ctx context.Context, t *turn) (outcome, error) {
 	if err != nil {
 		return outcome{}, fmt.Errorf("read history: %w", err)
 	}
-	for round := len(t.steps); round < s.cfg.MaxRounds; round++ {
+	for round := len(t.steps); round <= s.cfg.MaxRounds; round++ {
 		answer, err := s.complete(ctx, t, round, messages)
 		if err != nil {
 			return outcome{}, err
 		}
-		if len(answer.Calls) == 0 {
+		if len(answer.Calls) == 0 || round == s.cfg.MaxRounds && strings.TrimSpace(answer.Text) != "" {
 			return finalAnswer(answer.Text)
+		}
+		if round == s.cfg.MaxRounds {
+			break
 		}
 		done, err := s.useTools(ctx, t, round, answer)
 		if err != nil {
@@ -54,6 +57,7 @@ func (s *Service) think(ctx context.Context, t *turn) (outcome, error) {
 		}
 		messages = append(messages, done.Asked, done.Result)
 	}
+	// It was told not to, and asked for a tool again.
 	return outcome{}, bus.Errorf(bus.CodeInternal, "the model kept asking for tools, %d times", s.cfg.MaxRounds).WithHint("the bound is agent.max_rounds")
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/llm/anthropic"
 	"github.com/blufio/blufio/services/agent/llm/openai"
+	"github.com/blufio/blufio/services/agent/tool"
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/config"
@@ -24,6 +25,7 @@ type Config struct {
 	OpenRouter openai.Config    `koanf:"openrouter" doc:"Models of many vendors, by way of OpenRouter."`
 	Groq       openai.Config    `koanf:"groq" doc:"Models that run at Groq."`
 	Routing    agent.Routing    `koanf:"routing" doc:"Which model is asked first, by what is asked; without entries the order of agent.provider counts."`
+	Tools      tool.Config      `koanf:"tools" doc:"What the model can do besides talking."`
 	Telegram   telegram.Config  `koanf:"telegram" doc:"The Telegram bot."`
 	Gateway    gateway.Config   `koanf:"gateway" doc:"The HTTP gateway."`
 	Cost       cost.Config      `koanf:"cost" doc:"Budgets and prices."`
@@ -59,7 +61,7 @@ func Defaults() Config {
 	return Config{
 		Agent: agent.Defaults(), Anthropic: anthropic.Defaults(), OpenAI: openai.Defaults(),
 		Ollama: openai.Ollama(), OpenRouter: openai.OpenRouter(), Groq: openai.Groq(),
-		Telegram: telegram.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
+		Tools: tool.Defaults(), Telegram: telegram.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
 		Bus:    BusConfig{Listen: "127.0.0.1:4222", EventsDays: 7, EventsMB: 64, MaxConns: 64},
 		Log:    LogConfig{Level: "info", Format: "auto"},
 		Daemon: DaemonConfig{DrainTimeout: 8 * time.Second},

@@ -23,6 +23,7 @@ import (
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent"
+	"github.com/blufio/blufio/services/agent/tool"
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/channel/terminal"
@@ -155,7 +156,11 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 	if err != nil {
 		return nil, err
 	}
-	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Logger: o.Logger, Now: o.Now,
+	tools, err := tool.New(cfg.Tools, tool.Deps{Store: store, DataDir: o.DataDir})
+	if err != nil {
+		return nil, err
+	}
+	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Tools: tools, Logger: o.Logger, Now: o.Now,
 		Texts: cfg.Bus.EventsText, Finish: agentFinish(cfg.Daemon.DrainTimeout)})
 	if err != nil {
 		return nil, err

@@ -139,6 +139,25 @@ func TestTurnsShareTheirBeginning(t *testing.T) {
 	}
 }
 
+// Tools that are only shown stay in the prompt, so that the cache has it.
+func TestNoTools(t *testing.T) {
+	r := newRig(t)
+	req := hello
+	for _, tools := range [][]llm.ToolSpec{{{Name: "time"}}, nil} {
+		for _, req.NoTools = range []bool{false, true} {
+			req.Tools = tools
+			if _, err := r.Complete(t.Context(), req, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i, q := range r.fake.Requests() {
+		if none := q.ToolChoice != nil && q.ToolChoice.Type == "none"; none != (i == 1) || len(q.Tools) != 1-i/2 {
+			t.Errorf("question %d is %s", i, q.Body)
+		}
+	}
+}
+
 func TestNoKeyNoHeader(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.APIKey = config.Secret{} })
 	if _, _, err := r.ask(t); err != nil {

@@ -14,12 +14,17 @@ import (
 // question is the body of POST /v1/messages, as far as it is used. The fields
 // stand in the order in which the vendor caches them.
 type question struct {
-	Model     string    `json:"model"`
-	MaxTokens int64     `json:"max_tokens"`
-	Stream    bool      `json:"stream"`
-	Tools     []tool    `json:"tools,omitempty"`
-	System    []block   `json:"system,omitempty"`
-	Messages  []message `json:"messages"`
+	Model      string      `json:"model"`
+	MaxTokens  int64       `json:"max_tokens"`
+	Stream     bool        `json:"stream"`
+	Tools      []tool      `json:"tools,omitempty"`
+	System     []block     `json:"system,omitempty"`
+	Messages   []message   `json:"messages"`
+	ToolChoice *toolChoice `json:"tool_choice,omitempty"`
+}
+
+type toolChoice struct {
+	Type string `json:"type"`
 }
 
 type tool struct {
@@ -88,6 +93,9 @@ func translate(req llm.Request) question {
 		if content := blocks(m); len(content) > 0 {
 			q.Messages = append(q.Messages, message{Role: string(m.Role), Content: content})
 		}
+	}
+	if req.NoTools && len(q.Tools) > 0 {
+		q.ToolChoice = &toolChoice{Type: "none"}
 	}
 	q.mark()
 	return q

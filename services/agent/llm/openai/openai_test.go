@@ -125,6 +125,24 @@ func asJSON(t *testing.T, v any) string {
 	return string(data)
 }
 
+// Where no tool may be called they are still shown: the calls made before are
+// theirs, and the cache finds the prompt again.
+func TestNoTools(t *testing.T) {
+	r := newRig(t)
+	req := hello
+	req.Tools = []llm.ToolSpec{{Name: "time"}}
+	for _, no := range []bool{false, true} {
+		req.NoTools = no
+		if _, err := r.Complete(t.Context(), req, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked := r.fake.Requests()
+	if asked[0].ToolChoice != "" || asked[1].ToolChoice != "none" || len(asked[1].Tools) != 1 {
+		t.Errorf("asked %+v", asked)
+	}
+}
+
 // Only OpenAI itself has the new name of the bound.
 func TestBoundByHost(t *testing.T) {
 	for base, official := range map[string]bool{DefaultURL: true, "https://API.openai.com./v1/": true, "https://openrouter.ai/api/v1": false, "https://api.openai.com.evil.example/v1": false} {

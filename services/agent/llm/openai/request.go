@@ -14,6 +14,7 @@ type question struct {
 	Model         string        `json:"model"`
 	Messages      []message     `json:"messages"`
 	Tools         []tool        `json:"tools,omitempty"`
+	ToolChoice    string        `json:"tool_choice,omitempty"`
 	Stream        bool          `json:"stream"`
 	StreamOptions streamOptions `json:"stream_options"`
 	// One of the two: OpenAI calls max_tokens deprecated, and its thinking models
@@ -83,6 +84,9 @@ func (p *Provider) request(req llm.Request) question {
 	}
 	for _, t := range req.Tools {
 		q.Tools = append(q.Tools, tool{Type: "function", Function: function{Name: t.Name, Description: t.Description, Parameters: t.Schema}})
+	}
+	if req.NoTools && len(q.Tools) > 0 {
+		q.ToolChoice = "none"
 	}
 	return q
 }

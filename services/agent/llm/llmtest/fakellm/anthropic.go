@@ -36,14 +36,17 @@ func (o *Anthropic) Requests() []AnthropicRequest {
 
 // AnthropicRequest is one question as it arrived.
 type AnthropicRequest struct {
-	Header    http.Header        `json:"-"`
-	Body      []byte             `json:"-"`
-	Model     string             `json:"model"`
-	MaxTokens *int64             `json:"max_tokens"`
-	Stream    bool               `json:"stream"`
-	System    []Block            `json:"system"`
-	Tools     []AnthropicTool    `json:"tools"`
-	Messages  []AnthropicMessage `json:"messages"`
+	Header     http.Header        `json:"-"`
+	Body       []byte             `json:"-"`
+	Model      string             `json:"model"`
+	MaxTokens  *int64             `json:"max_tokens"`
+	Stream     bool               `json:"stream"`
+	System     []Block            `json:"system"`
+	Tools      []AnthropicTool    `json:"tools"`
+	Messages   []AnthropicMessage `json:"messages"`
+	ToolChoice *struct {
+		Type string `json:"type"`
+	} `json:"tool_choice"`
 }
 
 // AnthropicTool is a tool on offer.

@@ -28,6 +28,9 @@ func (r AnthropicRequest) fault() string {
 	case r.Messages[0].Role != "user" || r.Messages[len(r.Messages)-1].Role != "user":
 		return "messages: the first and the last must use the \"user\" role"
 	}
+	if c := r.ToolChoice; c != nil && (len(r.Tools) == 0 || !slices.Contains([]string{"auto", "any", "none"}, c.Type)) {
+		return "tool_choice: it needs tools and a known type"
+	}
 	marks := 0
 	for i, t := range r.Tools {
 		var schema struct {

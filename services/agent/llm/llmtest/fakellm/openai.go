@@ -39,6 +39,7 @@ type Request struct {
 	Header              http.Header     `json:"-"`
 	Model               string          `json:"model"`
 	Messages            []Message       `json:"messages"`
+	ToolChoice          string          `json:"tool_choice"`
 	Tools               []Tool          `json:"tools"`
 	Stream              bool            `json:"stream"`
 	StreamOptions       map[string]bool `json:"stream_options"`
