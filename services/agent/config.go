@@ -13,7 +13,7 @@ import (
 
 // Config is the section [agent].
 type Config struct {
-	Provider         config.StringList `koanf:"provider" doc:"Who answers, in the order in which they are asked: \"offline\" (no model), \"openai\", \"ollama\", \"openrouter\" or \"groq\", each also with a model, as in \"openrouter/meta-llama/llama-3.3-70b-instruct\". The next one is asked when one fails."`
+	Provider         config.StringList `koanf:"provider" doc:"Who answers, in the order in which they are asked: \"offline\" (no model), \"anthropic\", \"openai\", \"ollama\", \"openrouter\" or \"groq\", each also with a model, as in \"openrouter/meta-llama/llama-3.3-70b-instruct\". The next one is asked when one fails."`
 	Model            string            `koanf:"model" doc:"Model of the first entry of provider that names none; empty is that provider's default."`
 	Name             string            `koanf:"name" doc:"What the agent calls itself."`
 	SystemPrompt     string            `koanf:"system_prompt" doc:"Replaces the built-in instructions to the model."`

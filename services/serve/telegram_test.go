@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
-	"github.com/blufio/blufio/services/agent/llm/llmtest"
+	"github.com/blufio/blufio/services/agent/llm/llmtest/fakellm"
 	"github.com/blufio/blufio/services/channel/telegram/telegramtest/fakebot"
 	"github.com/blufio/blufio/services/config"
 )
@@ -18,8 +18,8 @@ import (
 // that streams, a message with a picture.
 func TestTelegramConversation(t *testing.T) {
 	const person = 1001
-	tg, fake := fakebot.Start(t), llmtest.NewOpenAI(t)
-	fake.Always(llmtest.Says("It is **a cat**."))
+	tg, fake := fakebot.Start(t), fakellm.NewOpenAI(t)
+	fake.Always(fakellm.Says("It is **a cat**."))
 	c := daemon(t, func(cfg *Config) {
 		cfg.Agent.Provider, cfg.OpenAI.BaseURL, cfg.Agent.Model = []string{"openai"}, fake.URL(), "gpt-4o-mini"
 		cfg.Telegram.APIURL, cfg.Telegram.BotToken, cfg.Telegram.Allow = tg.URL(), config.NewSecret(tg.Token()), []int64{person}
