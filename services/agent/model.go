@@ -25,6 +25,9 @@ import (
 // does not work; and the end of the turn's time.
 func (s *Service) complete(ctx context.Context, t *turn, round int, messages []llm.Message) (llm.Response, error) {
 	history := len(messages) - 1 - 2*len(t.steps)
+	if t.route == nil && t.purpose == purposeHeartbeat {
+		t.route = []Model{s.models.heartbeat()}
+	}
 	if t.route == nil {
 		t.route = s.routeFor(ctx, t, messages, history)
 	}
@@ -154,7 +157,7 @@ func (s *Service) ask(ctx context.Context, t *turn, round int, m Model, messages
 	if round == s.cfg.MaxRounds {
 		lastWord(&req)
 	}
-	if err := s.reserve(ctx, call, req); err != nil {
+	if err := s.reserve(ctx, t, call, req); err != nil {
 		return llm.Response{}, err
 	}
 	t.asked(m)
@@ -177,9 +180,12 @@ func (s *Service) ask(ctx context.Context, t *turn, round int, m Model, messages
 
 // reserve asks the ledger. A model that may not be paid for leaves room for one
 // that costs less; a ledger that does not answer is in the way of all.
-func (s *Service) reserve(ctx context.Context, call bus.ModelCall, req llm.Request) error {
-	granted, err := bus.CostReserve.Ask(ctx, s.bus(), bus.Reserve{ModelCall: call,
-		InputTokens: llm.EstimateTokens(req.Size()), OutputTokens: req.MaxTokens})
+func (s *Service) reserve(ctx context.Context, t *turn, call bus.ModelCall, req llm.Request) error {
+	want := bus.Reserve{ModelCall: call, InputTokens: llm.EstimateTokens(req.Size()), OutputTokens: req.MaxTokens}
+	if t.purpose == purposeHeartbeat {
+		want.PurposeLimit = bus.USD(s.heartbeat.MonthlyUSD)
+	}
+	granted, err := bus.CostReserve.Ask(ctx, s.bus(), want)
 	switch bus.CodeOf(err) {
 	case "":
 		if granted.Amount > 0 { // a free call does not say
@@ -187,7 +193,9 @@ func (s *Service) reserve(ctx context.Context, call bus.ModelCall, req llm.Reque
 		}
 		return nil
 	case bus.CodeBudget:
-		s.spent.note(100, s.now())
+		if want.PurposeLimit == 0 { // else it may be that one's
+			s.spent.note(100, s.now())
+		}
 		return err
 	case bus.CodePriceUnknown, bus.CodeStopped:
 		return err

@@ -33,6 +33,7 @@ type turn struct {
 	started  time.Time
 	attempt  int    // from 1; it grows each time the turn begins
 	crashes  int    // attempts that ended in one, as far as known
+	purpose  string // of its model calls
 	canceled bool   // before the turn began
 	hard     bool   // the person asked for thought
 	steps    []step // rounds already done, also by an attempt before a crash
@@ -53,7 +54,8 @@ type outcome struct {
 	state string
 	code  bus.Code
 	text  string
-	aside bool                    // no part of the conversation
+	quiet bool                      // nobody is told
+	aside bool                      // no part of the conversation
 	write func(tx *sqlite.Tx) error // a lasting effect, may be nil
 }
 
@@ -173,9 +175,9 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 func (s *Service) load(ctx context.Context, t *turn) error {
 	var received int64
 	var files string
-	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.attachments, m.received_at, m.attempts, m.attempts - m.forgiven, m.canceled, m.session_id,
+	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.attachments, m.received_at, m.attempts, m.attempts - m.forgiven, m.canceled, m.purpose, m.session_id,
 		s.since, s.window FROM message m JOIN session s ON s.id = m.session_id WHERE m.seq = ?`, t.seq).
-		Scan(&t.id, &t.text, &files, &received, &t.attempt, &t.crashes, &t.canceled, &t.session, &t.since, &t.window)
+		Scan(&t.id, &t.text, &files, &received, &t.attempt, &t.crashes, &t.canceled, &t.purpose, &t.session, &t.since, &t.window)
 	if err != nil {
 		return err
 	}
@@ -246,6 +248,7 @@ func (s *Service) finishTurn(ctx context.Context, t *turn, out outcome) error {
 
 func (s *Service) commitTurn(ctx context.Context, t *turn, out outcome) error {
 	now := s.now()
+	out = t.hush(out)
 	return s.store.Write(ctx, func(tx *sqlite.Tx) error {
 		if _, err := tx.Exec(`UPDATE message SET state = ?, reply = ?, error = ?, aside = ?, finished_at = ? WHERE seq = ?`,
 			out.state, out.text, string(out.code), out.aside, now, t.seq); err != nil {
@@ -272,8 +275,10 @@ func (s *Service) commitTurn(ctx context.Context, t *turn, out outcome) error {
 		if err := release(tx, t.files); err != nil {
 			return err
 		}
-		if err := s.post(tx, t, now); err != nil {
-			return err
+		if !out.quiet {
+			if err := s.post(tx, t, now); err != nil {
+				return err
+			}
 		}
 		return s.tell(tx, t, out, now)
 	})
