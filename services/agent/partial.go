@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/failpoint"
 )
 
 // Text is said in pieces of at least this much or this age, whichever is first:
@@ -32,6 +33,7 @@ func (s *Service) newPartial(t *turn, round int) *partial {
 }
 
 func (p *partial) add(text string) {
+	failpoint.Hit("model.delta")
 	p.text.WriteString(text)
 	if p.text.Len() >= partialBytes || p.s.now().Sub(p.last) >= partialEvery {
 		p.flush()

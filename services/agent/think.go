@@ -16,6 +16,7 @@ import (
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/agent/tool"
 	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/nats-io/nuid"
 )
@@ -150,13 +151,16 @@ func (s *Service) complete(ctx context.Context, t *turn, round int, messages []l
 	req := llm.Request{Model: s.model(), System: s.system, Messages: messages, Tools: s.specs, MaxTokens: s.cfg.MaxReplyTokens}
 	call := bus.ModelCall{ID: nuid.Next(), MessageID: t.id, Session: t.key.name,
 		Provider: s.provider.Name(), Model: req.Model, Purpose: "turn"}
+	failpoint.Hit("reserve.ask")
 	if _, err := bus.CostReserve.Ask(ctx, s.bus(), bus.Reserve{ModelCall: call,
 		InputTokens: llm.EstimateTokens(req.Size()), OutputTokens: req.MaxTokens}); err != nil {
 		return llm.Response{}, err
 	}
+	failpoint.HitOn("reserve.granted", t.text)
 	live := s.newPartial(t, round)
 	answer, err := s.provider.Complete(ctx, req, live.add)
 	live.flush()
+	failpoint.Hit("model.answered")
 	t.used = append(t.used, bus.Settle{ModelCall: call, Usage: plausible(answer.Usage), Time: s.now()})
 	if err != nil {
 		return llm.Response{}, err
@@ -212,6 +216,7 @@ func (s *Service) useTools(ctx context.Context, t *turn, round int, answer llm.R
 	if err := s.commitStep(ctx, t, round, st, writes, facts); err != nil {
 		return st, fmt.Errorf("store step: %w", err)
 	}
+	failpoint.Hit("step.committed")
 	t.steps = append(t.steps, st)
 	t.tools += len(facts)
 	t.used = nil
