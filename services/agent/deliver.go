@@ -185,7 +185,7 @@ func doubled(first time.Duration, times int, most time.Duration) time.Duration {
 func (s *Service) note(ctx context.Context, fn func(tx *sqlite.Tx) error) bool {
 	for ctx.Err() == nil {
 		done := make(chan error, 1)
-		err := s.store.WriteLazy(fn, func(err error) { done <- err })
+		err := s.keepNote(fn, func(err error) { done <- err })
 		if err == nil {
 			err = <-done
 		}

@@ -24,7 +24,7 @@ func (s *Service) bookLater(tx *sqlite.Tx, used []bus.Settle) error {
 		if err != nil {
 			return fmt.Errorf("encode settlement: %w", err)
 		}
-		if _, err := tx.Exec(`INSERT INTO settlement (payload) VALUES (?)`, payload); err != nil {
+		if err := listed(tx, payload); err != nil {
 			return err
 		}
 	}

@@ -271,7 +271,7 @@ func (s *Service) commitStep(ctx context.Context, t *turn, round int, st step, w
 	if err != nil {
 		return err
 	}
-	return s.store.Write(ctx, func(tx *sqlite.Tx) error {
+	return s.keepStep(ctx, func(tx *sqlite.Tx) error {
 		if _, err := tx.Exec(`INSERT INTO step (seq, round, payload) VALUES (?, ?, ?)`, t.seq, round, payload); err != nil {
 			return err
 		}

@@ -222,7 +222,7 @@ func (s *Service) finishTurn(ctx context.Context, t *turn, out outcome) error {
 
 func (s *Service) commitTurn(ctx context.Context, t *turn, out outcome) error {
 	now := s.now()
-	return s.store.Write(ctx, func(tx *sqlite.Tx) error {
+	return s.keepEnd(ctx, func(tx *sqlite.Tx) error {
 		if _, err := tx.Exec(`UPDATE message SET state = ?, reply = ?, error = ?, finished_at = ? WHERE seq = ?`,
 			out.state, out.text, string(out.code), now, t.seq); err != nil {
 			return err

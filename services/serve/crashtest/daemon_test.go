@@ -22,11 +22,11 @@ import (
 const (
 	startLimit = 30 * time.Second // to be healthy
 	stopLimit  = 20 * time.Second // to end when asked to
+	deathLimit = time.Minute      // to come to its failpoint
 	lookEvery  = 5 * time.Millisecond
 )
 
-// config makes model calls cost something, so that they are reserved, without a
-// budget to run out of.
+// config is what every daemon here has; the model's own settings come with it.
 const config = `
 [gateway]
 listen = "127.0.0.1:0"
@@ -35,21 +35,15 @@ listen = "127.0.0.1:0"
 events_mb = 1024
 [memory]
 limit_mb = 4000
-[cost]
-daily_usd = 0
-monthly_usd = 0
-[cost.prices.offline]
-input = 1
-output = 2
 [log]
 format = "json"
 `
 
 // newPlan lays out a directory for one daemon and one driver.
-func newPlan(t *testing.T) plan {
+func newPlan(t *testing.T, m *model) plan {
 	t.Helper()
 	p := plan{dir: t.TempDir()}
-	if err := os.WriteFile(p.config(), []byte(config), 0o600); err != nil {
+	if err := os.WriteFile(p.config(), []byte(config+m.config()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -83,7 +77,7 @@ type daemon struct {
 	watched chan struct{} // closed when it is healthy or gone
 }
 
-func start(t *testing.T, p plan, binary string) *daemon {
+func start(t *testing.T, p plan, binary string, env ...string) *daemon {
 	t.Helper()
 	log, err := os.OpenFile(p.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -92,7 +86,7 @@ func start(t *testing.T, p plan, binary string) *daemon {
 	defer log.Close()
 	d := &daemon{plan: p, exited: make(chan struct{}), watched: make(chan struct{})}
 	d.cmd = exec.Command(binary, "serve", "--data-dir", p.data(), "--config", p.config())
-	d.cmd.Env = []string{"HOME=" + p.dir, "PATH=" + os.Getenv("PATH")}
+	d.cmd.Env = append([]string{"HOME=" + p.dir, "PATH=" + os.Getenv("PATH")}, env...)
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	d.started = time.Now()
 	if err := d.cmd.Start(); err != nil {
@@ -170,6 +164,21 @@ func (d *daemon) kill(t *testing.T) {
 	}
 	<-d.exited
 	<-d.watched
+}
+
+// awaitDeath returns when the daemon has killed itself.
+func (d *daemon) awaitDeath(t *testing.T, why string) {
+	t.Helper()
+	select {
+	case <-d.exited:
+	case <-time.After(deathLimit):
+		t.Fatalf("%s: the daemon still lives after %s\n%s", why, deathLimit, d.logTail())
+	}
+	<-d.watched
+	var exit *exec.ExitError
+	if !errors.As(d.err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("%s: the daemon ended with %v\n%s", why, d.err, d.logTail())
+	}
 }
 
 // stop asks the daemon to end and wants it to end well.

@@ -26,6 +26,12 @@ type findings struct {
 	lost         int // acknowledged, and not in the session's history
 	dead         int // given up after three crashes, as the manual says
 	interrupted  int64
+	calls        int // in the ledger
+	unbooked     int // answers of the model that a kill cut off from any commit
+	settleLimit  time.Duration
+	bills        []bill
+	faults       []string
+	booked       map[int]string  // message of the ledger's row, by the bill's number
 	messages     map[string]told // by id: what the daemon told of each message
 	count        int             // of problems
 	problems     []string
@@ -36,6 +42,8 @@ type told struct {
 	speaker speaker
 	n       int
 	state   string
+	text    string
+	reply   string
 }
 
 func (f *findings) problem(format string, args ...any) {
@@ -98,7 +106,7 @@ func (p plan) settle(t *testing.T, f *findings) int64 {
 	t.Helper()
 	store := openReadOnly(t, p)
 	defer closeStore(t, store)
-	ctx, cancel := context.WithTimeout(t.Context(), settleLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), f.settleLimit)
 	defer cancel()
 	var last int64
 	for {
@@ -118,7 +126,7 @@ func (p plan) settle(t *testing.T, f *findings) int64 {
 		case <-time.After(lookEvery):
 		case <-ctx.Done():
 			f.problem("after %s there are still %d messages, %d replies, %d settlements; %d of %d events are relayed",
-				settleLimit, inbox, outbox, unsettled, relayed, last)
+				f.settleLimit, inbox, outbox, unsettled, relayed, last)
 			return last
 		}
 	}

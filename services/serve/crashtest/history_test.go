@@ -65,7 +65,7 @@ func (f *findings) compare(s speaker, acks []ack, history []bus.MessageRecord) {
 
 // check wants the message answered by the reply to it.
 func (f *findings) check(s speaker, a ack, m bus.MessageRecord) {
-	f.messages[m.ID] = told{s, a.N, m.State}
+	f.messages[m.ID] = told{s, a.N, m.State, m.Text, m.Reply}
 	switch {
 	case m.ID != a.ID:
 		f.problem("%s: message %d was acknowledged as %s and is %s", s.session(), a.N, a.ID, m.ID)

@@ -38,12 +38,7 @@ type speaker int
 func (s speaker) owner() string   { return fmt.Sprintf("owner-%d", s) }
 func (s speaker) session() string { return fmt.Sprintf("session-%d", s) }
 
-func (s speaker) channel() string {
-	if s%2 == 0 {
-		return gateway
-	}
-	return terminal
-}
+func (s speaker) channel() string { return []string{gateway, terminal}[s%2] }
 
 // Kinds of messages: each goes another way through a turn.
 const (
@@ -70,11 +65,11 @@ func (s speaker) note(n int) string { return fmt.Sprintf("crash-%d-%d has a note
 func (s speaker) answers(n int, reply string) bool {
 	switch n % kinds {
 	case remember:
-		return reply == "Noted: "+s.note(n)
+		return spokenBy(reply) >= 0 && strings.Contains(reply, "Noted: "+s.note(n))
 	case command:
 		return strings.HasPrefix(reply, "/new ")
 	}
-	return strings.Contains(reply, fmt.Sprintf("%q", s.text(n)))
+	return spokenBy(reply) >= 0 && strings.Contains(reply, fmt.Sprintf("%q", s.text(n)))
 }
 
 // modelCalls is how many a turn about message number n takes.
