@@ -82,6 +82,8 @@ var (
 	TurnFailed      = durable[TurnFact](fact("evt.turn.failed", "agent", "A turn ended without an answer; the person was told why."))
 	TurnInterrupted = durable[TurnInterruptedFact](fact("evt.turn.interrupted", "agent", "A crash cut a turn off; it starts again."))
 	ToolCalled      = durable[ToolFact](fact("evt.tool.called", "agent", "The agent used a tool."))
+	ProviderDown    = durable[ProviderDownFact](fact("evt.provider.down", "agent", "A model's provider failed several times in a row: it is not asked for a while. Said again when the next try fails; a restart of the daemon forgets it without a word."))
+	ProviderUp      = durable[ProviderUpFact](fact("evt.provider.up", "agent", "A model's provider that was down answers again."))
 	ReplyDelivered  = durable[ReplyFact](fact("evt.reply.delivered", "agent", "A channel took a reply over."))
 	ReplyDied       = durable[ReplyFact](fact("evt.reply.died", "agent", "A reply could not be delivered and is kept as a dead letter."))
 	CostRecorded    = durable[CostFact](fact("evt.cost.recorded", "cost", "A model call was booked."))
@@ -115,7 +117,8 @@ func Contract() []Lane {
 		AgentSessions, AgentHistory, AgentStatus,
 		CostReserve, CostSettle, CostGet, SpendingSet,
 		MemoryRead, StatusGet, TokenIssue, EventsRead, Pulse,
-		MessageReceived, MessageDied, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled, ReplyDelivered, ReplyDied,
+		MessageReceived, MessageDied, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled,
+		ProviderDown, ProviderUp, ReplyDelivered, ReplyDied,
 		CostRecorded, BudgetWarned, BudgetExhausted, SpendingChanged,
 		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap, AccessDenied,
 	}

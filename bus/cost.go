@@ -56,6 +56,10 @@ type Reserve struct {
 	ModelCall
 	InputTokens  int64 `json:"input_tokens"`  // estimate
 	OutputTokens int64 `json:"output_tokens"` // the most that was asked for
+
+	// The most that calls of this purpose may cost in a calendar month, beside the
+	// budgets of all; 0 means no limit of its own.
+	PurposeLimit MicroUSD `json:"purpose_limit_microusd,omitempty"`
 }
 
 // Reserved grants it. UsedPercent is how much of the tighter budget is spent or

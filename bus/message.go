@@ -65,12 +65,14 @@ type Reply struct {
 
 // Delta is a piece of an answer while it is being made: best effort, for those
 // who like to watch. Pieces of one Attempt and Round, put together by N, are what the
-// model has said so far; a higher Attempt or Round begins anew. Only the Reply counts.
+// model has said so far; a higher Attempt or Round begins anew. A higher Attempt also
+// takes back what was said before, in every Round: a model broke off and another one
+// begins, or the turn does after a crash. Only the Reply counts.
 type Delta struct {
 	MessageID string `json:"message_id"`
 	Owner     string `json:"owner"`
 	Session   string `json:"session"`
-	Attempt   int    `json:"attempt"` // of the turn, from 1
+	Attempt   int    `json:"attempt"` // from 1; grows, not always by one, whenever the turn's text begins anew
 	Round     int    `json:"round"`   // model call of the turn, from 0
 	N         int    `json:"n"`       // from 0, without a gap unless one was lost
 	Text      string `json:"text"`

@@ -14,7 +14,9 @@ type MessageReceivedFact struct {
 	Text      string    `json:"text,omitempty"`
 }
 
-// TurnFact tells how one turn ended. Text, the reply, only with bus.events_text.
+// TurnFact tells how one turn ended. Provider and Model are who answered, or was
+// asked last; empty where no model was asked, as for a command. Text, the reply,
+// only with bus.events_text.
 type TurnFact struct {
 	Time       time.Time `json:"time"`
 	MessageID  string    `json:"message_id"`
@@ -24,7 +26,7 @@ type TurnFact struct {
 	Error      Code      `json:"error,omitempty"`
 	Provider   string    `json:"provider,omitempty"`
 	Model      string    `json:"model,omitempty"`
-	Rounds     int       `json:"rounds"` // model calls made
+	Rounds     int       `json:"rounds"` // model calls made, those that failed included
 	Tools      int       `json:"tools"`  // tool calls made
 	QueuedMS   int64     `json:"queued_ms"`
 	DurationMS int64     `json:"duration_ms"`
@@ -49,6 +51,24 @@ type ToolFact struct {
 	OK         bool      `json:"ok"`
 	DurationMS int64     `json:"duration_ms"`
 	Bytes      int       `json:"bytes"` // of the result
+}
+
+// ProviderDownFact: a provider failed Failures times in a row, with Error the last
+// time. Until then it is not asked; other providers of the route are.
+type ProviderDownFact struct {
+	Time     time.Time `json:"time"`
+	Provider string    `json:"provider"`
+	Failures int       `json:"failures"`
+	Error    Code      `json:"error"`
+	Since    time.Time `json:"since"` // of the first of these failures
+	Until    time.Time `json:"until"` // when it is tried again
+}
+
+// ProviderUpFact: a provider that was down answers again.
+type ProviderUpFact struct {
+	Time     time.Time `json:"time"`
+	Provider string    `json:"provider"`
+	DownMS   int64     `json:"down_ms"` // since its first failure
 }
 
 // ReplyFact tells what became of a reply's delivery.

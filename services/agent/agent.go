@@ -11,6 +11,9 @@
 //	turn.go     the turn asks the model (reserve, complete, settle), lets it use
 //	            tools, and commits the reply together with the outbox entry, the
 //	            settlement to be delivered and the events
+//	route.go    which models a question is for, in what order
+//	model.go    asks them until one answers; breaker.go leaves out those that
+//	            do not answer
 //	deliver.go  msg.send.{channel} delivers the reply until there is a receipt;
 //	            outbox.go knows which sessions have one waiting
 //	settle.go   cost.settle books what the model used, until it is booked
@@ -18,7 +21,7 @@
 // A session is idle, waiting or running. A message is queued, running, then
 // answered, failed or dead; the states are stored, so a crash loses nothing: at
 // the start running ones are queued again and counted as interrupted, and one
-// that was begun [maxAttempts] times without an end is a dead letter.
+// that was begun [maxAttempts] times without an end is a dead letter (suspect.go).
 package agent
 
 import (
@@ -43,7 +46,9 @@ type Service struct {
 	cfg      Config
 	store    *sqlite.Store
 	events   *eventlog.Log
-	provider llm.Provider
+	models   Models
+	breakers map[string]*breaker // by provider
+	spent    spent
 	tools    map[string]tool.Tool
 	specs    []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
 	system   string
@@ -55,6 +60,7 @@ type Service struct {
 
 	queue      *queue
 	thinking   *thinking
+	suspects   suspects
 	outbox     map[string]*outbox // by channel, so that one that hangs does not hold up the others
 	settle     chan struct{}      // wakes the settler
 	turning    sync.WaitGroup     // turns under way
@@ -69,13 +75,13 @@ var _ services.Service = (*Service)(nil)
 
 // Deps is what the room works with.
 type Deps struct {
-	Store    *sqlite.Store
-	Events   *eventlog.Log
-	Provider llm.Provider
-	Logger   *slog.Logger
-	Now      func() time.Time
-	Texts    bool          // events carry message text
-	Finish   time.Duration // at the end, for turns and deliveries under way; default 6 s
+	Store  *sqlite.Store
+	Events *eventlog.Log
+	Models Models
+	Logger *slog.Logger
+	Now    func() time.Time
+	Texts  bool          // events carry message text
+	Finish time.Duration // at the end, for turns and deliveries under way; default 6 s
 }
 
 // New returns the room.
@@ -84,7 +90,10 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, store: d.Store, events: d.Events, provider: d.Provider, system: system, texts: d.Texts,
+	if len(d.Models.List) == 0 {
+		return nil, errors.New("agent: no model is given")
+	}
+	s := &Service{cfg: cfg, store: d.Store, events: d.Events, models: d.Models.named(), system: system, texts: d.Texts,
 		log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
@@ -94,6 +103,10 @@ func New(cfg Config, d Deps) (*Service, error) {
 	}
 	for _, c := range bus.MessageSend.Spec().Heard {
 		s.outbox[c] = newOutbox()
+	}
+	s.breakers = map[string]*breaker{}
+	for _, m := range s.models.all() {
+		s.breakers[m.Provider.Name()] = &breaker{limit: cfg.BreakerFailures, pause: cfg.BreakerPause, now: d.Now}
 	}
 	s.metrics = newMetrics(s)
 	return s, nil
@@ -113,7 +126,7 @@ func (s *Service) Door() services.Door {
 		},
 		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet,
 			bus.MessageReceived, bus.MessageDied, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
-			bus.ToolCalled, bus.ReplyDelivered, bus.ReplyDied},
+			bus.ToolCalled, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied},
 		Metrics: s.metrics.all(),
 		Health:  s.health,
 	}

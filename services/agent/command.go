@@ -22,6 +22,8 @@ func (s *Service) command(ctx context.Context, t *turn) (outcome, bool) {
 	switch name := commandOf(t.text); name {
 	case "help", "start":
 		out.text = help
+	case "think":
+		out.text = "Write the question behind it, as in: /think why is the sky blue?"
 	case "new":
 		out.text = "A new conversation. I no longer look at what was said before; your notes stay."
 		out.write = func(tx *sqlite.Tx) error {
@@ -52,6 +54,7 @@ func isCommand(text string) bool { return strings.HasPrefix(strings.TrimSpace(te
 
 const help = `/new     begin a new conversation
 /stop    stop what you are working on
+/think   before a question: it deserves the best model
 /status  how I am doing
 /cost    what was spent, and the budgets
 /help    this list`

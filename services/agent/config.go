@@ -13,8 +13,8 @@ import (
 
 // Config is the section [agent].
 type Config struct {
-	Provider         config.StringList `koanf:"provider" doc:"Who answers: \"offline\" (no model) or \"openai\"."`
-	Model            string            `koanf:"model" doc:"Model to use; empty is the provider's default."`
+	Provider         config.StringList `koanf:"provider" doc:"Who answers, in the order in which they are asked: \"offline\" (no model), \"openai\", \"ollama\", \"openrouter\" or \"groq\", each also with a model, as in \"openrouter/meta-llama/llama-3.3-70b-instruct\". The next one is asked when one fails."`
+	Model            string            `koanf:"model" doc:"Model of the first entry of provider that names none; empty is that provider's default."`
 	Name             string            `koanf:"name" doc:"What the agent calls itself."`
 	SystemPrompt     string            `koanf:"system_prompt" doc:"Replaces the built-in instructions to the model."`
 	SystemPromptFile string            `koanf:"system_prompt_file" doc:"File that holds the instructions instead; at most 64 KiB."`
@@ -26,7 +26,9 @@ type Config struct {
 	MaxRounds        int               `koanf:"max_rounds" min:"1" max:"50" doc:"Most model calls in one turn, when the model keeps asking for tools."`
 	MaxReplyTokens   int64             `koanf:"max_reply_tokens" min:"1" max:"64000" doc:"Longest answer of a model call, in tokens."`
 	HistoryTokens    int64             `koanf:"history_tokens" min:"0" max:"1000000" doc:"How much of a conversation goes along with a new message, in tokens (four bytes each)."`
-	TurnTimeout      time.Duration     `koanf:"turn_timeout" min:"1s" max:"1h" doc:"Longest time for one turn, all model calls and tools together."`
+	TurnTimeout      time.Duration     `koanf:"turn_timeout" min:"1s" max:"1h" doc:"Longest time for one turn, all model calls and tools together. Of what is left, a model leaves a quarter for each one behind it."`
+	BreakerFailures  int               `koanf:"breaker_failures" min:"1" max:"1000" doc:"After so many failures in a row a provider is not asked for a while."`
+	BreakerPause     time.Duration     `koanf:"breaker_pause" min:"1s" max:"1h" doc:"How long a provider that fails is not asked; then one call tries."`
 	ReplyExpires     time.Duration     `koanf:"reply_expires" min:"1m" max:"90d" doc:"How long an undeliverable reply is tried before it becomes a dead letter."`
 	KeepHistory      time.Duration     `koanf:"keep_history" min:"1d" max:"3650d" doc:"How long answered messages are kept."`
 	KeepAccepted     time.Duration     `koanf:"keep_accepted" min:"1h" max:"365d" doc:"How long a source's message id is remembered, to drop duplicates."`
@@ -59,7 +61,7 @@ func Defaults() Config {
 		Provider: config.StringList{"offline"}, Name: "blufio",
 		MaxSessions: 10_000, MaxQueue: 20_000, MaxOutbox: 20_000, MaxTextBytes: 64 << 10,
 		MaxTurns: 256, MaxRounds: 8, MaxReplyTokens: 2048, HistoryTokens: 4000,
-		TurnTimeout: 5 * time.Minute, ReplyExpires: 72 * time.Hour,
+		TurnTimeout: 5 * time.Minute, BreakerFailures: 5, BreakerPause: 30 * time.Second, ReplyExpires: 72 * time.Hour,
 		KeepHistory: 365 * 24 * time.Hour, KeepAccepted: 7 * 24 * time.Hour,
 	}
 }

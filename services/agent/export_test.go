@@ -61,3 +61,12 @@ func (s *Service) LookAtOutbox() (free int) {
 
 // StartStatements are what the room reads and writes of the inbox at its start.
 func StartStatements() []string { return []string{selectRunning, requeueRunning, selectQueued} }
+
+// Spent is what the ledger last said of the tighter budget.
+func (s *Service) Spent(percent int) { s.spent.note(percent, s.now()) }
+
+// SpentPercent is what is remembered of it.
+func (s *Service) SpentPercent() int {
+	percent, _ := s.spent.read(s.now())
+	return percent
+}

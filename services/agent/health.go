@@ -3,7 +3,11 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,7 +24,35 @@ func (s *Service) health() []bus.Problem {
 		out = append(out, bus.Problem{Code: "outbox_full", Title: fmt.Sprintf("%d replies wait to be delivered; new messages are refused", n),
 			Hint: "see the channels' errors; agent.max_outbox is the bound"})
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.breakers)) {
+		if p, ok := s.breakers[name].problem(name, s.now().Location()); ok {
+			out = append(out, p)
+		}
+	}
 	return out
+}
+
+// problem is what is wrong with a provider: it does not answer, or turns us away.
+func (b *breaker) problem(name string, zone *time.Location) (bus.Problem, bool) {
+	out, denied := b.state()
+	p := bus.Problem{Code: "provider_down"}
+	var why error
+	switch {
+	case out.down():
+		why = out.why
+		p.Title = fmt.Sprintf("%s does not answer since %s: %s", name, out.since.In(zone).Format("2006-01-02 15:04:05 MST"), why)
+		p.Hint = "it is tried again by itself; a provider behind it in agent.provider answers meanwhile"
+	case denied != nil:
+		why = denied
+		p.Code, p.Title = "provider_denied", fmt.Sprintf("%s: %s", name, why)
+	default:
+		return p, false
+	}
+	var e *bus.Error
+	if errors.As(why, &e) && e.Hint != "" {
+		p.Hint = e.Hint
+	}
+	return p, true
 }
 
 // metrics are the room's; labels come from closed sets.
@@ -31,8 +63,12 @@ type metrics struct {
 	broken    prometheus.Counter
 	unsettled prometheus.Counter
 	queued    prometheus.Histogram
-	latency   prometheus.Histogram
-	gauges    []prometheus.Collector
+
+	providerUp       *prometheus.GaugeVec
+	providerFailures *prometheus.CounterVec
+
+	latency prometheus.Histogram
+	gauges  []prometheus.Collector
 }
 
 func newMetrics(s *Service) *metrics {
@@ -52,6 +88,14 @@ func newMetrics(s *Service) *metrics {
 			Help: "From a message's acceptance to the begin of its turn.", Buckets: buckets}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "blufio_response_latency_seconds",
 			Help: "From a message's acceptance to its stored reply.", Buckets: buckets}),
+	}
+	m.providerUp = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "blufio_agent_provider_up",
+		Help: "1 while a model's provider is asked, 0 while it is left out after failures."}, []string{"provider"})
+	m.providerFailures = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_agent_provider_failures_total",
+		Help: "Model calls that a provider did not answer."}, []string{"provider"})
+	for name := range s.breakers {
+		m.providerUp.WithLabelValues(name).Set(1)
+		m.providerFailures.WithLabelValues(name)
 	}
 	for _, c := range bus.MessageSend.Spec().Heard {
 		m.messages.WithLabelValues(c, "in")
@@ -75,5 +119,5 @@ func newMetrics(s *Service) *metrics {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return append([]prometheus.Collector{m.messages, m.turns, m.refused, m.broken, m.unsettled, m.queued, m.latency}, m.gauges...)
+	return append([]prometheus.Collector{m.messages, m.turns, m.refused, m.broken, m.unsettled, m.queued, m.latency, m.providerUp, m.providerFailures}, m.gauges...)
 }

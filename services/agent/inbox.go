@@ -188,6 +188,7 @@ const (
 // counted and begin again.
 func (s *Service) recoverInbox(ctx context.Context) error {
 	s.queue.reset()
+	s.suspects.reset()
 	err := s.store.Write(ctx, func(tx *sqlite.Tx) error {
 		cut, err := interrupted(tx)
 		if err != nil {

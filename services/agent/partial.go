@@ -25,20 +25,30 @@ type partial struct {
 	event bus.Event[bus.Delta]
 	text  strings.Builder
 	last  time.Time
+	heard bool // the model said something
 }
+
+// attemptStride keeps the attempts of Delta growing from one attempt of a turn to
+// the next, without a note of how often text began anew in the one before: that
+// is bounded by its model calls, well below this.
+const attemptStride = 10_000
 
 func (s *Service) newPartial(t *turn, round int) *partial {
 	return &partial{s: s, event: bus.MessageDelta.To(t.key.channel),
-		delta: bus.Delta{MessageID: t.id, Owner: t.key.owner, Session: t.key.name, Attempt: t.attempt, Round: round}}
+		delta: bus.Delta{MessageID: t.id, Owner: t.key.owner, Session: t.key.name, Attempt: (t.attempt-1)*attemptStride + 1 + t.anew, Round: round}}
 }
 
 func (p *partial) add(text string) {
 	failpoint.Hit("model.delta")
+	p.heard = p.heard || text != ""
 	p.text.WriteString(text)
 	if p.text.Len() >= partialBytes || p.s.now().Sub(p.last) >= partialEvery {
 		p.flush()
 	}
 }
+
+// said reports whether listeners have some of the text.
+func (p *partial) said() bool { return p.delta.N > 0 }
 
 func (p *partial) flush() {
 	if p.text.Len() == 0 {

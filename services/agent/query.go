@@ -106,7 +106,8 @@ func (s *Service) history(ctx context.Context, q bus.HistoryQuery) (bus.History,
 // summary answers how the agent stands.
 func (s *Service) summary(ctx context.Context, _ bus.AgentQuery) (bus.AgentSummary, error) {
 	depth, active, _ := s.queue.counts()
-	out := bus.AgentSummary{Provider: s.provider.Name(), Model: s.model()}
+	first := s.models.List[0]
+	out := bus.AgentSummary{Provider: first.Provider.Name(), Model: first.Name}
 	out.Sessions.Active = active
 	out.Queues.Inbox, out.Queues.Outbox = int64(depth), int64(s.undelivered())
 	err := s.store.QueryRow(ctx, `SELECT (SELECT count(*) FROM session), (SELECT interrupted FROM agent_state),

@@ -3,6 +3,7 @@
 package agent_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,6 +47,7 @@ func (c *clock) add(d time.Duration) {
 
 // model is a provider that a test scripts.
 type model struct {
+	provider string // its name; default "script"
 	name     string // of the model; "home" is free, "dear" has a price, "new" has none
 	complete func(ctx context.Context, r llm.Request, delta func(string)) (llm.Response, error)
 
@@ -53,7 +55,7 @@ type model struct {
 	seen []llm.Request
 }
 
-func (m *model) Name() string  { return "script" }
+func (m *model) Name() string  { return cmp.Or(m.provider, "script") }
 func (m *model) Model() string { return m.name }
 
 func (m *model) Complete(ctx context.Context, r llm.Request, delta func(string)) (llm.Response, error) {
@@ -123,19 +125,21 @@ func (c *channel) replies() []bus.Reply {
 
 // rig is the agent with everything around it.
 type rig struct {
-	t       testing.TB
-	bus     *bustest.Bus
-	path    string
-	cfg     agent.Config
-	costs   cost.Config
-	model   *model
-	clock   *clock
-	gateway *channel
-	ask     *bus.Conn
-	finish  time.Duration
-	texts   bool
-	setup   func(*agent.Service)
-	log     *slog.Logger
+	t          testing.TB
+	bus        *bustest.Bus
+	path       string
+	cfg        agent.Config
+	costs      cost.Config
+	model      *model
+	others     agent.Models // instead of model
+	clock      *clock
+	gateway    *channel
+	ask        *bus.Conn
+	finish     time.Duration
+	texts      bool
+	unledgered bool // no ledger answers
+	setup      func(*agent.Service)
+	log        *slog.Logger
 
 	store    *sqlite.Store
 	events   *eventlog.Log
@@ -159,11 +163,21 @@ func newRig(t testing.TB, complete func(context.Context, llm.Request, func(strin
 	return r
 }
 
+// models is r.model alone, unless the test names others.
+func (r *rig) models() agent.Models {
+	if len(r.others.List) > 0 {
+		return r.others
+	}
+	return agent.Models{List: []agent.Model{{Provider: r.model}}}
+}
+
 // start opens the store and starts the ledger and the agent.
 func (r *rig) start() *rig {
 	r.t.Helper()
 	r.open()
-	r.startCost()
+	if !r.unledgered {
+		r.startCost()
+	}
 	r.startRoom()
 	return r
 }
@@ -196,7 +210,7 @@ func (w watched) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 
 func (r *rig) startRoom() {
 	r.t.Helper()
-	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Provider: r.model, Logger: r.log,
+	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Models: r.models(), Logger: r.log,
 		Now: r.clock.now, Texts: r.texts, Finish: r.finish})
 	if err != nil {
 		r.t.Fatal(err)

@@ -18,14 +18,15 @@ import (
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
-	"github.com/nats-io/nuid"
 )
 
 // step is one round in which the model used tools: what it asked for, and the
 // results it got.
 type step struct {
-	Asked  llm.Message `json:"asked"`
-	Result llm.Message `json:"result"`
+	Asked    llm.Message `json:"asked"`
+	Result   llm.Message `json:"result"`
+	Provider string      `json:"provider,omitempty"` // that asked
+	Model    string      `json:"model,omitempty"`
 }
 
 const toolTimeout = 30 * time.Second
@@ -121,7 +122,7 @@ func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
 		if err := rows.Scan(&text, &reply); err != nil {
 			return nil, err
 		}
-		if isCommand(text) {
+		if text, _ = unprefixed(text); isCommand(text) {
 			continue
 		}
 		if left -= llm.EstimateTokens(len(text)) + llm.EstimateTokens(len(reply)); left < 0 {
@@ -136,46 +137,6 @@ func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
 		newest[i], newest[j] = newest[j], newest[i]
 	}
 	return newest, nil
-}
-
-func (s *Service) model() string {
-	if s.cfg.Model != "" {
-		return s.cfg.Model
-	}
-	return s.provider.Model()
-}
-
-// complete asks the model once. The call is reserved before; what it used is
-// settled with the turn's next commit, also when it failed.
-func (s *Service) complete(ctx context.Context, t *turn, round int, messages []llm.Message) (llm.Response, error) {
-	req := llm.Request{Model: s.model(), System: s.system, Messages: messages, Tools: s.specs, MaxTokens: s.cfg.MaxReplyTokens}
-	call := bus.ModelCall{ID: nuid.Next(), MessageID: t.id, Session: t.key.name,
-		Provider: s.provider.Name(), Model: req.Model, Purpose: "turn"}
-	failpoint.Hit("reserve.ask")
-	if _, err := bus.CostReserve.Ask(ctx, s.bus(), bus.Reserve{ModelCall: call,
-		InputTokens: llm.EstimateTokens(req.Size()), OutputTokens: req.MaxTokens}); err != nil {
-		return llm.Response{}, err
-	}
-	failpoint.HitOn("reserve.granted", t.text)
-	live := s.newPartial(t, round)
-	answer, err := s.provider.Complete(ctx, req, live.add)
-	live.flush()
-	failpoint.Hit("model.answered")
-	t.used = append(t.used, bus.Settle{ModelCall: call, Usage: plausible(answer.Usage), Time: s.now()})
-	if err != nil {
-		return llm.Response{}, err
-	}
-	return answer, nil
-}
-
-// maxUsage bounds each count of tokens that a provider may claim, so that the
-// ledger can book it.
-const maxUsage = 100_000_000
-
-// plausible keeps nonsense of a provider from being refused by the ledger for ever.
-func plausible(u bus.Usage) bus.Usage {
-	clamp := func(n int64) int64 { return min(max(n, 0), maxUsage) }
-	return bus.Usage{Input: clamp(u.Input), Output: clamp(u.Output), CacheRead: clamp(u.CacheRead), CacheWrite: clamp(u.CacheWrite)}
 }
 
 // maxCalls bounds the tools one model call may ask for.
@@ -267,6 +228,7 @@ func (s *Service) useTool(ctx context.Context, t *turn, call llm.ToolCall) (tool
 }
 
 func (s *Service) commitStep(ctx context.Context, t *turn, round int, st step, writes []func(*sqlite.Tx) error, facts []bus.ToolFact) error {
+	st.Provider, st.Model = t.provider, t.model
 	payload, err := json.Marshal(st)
 	if err != nil {
 		return err

@@ -30,9 +30,16 @@ type turn struct {
 	started  time.Time
 	attempt  int
 	canceled bool   // before the turn began
+	hard     bool   // the person asked for thought
 	steps    []step // rounds already done, also by an attempt before a crash
 	tools    int
 	used     []bus.Settle // model calls since the last commit
+
+	route           []Model        // who is asked, in order; see complete
+	trimmed         map[string]int // messages of the history that a model cannot read, by model
+	provider, model string         // who was asked last
+	calls           int            // of models, in all attempts as far as known
+	anew            int            // how often text was said in this attempt that does not count
 }
 
 // outcome is how a turn ended.
@@ -96,6 +103,8 @@ func (s *Service) answer(ctx context.Context, sess *session, seq int64) {
 	switch {
 	case err == nil:
 		s.queue.done(sess)
+	case errors.Is(err, errSuspect):
+		s.suspects.await(s.queue, sess)
 	case ctx.Err() != nil:
 		s.putBack(context.WithoutCancel(ctx), t, 1) // nothing crashed: the attempt does not count
 		s.queue.again(sess, time.Time{})
@@ -135,6 +144,12 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 		return s.finishTurn(ctx, t, outcome{state: bus.StateDead, code: bus.CodeInternal,
 			text: "I could not answer this message: I crashed on it " + fmt.Sprint(maxAttempts) + " times. It is kept as a dead letter."})
 	}
+	if t.attempt == maxAttempts {
+		if !s.suspects.enter() {
+			return errSuspect
+		}
+		defer s.suspects.leave(s.queue)
+	}
 	if err := s.begin(t); err != nil {
 		return fmt.Errorf("begin turn: %w", err)
 	}
@@ -161,16 +176,17 @@ func (s *Service) load(ctx context.Context, t *turn) error {
 	if err != nil {
 		return err
 	}
+	t.text, t.hard = unprefixed(t.text)
 	t.received = time.UnixMilli(received)
 	t.attempt++
-	if t.attempt > 1 {
-		if t.steps, err = s.loadSteps(ctx, t.seq); err != nil {
-			return err
-		}
-		for _, st := range t.steps {
-			t.tools += len(st.Asked.Calls)
-		}
+	if t.steps, err = s.loadSteps(ctx, t.seq); err != nil { // also of an attempt that a stop took back
+		return err
 	}
+	for _, st := range t.steps {
+		t.tools += len(st.Asked.Calls)
+		t.provider, t.model = st.Provider, st.Model
+	}
+	t.calls = len(t.steps)
 	return nil
 }
 
@@ -255,8 +271,8 @@ func (s *Service) tell(tx *sqlite.Tx, t *turn, out outcome, now time.Time) error
 			Session: t.key.name, Channel: t.key.channel, Attempts: maxAttempts})
 	}
 	fact := bus.TurnFact{Time: now, MessageID: t.id, Session: t.key.name, Channel: t.key.channel,
-		State: out.state, Error: out.code, Provider: s.provider.Name(), Model: s.model(),
-		Rounds: len(t.steps) + len(t.used), Tools: t.tools,
+		State: out.state, Error: out.code, Provider: t.provider, Model: t.model,
+		Rounds: t.calls, Tools: t.tools,
 		QueuedMS: t.started.Sub(t.received).Milliseconds(), DurationMS: now.Sub(t.started).Milliseconds(),
 		Bytes: len(out.text), Text: s.text(out.text)}
 	tx.AfterCommit(func() {

@@ -109,7 +109,7 @@ func (n *node) notOneOf(value string) error {
 		shown[i] = quote(s)
 	}
 	err := fmt.Errorf("must be one of %s, not %s", strings.Join(shown, ", "), n.given(value))
-	if near := nearest(value, n.bounds.oneof); near != "" {
+	if near := Nearest(value, n.bounds.oneof); near != "" {
 		return hinted{err, "did you mean " + quote(near) + "?"}
 	}
 	return err

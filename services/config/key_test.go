@@ -68,7 +68,7 @@ func TestNearest(t *testing.T) {
 		"lisen": "listen", "LISTEN": "listen", "tls_crt": "tls_cert", "dri": "dir", "metrics": "metrics_open",
 		"listeners_of_it": "listen", "zzz": "", "": "", "model": "",
 	} {
-		if got := nearest(name, names); got != want {
+		if got := Nearest(name, names); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}

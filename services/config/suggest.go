@@ -9,8 +9,8 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// nearest returns the candidate that name was probably meant to be, or "".
-func nearest(name string, candidates []string) string {
+// Nearest returns the candidate that name was probably meant to be, or "".
+func Nearest(name string, candidates []string) string {
 	const longest = 64 // bytes; nothing longer is a slip of the fingers
 	if len(name) > longest {
 		return ""
@@ -40,7 +40,7 @@ func (n *node) advise(root *node, path []string, at int, show func([]string) str
 	for i, f := range n.fields {
 		names[i] = f.name
 	}
-	if near := nearest(path[at], names); near != "" {
+	if near := Nearest(path[at], names); near != "" {
 		meant := append(slices.Clone(path[:at]), near)
 		if rest := path[at+1:]; len(rest) > 0 {
 			if _, known := root.find(append(meant, rest...)); known == len(path) {

@@ -68,6 +68,9 @@ func (s *Service) reserveIn(tx *sqlite.Tx, req bus.Reserve, amount bus.MicroUSD)
 	case known.reserved:
 		return bus.Reserved{Amount: amount, UsedPercent: b.usedPercent()}, nil, nil
 	}
+	if refusal, err = checkPurpose(tx, req, amount, now); refusal != nil || err != nil {
+		return granted, refusal, err
+	}
 	refusal, err = s.checkBudgets(tx, &b, amount, now)
 	if refusal != nil || err != nil {
 		s.publishBooks(tx, b)
@@ -127,6 +130,26 @@ func stopped(reason string) error {
 		msg += ": " + reason
 	}
 	return bus.Errorf(bus.CodeStopped, "%s", msg).WithHint("to resume: blufio cost resume")
+}
+
+// checkPurpose returns why a purpose's own limit refuses a call, if it does.
+func checkPurpose(tx *sqlite.Tx, req bus.Reserve, amount bus.MicroUSD, now time.Time) (refusal, err error) {
+	if req.PurposeLimit <= 0 {
+		return nil, nil
+	}
+	month, class := monthOf(now), purposeClass(req.Purpose)
+	var spent bus.MicroUSD
+	err = tx.QueryRow(`SELECT coalesce(sum(amount), 0) FROM cost_day WHERE day >= ? AND day < ? AND purpose = ?`,
+		month.start, dayOf(month.ends).start, class).Scan(&spent)
+	if err != nil {
+		return nil, fmt.Errorf("read what %s cost: %w", class, err)
+	}
+	if amount <= req.PurposeLimit-spent {
+		return nil, nil
+	}
+	e := bus.Errorf(bus.CodeBudget, "the monthly limit of %v for %s is reached: %v is spent, and this call may cost up to %v", req.PurposeLimit, class, spent, amount)
+	e.RetryAfter = month.ends.Sub(now).Round(time.Second)
+	return e, nil
 }
 
 // checkBudgets returns why a call of this amount is refused, if it is. The month

@@ -198,3 +198,33 @@ func TestKillSwitch(t *testing.T) {
 	}
 	d.audit()
 }
+
+// A purpose may have a limit of its own, for the month, beside the budgets.
+func TestPurposeLimit(t *testing.T) {
+	d := newDesk(t, nil)
+	reserve := func(id string, amount int64) (bus.Reserved, error) {
+		return d.reserve(t.Context(), bus.Reserve{ModelCall: bus.ModelCall{ID: id, Model: "m", Purpose: "heartbeat"}, InputTokens: amount, PurposeLimit: 1000})
+	}
+	settle := func(id, purpose string, amount int64) {
+		t.Helper()
+		_, err := d.settle(t.Context(), bus.Settle{ModelCall: bus.ModelCall{ID: id, Model: "m", Purpose: purpose}, Usage: bus.Usage{Input: amount}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	settle("other", "turn", 5000)
+	if _, err := reserve("a", 600); err != nil {
+		t.Fatalf("what others cost counts: %v", err)
+	}
+	settle("a", "heartbeat", 600)
+	if _, err := reserve("b", 401); bus.CodeOf(err) != bus.CodeBudget {
+		t.Errorf("beyond its limit: %v", err)
+	}
+	if _, err := reserve("c", 400); err != nil {
+		t.Errorf("up to its limit: %v", err)
+	}
+	d.clock.Set(noon.AddDate(0, 1, 0))
+	if _, err := reserve("d", 1000); err != nil {
+		t.Errorf("in the next month: %v", err)
+	}
+}

@@ -3,14 +3,9 @@
 package serve
 
 import (
-	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/blufio/blufio/services/agent"
-	"github.com/blufio/blufio/services/agent/llm"
-	"github.com/blufio/blufio/services/agent/llm/offline"
 	"github.com/blufio/blufio/services/agent/llm/openai"
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/config"
@@ -20,14 +15,18 @@ import (
 
 // Config is blufio.toml: one section for each room, and three for the house.
 type Config struct {
-	Agent   agent.Config    `koanf:"agent" doc:"Who answers, and how much at once."`
-	OpenAI  openai.Config   `koanf:"openai" doc:"OpenAI and every server that speaks its Chat Completions."`
-	Gateway gateway.Config  `koanf:"gateway" doc:"The HTTP gateway."`
-	Cost    cost.Config     `koanf:"cost" doc:"Budgets and prices."`
-	Memory  governor.Config `koanf:"memory" doc:"How much memory the daemon may use."`
-	Bus     BusConfig       `koanf:"bus" doc:"The bus and its event stream."`
-	Log     LogConfig       `koanf:"log" doc:"What is logged, on stderr."`
-	Daemon  DaemonConfig    `koanf:"daemon" doc:"The process."`
+	Agent      agent.Config    `koanf:"agent" doc:"Who answers, and how much at once."`
+	OpenAI     openai.Config   `koanf:"openai" doc:"OpenAI, and any server that speaks its Chat Completions."`
+	Ollama     openai.Config   `koanf:"ollama" doc:"A model of your own, run by Ollama."`
+	OpenRouter openai.Config   `koanf:"openrouter" doc:"Models of many vendors, by way of OpenRouter."`
+	Groq       openai.Config   `koanf:"groq" doc:"Models that run at Groq."`
+	Routing    agent.Routing   `koanf:"routing" doc:"Which model is asked first, by what is asked; without entries the order of agent.provider counts."`
+	Gateway    gateway.Config  `koanf:"gateway" doc:"The HTTP gateway."`
+	Cost       cost.Config     `koanf:"cost" doc:"Budgets and prices."`
+	Memory     governor.Config `koanf:"memory" doc:"How much memory the daemon may use."`
+	Bus        BusConfig       `koanf:"bus" doc:"The bus and its event stream."`
+	Log        LogConfig       `koanf:"log" doc:"What is logged, on stderr."`
+	Daemon     DaemonConfig    `koanf:"daemon" doc:"The process."`
 }
 
 // BusConfig is the section [bus].
@@ -54,35 +53,12 @@ type DaemonConfig struct {
 // Defaults are the settings of a fresh install: it runs without any.
 func Defaults() Config {
 	return Config{
-		Agent: agent.Defaults(), OpenAI: openai.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
+		Agent: agent.Defaults(), OpenAI: openai.Defaults(),
+		Ollama: openai.Ollama(), OpenRouter: openai.OpenRouter(), Groq: openai.Groq(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
 		Bus:    BusConfig{Listen: "127.0.0.1:4222", EventsDays: 7, EventsMB: 64, MaxConns: 64},
 		Log:    LogConfig{Level: "info", Format: "auto"},
 		Daemon: DaemonConfig{DrainTimeout: 8 * time.Second},
 	}
-}
-
-// Check reports what no section can know alone.
-func (c Config) Check(report func(key, message, hint string)) {
-	known := []string{offline.Name, openai.Name}
-	for _, p := range c.Agent.Provider {
-		if !slices.Contains(known, p) {
-			report("agent.provider", fmt.Sprintf("there is no provider %q", p), "this version knows "+strings.Join(known, " and "))
-		}
-	}
-	if len(c.Agent.Provider) != 1 {
-		report("agent.provider", "this version takes exactly one provider", "fallback to others comes with a later version")
-	}
-	if slices.Contains(c.Agent.Provider, openai.Name) && c.OpenAI.KeyNeeded() && c.OpenAI.APIKey.IsZero() {
-		report("openai.api_key", "the provider openai needs a key", "export BLUFIO_OPENAI__API_KEY=…, or set openai.base_url to a model of your own")
-	}
-}
-
-// provider makes the configured one.
-func (c Config) provider() (llm.Provider, error) {
-	if slices.Contains(c.Agent.Provider, openai.Name) {
-		return openai.New(c.OpenAI, openai.Deps{})
-	}
-	return offline.Provider{}, nil
 }
 
 // Load reads the configuration from its sources, over the defaults.

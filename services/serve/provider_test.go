@@ -9,6 +9,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/llm/llmtest"
 	"github.com/blufio/blufio/services/config"
+	"github.com/blufio/blufio/services/cost"
 )
 
 // Who answers is decided before anything starts, and what is missing is named.
@@ -23,7 +24,20 @@ func TestProviderIsChecked(t *testing.T) {
 		"a model of your own":    {map[string]string{"agent.provider": "openai", "openai.base_url": "http://127.0.0.1:11434/v1"}, "", ""},
 		"one in the network":     {map[string]string{"agent.provider": "openai", "openai.base_url": "http://192.168.1.9/v1"}, "openai.base_url", "openai.allow_plaintext"},
 		"nobody known":           {map[string]string{"agent.provider": "oracle"}, "agent.provider", "openai"},
-		"two":                    {map[string]string{"agent.provider": "openai,offline", "openai.api_key": "k"}, "agent.provider", "fallback"},
+		"a slip":                 {map[string]string{"agent.provider": "opnrouter/m"}, "agent.provider", `did you mean "openrouter"?`},
+		"nobody":                 {map[string]string{"agent.provider": ","}, "agent.provider", "offline"},
+		"a list":                 {map[string]string{"agent.provider": "openai,ollama/llama3.2,offline", "openai.api_key": "k"}, "", ""},
+		"too many":               {map[string]string{"agent.provider": "ollama/1,ollama/2,ollama/3,ollama/4,ollama/5,ollama/6,ollama/7,ollama/8,ollama/9"}, "agent.provider", ""},
+		"two of one provider":    {map[string]string{"agent.provider": "ollama/a,ollama/b/c"}, "", ""},
+		"twice":                  {map[string]string{"agent.provider": "openai,openai/gpt-4o-mini", "openai.api_key": "k"}, "agent.provider", "another"},
+		"no default model":       {map[string]string{"agent.provider": "ollama"}, "agent.provider", `write it as "ollama/MODEL"`},
+		"agent.model is taken":   {map[string]string{"agent.provider": "ollama/a,ollama,openai", "agent.model": "b", "openai.api_key": "k"}, "", ""},
+		"it is taken once":       {map[string]string{"agent.provider": "ollama,groq", "agent.model": "b", "groq.api_key": "k"}, "agent.provider", "groq/MODEL"},
+		"no model behind it":     {map[string]string{"agent.provider": "ollama/"}, "agent.provider", ""},
+		"a preset without key":   {map[string]string{"agent.provider": "openrouter/a,openrouter/b"}, "openrouter.api_key", "BLUFIO_OPENROUTER__API_KEY"},
+		"a preset in the clear":  {map[string]string{"agent.provider": "ollama/a", "ollama.base_url": "http://192.168.1.9/v1"}, "ollama.base_url", "ollama.allow_plaintext"},
+		"a tier":                 {map[string]string{"routing.simple": "ollama/a", "routing.complex": "openai"}, "openai.api_key", "BLUFIO_OPENAI__API_KEY"},
+		"a tier of nobody":       {map[string]string{"routing.standard": "grok/a"}, "routing.standard", `did you mean "groq"?`},
 		"a key that no one uses": {map[string]string{"openai.api_key": "k"}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -69,6 +83,64 @@ func TestModelBreaksOff(t *testing.T) {
 	}
 	fake.Die()
 	if m := say(t, c, "hello again"); m.State != bus.StateFailed || m.Error != bus.CodeUnavailable || !strings.Contains(m.Reply, "nothing answers at 127.0.0.1") {
+		t.Errorf("got %+v", m)
+	}
+}
+
+// The entries become models in their order; agent.model goes to the first that
+// names none, and models of one provider share it.
+func TestModelsOfTheConfiguration(t *testing.T) {
+	c, _, err := Load(config.Sources{Flags: map[string]string{"agent.provider": "ollama/a/b,openai,ollama/c,offline", "agent.model": "m",
+		"openai.api_key": "k", "routing.simple": "ollama/tiny", "routing.complex": "openai"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ms, err := c.models()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range append(ms.List, *ms.Simple, *ms.Complex) {
+		got = append(got, m.String())
+	}
+	if want := "ollama/a/b openai/m ollama/c offline/offline ollama/tiny openai/gpt-4o-mini"; strings.Join(got, " ") != want {
+		t.Errorf("got  %v\nwant %s", got, want)
+	}
+	if ms.Standard != nil || ms.List[0].Provider != ms.List[2].Provider || ms.List[0].Provider != ms.Simple.Provider {
+		t.Error("models of one provider do not share it")
+	}
+}
+
+// The whole way: a vendor that fails is left behind for the next, on the wire,
+// within the turn; the ledger and the event name who answered.
+func TestFallbackOnTheWire(t *testing.T) {
+	first, second := llmtest.NewOpenAI(t), llmtest.NewOpenAI(t)
+	c := daemon(t, func(cfg *Config) {
+		cfg.Agent.Provider = config.StringList{"openrouter/dear", "ollama/home", "offline"}
+		cfg.OpenRouter.BaseURL, cfg.Ollama.BaseURL = first.URL(), second.URL()
+		cfg.Cost.Prices = map[string]cost.Price{"dear": {Input: 1, Output: 1}, "home": {Free: true}}
+	})
+	// The first uses a tool and then has no credit: the second goes on from there.
+	first.Script(llmtest.Uses(llmtest.Call{Name: "remember", Arguments: `{"text":"boiler 4711"}`}), llmtest.Fails(402, "", "Insufficient credits"))
+	second.Script(llmtest.Says("Noted."))
+	if m := say(t, c, "keep this: boiler 4711"); m.State != bus.StateAnswered || m.Reply != "Noted." {
+		t.Fatalf("got %+v", m)
+	}
+	asked := second.Requests()
+	if len(asked) != 1 || asked[0].Model != "home" {
+		t.Fatalf("the second was asked %+v", asked)
+	}
+	if last := asked[0].Messages[len(asked[0].Messages)-1]; last.Role != "tool" || last.ToolCallID != "call_a" {
+		t.Errorf("the tool's result did not go along: %+v", last)
+	}
+	st, err := bus.StatusGet.Ask(t.Context(), c, bus.StatusQuery{})
+	if err != nil || st.Provider != "openrouter" || st.Model != "dear" {
+		t.Errorf("status: %s/%s, %v", st.Provider, st.Model, err)
+	}
+	// Both are gone: what stands behind them says so, and not that none is configured.
+	first.Die()
+	second.Die()
+	if m := say(t, c, "hello"); m.State != bus.StateAnswered || !strings.Contains(m.Reply, "no language model can answer now") {
 		t.Errorf("got %+v", m)
 	}
 }

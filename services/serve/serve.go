@@ -147,11 +147,11 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 	if r.cost, err = cost.New(cfg.Cost, cost.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
-	provider, err := cfg.provider()
+	models, err := cfg.models()
 	if err != nil {
 		return nil, err
 	}
-	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Provider: provider, Logger: o.Logger, Now: o.Now,
+	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Models: models, Logger: o.Logger, Now: o.Now,
 		Texts: cfg.Bus.EventsText, Finish: agentFinish(cfg.Daemon.DrainTimeout)})
 	if err != nil {
 		return nil, err

@@ -24,9 +24,10 @@ const betweenRounds = "\n\n"
 //
 // Only the pieces of one model call that came without a gap are text. When a call
 // ended in tools and the turn goes on with another, what was said is kept as it
-// is, a blank line follows, and then the text of the next. When the turn itself
-// begins anew, or a piece was lost before the call ended, what was sent can be
-// half a sentence, and no more of the turn is sent: finish decides.
+// is, a blank line follows, and then the text of the next. When the attempt grows
+// (the turn begins anew, or a model broke off and another one begins), or a piece
+// was lost before the call ended, what was sent can be half a sentence, and no
+// more of the turn is sent: finish decides.
 //
 // It keeps what is not sent yet, and of the text sent only its hash, to compare
 // the reply with.

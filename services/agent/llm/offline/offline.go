@@ -22,7 +22,9 @@ import (
 const Name = "offline"
 
 // Provider answers without a model. The zero value is ready.
-type Provider struct{}
+type Provider struct {
+	Fallback bool // it stands behind models that do not answer
+}
 
 var _ llm.Provider = Provider{}
 
@@ -31,19 +33,19 @@ func (Provider) Model() string { return Name }
 
 // Complete answers the last message: with a tool call where one fits, with a
 // tool's result, or with what can be done without a model.
-func (Provider) Complete(ctx context.Context, req llm.Request, delta func(string)) (llm.Response, error) {
+func (p Provider) Complete(ctx context.Context, req llm.Request, delta func(string)) (llm.Response, error) {
 	if err := ctx.Err(); err != nil {
 		return llm.Response{}, err
 	}
 	out := llm.Response{Model: Name, Usage: bus.Usage{Input: llm.EstimateTokens(req.Size())}}
 	if len(req.Messages) == 0 {
-		out.Text = noModel("")
+		out.Text = p.noModel("")
 	} else if last := req.Messages[len(req.Messages)-1]; len(last.Results) > 0 {
 		out.Text = tell(last.Results)
 	} else if call, ok := understand(last.Text, req.Tools); ok {
 		out.Calls = []llm.ToolCall{call}
 	} else {
-		out.Text = noModel(last.Text)
+		out.Text = p.noModel(last.Text)
 	}
 	out.Usage.Output = llm.EstimateTokens(len(out.Text))
 	if delta != nil && out.Text != "" {
@@ -114,10 +116,15 @@ func tell(results []llm.ToolResult) string {
 	return strings.Join(parts, "\n")
 }
 
-func noModel(text string) string {
+func (p Provider) noModel(text string) string {
 	about := ""
 	if text = strings.Join(strings.Fields(text), " "); text != "" {
 		about = fmt.Sprintf(" to think about %q", shorten(text, 60))
+	}
+	if p.Fallback {
+		return "I am here, but no language model can answer now" + about + `.
+
+Ask me again later; /status and /cost tell more. Until then I keep your notes: say "remember the boiler code is 4711", then "recall boiler".`
 	}
 	return "I am here, but no language model is configured" + about + `.
 
@@ -127,10 +134,7 @@ To give me a model, set two variables and restart:
   export BLUFIO_AGENT__PROVIDER=openai BLUFIO_OPENAI__API_KEY=…
 or, for Ollama on this machine, in ~/.config/blufio/blufio.toml:
   [agent]
-  provider = "openai"
-  model = "llama3.2"
-  [openai]
-  base_url = "http://127.0.0.1:11434/v1"
+  provider = "ollama/llama3.2"
   [cost.prices."llama3.2"]
   free = true`
 }

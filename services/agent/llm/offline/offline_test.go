@@ -91,7 +91,7 @@ func FuzzUnderstand(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		call, ok := understand(text, tools)
 		if !ok {
-			if !utf8.ValidString(noModel(strings.ToValidUTF8(text, ""))) {
+			if !utf8.ValidString(Provider{}.noModel(strings.ToValidUTF8(text, ""))) {
 				t.Error("the answer is not UTF-8")
 			}
 			return

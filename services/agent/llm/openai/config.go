@@ -3,6 +3,7 @@
 package openai
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -16,16 +17,42 @@ import (
 // DefaultURL is OpenAI's own address.
 const DefaultURL = "https://api.openai.com/v1"
 
-// Config is the section [openai].
+// Config is the section [openai], and that of each preset.
 type Config struct {
-	APIKey         config.Secret `koanf:"api_key" doc:"Key for OpenAI or whoever is at base_url; a model on this machine usually needs none."`
-	BaseURL        string        `koanf:"base_url" doc:"Where OpenAI's Chat Completions are spoken: OpenAI, OpenRouter, Groq, or your own Ollama (http://127.0.0.1:11434/v1), vLLM or LM Studio."`
+	section        string        `koanf:"-"` // "" is [Name]
+	APIKey         config.Secret `koanf:"api_key" doc:"Key for whoever is at base_url; a model on this machine usually needs none."`
+	BaseURL        string        `koanf:"base_url" doc:"Where OpenAI's Chat Completions are spoken; with openai that may be any server, your own vLLM or LM Studio too."`
 	AllowPlaintext bool          `koanf:"allow_plaintext" doc:"Let base_url be http:// on another machine than this one: a model in your own network. Messages and the key travel in the clear."`
 	Timeout        time.Duration `koanf:"timeout" min:"1s" max:"1h" doc:"How long the server may be silent, before an answer and within it. A model that runs on a CPU may need minutes to read a long conversation."`
 }
 
 // Defaults are the settings of a fresh install.
 func Defaults() Config { return Config{BaseURL: DefaultURL, Timeout: 2 * time.Minute} }
+
+// Presets are providers of their own, with their own section and name, for
+// servers that many people use. None has a default model: what they offer
+// changes, or is what the owner has fetched.
+func Ollama() Config     { return preset("ollama", "http://127.0.0.1:11434/v1") }
+func OpenRouter() Config { return preset("openrouter", "https://openrouter.ai/api/v1") }
+func Groq() Config       { return preset("groq", "https://api.groq.com/openai/v1") }
+
+func preset(section, url string) Config {
+	c := Defaults()
+	c.section, c.BaseURL = section, url
+	return c
+}
+
+// name is the section's and the provider's name.
+func (c Config) name() string { return cmp.Or(c.section, Name) }
+
+// DefaultModel is the model that a request without one is answered by, "" when
+// every request has to name one.
+func (c Config) DefaultModel() string {
+	if c.name() == Name {
+		return DefaultModel
+	}
+	return ""
+}
 
 // Check reports what no bound of a single key can say.
 func (c Config) Check(report func(key, message, hint string)) {
@@ -43,7 +70,7 @@ func (c Config) checkURL(report func(key, message, hint string)) {
 		report("base_url", "it is not a URL of https:// or http://", example)
 		return
 	case u.User != nil:
-		report("base_url", "a name and password do not belong into it", "put the key into openai.api_key")
+		report("base_url", "a name and password do not belong into it", "put the key into "+c.name()+".api_key")
 		return
 	case u.RawQuery != "" || u.Fragment != "":
 		report("base_url", "it goes on behind its path", example)
@@ -62,7 +89,7 @@ func (c Config) checkURL(report func(key, message, hint string)) {
 func (c Config) validate() (err error) {
 	c.Check(func(key, message, hint string) {
 		if err == nil {
-			err = fmt.Errorf("openai.%s: %s (%s)", key, message, hint)
+			err = fmt.Errorf("%s.%s: %s (%s)", c.name(), key, message, hint)
 		}
 	})
 	return err
@@ -70,15 +97,19 @@ func (c Config) validate() (err error) {
 
 // outbound are the bounds of the client.
 func (c Config) outbound() outbound.Options {
-	return outbound.Options{AllowPlaintext: c.AllowPlaintext, Setting: "openai.allow_plaintext", Silence: c.Timeout, MaxBody: maxBody}
+	return outbound.Options{AllowPlaintext: c.AllowPlaintext, Setting: c.name() + ".allow_plaintext", Silence: c.Timeout, MaxBody: maxBody}
 }
 
-// KeyNeeded reports whether the server is OpenAI's own, which answers nobody
-// without a key.
-func (c Config) KeyNeeded() bool { return c.official() }
+// KeyNeeded reports whether the server is one that answers nobody without a key.
+func (c Config) KeyNeeded() bool {
+	return c.official() || c.at("openrouter.ai") || c.at("api.groq.com")
+}
 
 // official reports whether the server is OpenAI's own.
-func (c Config) official() bool {
+func (c Config) official() bool { return c.at("api.openai.com") }
+
+// at reports whether the server is this host.
+func (c Config) at(host string) bool {
 	u, err := url.Parse(c.BaseURL)
-	return err == nil && strings.EqualFold(strings.TrimSuffix(u.Hostname(), "."), "api.openai.com")
+	return err == nil && strings.EqualFold(strings.TrimSuffix(u.Hostname(), "."), host)
 }

@@ -3,10 +3,13 @@
 package openai
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/config"
 )
 
@@ -47,5 +50,57 @@ func TestCheck(t *testing.T) {
 				t.Errorf("New: %v", err)
 			}
 		})
+	}
+}
+
+// A preset is a provider of its own: it has its own name and address, and what it
+// says is wrong names its own section.
+func TestPresets(t *testing.T) {
+	for name, c := range map[string]struct {
+		cfg Config
+		key bool
+	}{"openai": {Defaults(), true}, "ollama": {Ollama(), false}, "openrouter": {OpenRouter(), true}, "groq": {Groq(), true}} {
+		t.Run(name, func(t *testing.T) {
+			p, err := New(c.cfg, Deps{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Name() != name || (p.Model() == "") != (name != Name) || c.cfg.KeyNeeded() != c.key {
+				t.Errorf("name %q, model %q, key needed: %v", p.Name(), p.Model(), c.cfg.KeyNeeded())
+			}
+			var e *bus.Error
+			if err := p.explain(401, &apiError{}, "m"); !errors.As(err, &e) || e.Hint != "set "+name+".api_key" {
+				t.Errorf("hint: %+v", e)
+			}
+			bad := c.cfg
+			bad.BaseURL = "http://192.168.1.9/v1"
+			if _, err := New(bad, Deps{}); err == nil || !strings.Contains(err.Error(), name+".allow_plaintext") || !strings.HasPrefix(err.Error(), name+".base_url") {
+				t.Errorf("error: %v", err)
+			}
+		})
+	}
+}
+
+// What a vendor will not have answered is no failure of the provider, and what is
+// too long is told apart.
+func TestKindsOfRefusal(t *testing.T) {
+	p, err := New(OpenRouter(), Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		status           int
+		e                apiError
+		refused, tooLong bool
+	}{
+		"moderation": {403, apiError{Message: "anthropic/claude requires moderation. Your input was flagged for violence."}, true, false},
+		"filter":     {400, apiError{Code: "content_filter"}, true, false},
+		"forbidden":  {403, apiError{Message: "no"}, false, false},
+		"length":     {400, apiError{Code: "context_length_exceeded"}, false, true},
+		"no credit":  {402, apiError{}, false, false},
+	} {
+		if err := p.explain(c.status, &c.e, "m"); llm.IsRefused(err) != c.refused || llm.IsTooLong(err) != c.tooLong {
+			t.Errorf("%s: %v is refused: %v, too long: %v", name, err, llm.IsRefused(err), llm.IsTooLong(err))
+		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/blufio/blufio/bus"
 )
 
 // Whatever a server streams: no panic, nothing over its bound, an answer only
@@ -69,8 +71,8 @@ func FuzzError(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		e := p.explain(status, readError(body), "m")
-		if e.Code == "" || e.Message == "" || strings.ContainsAny(e.Message, "\r\n") || len(e.Message) > 4*maxQuote+200 {
+		var e *bus.Error
+		if !errors.As(p.explain(status, readError(body), "m"), &e) || e.Code == "" || e.Message == "" || strings.ContainsAny(e.Message, "\r\n") || len(e.Message) > 4*maxQuote+200 {
 			t.Errorf("%#v", e)
 		}
 	})

@@ -6,7 +6,7 @@
 //
 // The way of one question, file by file:
 //
-//	config.go   the section [openai]
+//	config.go   the section [openai], and the presets with sections of their own
 //	request.go  the question as the vendor wants it
 //	openai.go   asks, and tries again where that makes sense
 //	frames.go   cuts the answer's stream into frames
@@ -98,7 +98,7 @@ func New(cfg Config, d Deps) (*Provider, error) {
 	}
 	base, err := url.Parse(cfg.BaseURL)
 	if err != nil {
-		return nil, errors.New("openai.base_url: not a URL") // validate saw it
+		return nil, fmt.Errorf("%s.base_url: not a URL", cfg.name()) // validate saw it
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -116,10 +116,10 @@ func New(cfg Config, d Deps) (*Provider, error) {
 }
 
 // Name is the provider's name in the configuration and the ledger.
-func (p *Provider) Name() string { return Name }
+func (p *Provider) Name() string { return p.cfg.name() }
 
-// Model is [DefaultModel].
-func (p *Provider) Model() string { return DefaultModel }
+// Model is [Config.DefaultModel].
+func (p *Provider) Model() string { return p.cfg.DefaultModel() }
 
 // Close lets go of idle connections. Questions under way go on.
 func (p *Provider) Close() { p.client.CloseIdleConnections() }
@@ -128,7 +128,7 @@ func (p *Provider) Close() { p.client.CloseIdleConnections() }
 // nothing but what may have to be paid. Errors are a *bus.Error, or the
 // context's when that ended.
 func (p *Provider) Complete(ctx context.Context, req llm.Request, delta func(text string)) (llm.Response, error) {
-	req.Model = cmp.Or(req.Model, DefaultModel)
+	req.Model = cmp.Or(req.Model, p.Model())
 	question, err := json.Marshal(p.request(req))
 	if err != nil {
 		return llm.Response{}, fmt.Errorf("encode request: %w", err)

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package serve
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/blufio/blufio/services/agent"
+	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/agent/llm/offline"
+	"github.com/blufio/blufio/services/agent/llm/openai"
+	"github.com/blufio/blufio/services/config"
+)
+
+// maxProviders bounds agent.provider.
+const maxProviders = 8
+
+// maker is one provider that the configuration may name.
+type maker struct {
+	name  string
+	model string // its default, "" for none
+	key   bool   // its API key is needed and missing
+	make  func() (llm.Provider, error)
+}
+
+// makers are all there are.
+func (c Config) makers() []maker {
+	all := []maker{{name: offline.Name, model: offline.Name, make: func() (llm.Provider, error) {
+		return offline.Provider{Fallback: len(c.Agent.Provider) > 1}, nil
+	}}}
+	for _, s := range []struct {
+		name string
+		cfg  openai.Config
+	}{{openai.Name, c.OpenAI}, {"ollama", c.Ollama}, {"openrouter", c.OpenRouter}, {"groq", c.Groq}} {
+		all = append(all, maker{name: s.name, model: s.cfg.DefaultModel(), key: s.cfg.KeyNeeded() && s.cfg.APIKey.IsZero(),
+			make: func() (llm.Provider, error) { return openai.New(s.cfg, openai.Deps{}) }})
+	}
+	return all
+}
+
+// entry is a model that the configuration names, "provider" or "provider/model".
+type entry struct {
+	key   string // where it is named
+	maker maker
+	model string
+}
+
+// entries reads agent.provider and [routing]. What is wrong is reported and left
+// out. The model of agent.model goes to the first entry of the list without one.
+func (c Config) entries(report func(key, message, hint string)) (list []entry, tiers map[string]entry) {
+	given := c.Agent.Model
+	for _, text := range c.Agent.Provider {
+		e, ok := c.entry("agent.provider", text, &given, report)
+		if !ok {
+			continue
+		}
+		if slices.ContainsFunc(list, func(o entry) bool { return o.maker.name == e.maker.name && o.model == e.model }) {
+			report(e.key, fmt.Sprintf("%s/%s is there twice", e.maker.name, e.model), "asking again is the provider's own business; name another one")
+			continue
+		}
+		list = append(list, e)
+	}
+	tiers = map[string]entry{}
+	for _, t := range []struct{ name, text string }{{"simple", c.Routing.Simple}, {"standard", c.Routing.Standard}, {"complex", c.Routing.Complex}} {
+		if t.text == "" {
+			continue
+		}
+		if e, ok := c.entry("routing."+t.name, t.text, new(string), report); ok {
+			tiers[t.name] = e
+		}
+	}
+	return list, tiers
+}
+
+// entry reads one. It takes the model given, if it names none itself.
+func (c Config) entry(key, text string, given *string, report func(key, message, hint string)) (entry, bool) {
+	name, model, named := strings.Cut(text, "/")
+	makers := c.makers()
+	i := slices.IndexFunc(makers, func(m maker) bool { return m.name == name })
+	if i < 0 {
+		report(key, fmt.Sprintf("there is no provider %q", name), providerHint(name, makers))
+		return entry{}, false
+	}
+	m := makers[i]
+	switch {
+	case named && strings.TrimSpace(model) == "":
+		report(key, fmt.Sprintf("%q names no model behind its /", text), "")
+		return entry{}, false
+	case named:
+	case *given != "" && name != offline.Name:
+		model, *given = *given, ""
+	case m.model == "":
+		report(key, fmt.Sprintf("%s has no default model", name), fmt.Sprintf("write it as %q, or set agent.model", name+"/MODEL"))
+		return entry{}, false
+	default:
+		model = m.model
+	}
+	return entry{key: key, maker: m, model: model}, true
+}
+
+func providerHint(name string, makers []maker) string {
+	var known []string
+	for _, m := range makers {
+		known = append(known, m.name)
+	}
+	if near := config.Nearest(name, known); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return "known are " + strings.Join(known, ", ")
+}
+
+// Check reports what no section can know alone.
+func (c Config) Check(report func(key, message, hint string)) {
+	if n := len(c.Agent.Provider); n == 0 || n > maxProviders {
+		report("agent.provider", fmt.Sprintf("it has %d entries, and needs 1 to %d", n, maxProviders), `"offline" is the one without a model`)
+	}
+	list, tiers := c.entries(report)
+	told := map[string]bool{}
+	for _, e := range list {
+		e.checkKey(told, report)
+	}
+	for _, name := range []string{"simple", "standard", "complex"} {
+		if e, ok := tiers[name]; ok {
+			e.checkKey(told, report)
+		}
+	}
+}
+
+// checkKey reports, once for a provider, a key that is missing.
+func (e entry) checkKey(told map[string]bool, report func(key, message, hint string)) {
+	name := e.maker.name
+	if !e.maker.key || told[name] {
+		return
+	}
+	told[name] = true
+	hint := fmt.Sprintf("export BLUFIO_%s__API_KEY=…", strings.ToUpper(name))
+	if name == openai.Name {
+		hint += ", or set openai.base_url to a model of your own"
+	}
+	report(name+".api_key", "the provider "+name+" needs a key", hint)
+}
+
+// models makes the configured models; those of one provider share it.
+func (c Config) models() (agent.Models, error) {
+	var first error
+	list, tiers := c.entries(func(key, message, _ string) {
+		if first == nil {
+			first = fmt.Errorf("%s: %s", key, message)
+		}
+	})
+	made := map[string]llm.Provider{}
+	model := func(e entry) agent.Model {
+		if made[e.maker.name] == nil {
+			p, err := e.maker.make()
+			if err != nil && first == nil {
+				first = err
+			}
+			made[e.maker.name] = p
+		}
+		return agent.Model{Provider: made[e.maker.name], Name: e.model}
+	}
+	var out agent.Models
+	for _, e := range list {
+		out.List = append(out.List, model(e))
+	}
+	for name, at := range map[string]**agent.Model{"simple": &out.Simple, "standard": &out.Standard, "complex": &out.Complex} {
+		if e, ok := tiers[name]; ok {
+			m := model(e)
+			*at = &m
+		}
+	}
+	return out, first
+}
