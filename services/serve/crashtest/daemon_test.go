@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -40,21 +41,47 @@ format = "json"
 `
 
 // newPlan lays out a directory for one daemon and one driver.
-func newPlan(t *testing.T, m *model) plan {
+func newPlan(t *testing.T, m *model, more ...string) plan {
 	t.Helper()
 	p := plan{dir: t.TempDir()}
-	if err := os.WriteFile(p.config(), []byte(config+m.config()), 0o600); err != nil {
+	if err := os.WriteFile(p.config(), []byte(config+m.config(more...)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
+// builds are the binaries made so far, by tag, for all tests.
+var builds binaryCache
+
+type binaryCache struct {
+	mu    sync.Mutex
+	dir   string
+	built map[string]string
+}
+
+func (b *binaryCache) remove() {
+	if b.dir != "" {
+		_ = os.RemoveAll(b.dir)
+	}
+}
+
 // build makes the real binary, race-enabled when the test is.
-func build(t *testing.T, tags ...string) string {
+func build(t *testing.T, tag string) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "blufio")
-	args := []string{"build", "-o", binary, "-tags", strings.Join(tags, ",")}
-	cgo := "CGO_ENABLED=0"
+	builds.mu.Lock()
+	defer builds.mu.Unlock()
+	if binary := builds.built[tag]; binary != "" {
+		return binary
+	}
+	if builds.dir == "" {
+		dir, err := os.MkdirTemp("", "crashtest")
+		if err != nil {
+			t.Fatal(err)
+		}
+		builds.dir, builds.built = dir, map[string]string{}
+	}
+	binary := filepath.Join(builds.dir, "blufio-"+tag)
+	args, cgo := []string{"build", "-o", binary, "-tags", tag}, "CGO_ENABLED=0"
 	if raceEnabled {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
 	}
@@ -63,8 +90,16 @@ func build(t *testing.T, tags ...string) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
+	builds.built[tag] = binary
 	return binary
 }
+
+// Tags of builds.
+const (
+	shipped = ""
+	armed   = "failpoint"
+	mutant  = "mutate"
+)
 
 // daemon is one process of the daemon.
 type daemon struct {

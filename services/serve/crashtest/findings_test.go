@@ -24,10 +24,13 @@ type findings struct {
 	acknowledged int
 	answered     int
 	lost         int // acknowledged, and not in the session's history
+	failed       int // answered with the reason why there is no answer, where that is allowed
+	mayFail      bool
 	dead         int // given up after three crashes, as the manual says
 	interrupted  int64
 	calls        int // in the ledger
 	unbooked     int // answers of the model that a kill cut off from any commit
+	estimates    int // of answers that broke off
 	settleLimit  time.Duration
 	bills        []bill
 	faults       []string
@@ -45,6 +48,9 @@ type told struct {
 	text    string
 	reply   string
 }
+
+// whole reports whether all that its turn does has to be there.
+func (m told) whole() bool { return m.state == bus.StateAnswered }
 
 func (f *findings) problem(format string, args ...any) {
 	if f.count++; f.count <= maxProblems {

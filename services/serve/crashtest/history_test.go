@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/blufio/blufio/bus"
@@ -71,6 +72,8 @@ func (f *findings) check(s speaker, a ack, m bus.MessageRecord) {
 		f.problem("%s: message %d was acknowledged as %s and is %s", s.session(), a.N, a.ID, m.ID)
 	case m.State == bus.StateDead:
 		f.dead++ // whether it may be is for the database to say
+	case m.State == bus.StateFailed && f.mayFail && strings.HasPrefix(m.Reply, "I could not answer: "):
+		f.failed++
 	case m.State != bus.StateAnswered:
 		f.problem("%s: message %d is %s: %s", s.session(), a.N, m.State, m.Reply)
 	case !s.answers(a.N, m.Reply):

@@ -3,6 +3,7 @@
 package crashtest
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,7 +32,8 @@ type model struct {
 	mu     sync.Mutex
 	server *http.Server // nil while it is down
 	pace   pace
-	status int // refuse with it; 0: answer
+	gate   chan struct{} // answers wait until it is closed; nil: they do not
+	status int           // refuse with it; 0: answer
 	bills  []bill
 	faults []string // prompts that are not the session's history
 	most   int      // bytes of the longest prompt
@@ -85,6 +87,14 @@ func (m *model) down() {
 	}
 }
 
+// hold keeps answers back until the channel that it returns is closed.
+func (m *model) hold() chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gate = make(chan struct{})
+	return m.gate
+}
+
 // refuse answers with a status from now on; 0 takes that back.
 func (m *model) refuse(status int) {
 	m.mu.Lock()
@@ -92,9 +102,11 @@ func (m *model) refuse(status int) {
 	m.status = status
 }
 
-func (m *model) config() string {
+// config are the settings for it, with more of the section [agent] if wanted.
+func (m *model) config(more ...string) string {
 	return fmt.Sprintf(`
 [agent]
+%s
 provider = "openai"
 model = "fake"
 [openai]
@@ -105,7 +117,7 @@ monthly_usd = 0
 [cost.prices.fake]
 input = 1
 output = 2
-`, m.addr)
+`, strings.Join(more, "\n"), m.addr)
 }
 
 // costs is the amount of a call at these prices, in millionths of a dollar.
@@ -130,6 +142,9 @@ func (m *model) answer(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"error":{"message":"out of order","type":"server_error"}}`, status)
 		return
 	}
+	if !m.wait(r.Context()) {
+		return
+	}
 	time.Sleep(rand.N(p.first + 1))
 	w.Header().Set("Content-Type", "text/event-stream")
 	for _, frame := range frames(n, b, results) {
@@ -144,6 +159,22 @@ func (m *model) answer(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.bills[n].whole = true
+}
+
+// wait returns when answers may go, or false when the asker is gone.
+func (m *model) wait(ctx context.Context) bool {
+	m.mu.Lock()
+	gate := m.gate
+	m.mu.Unlock()
+	if gate == nil {
+		return true
+	}
+	select {
+	case <-gate:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // begin opens the next bill.

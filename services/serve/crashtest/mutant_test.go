@@ -24,8 +24,8 @@ func TestKillTestSeesAMissingCommit(t *testing.T) {
 	if os.Getenv("SOAK_KILLS") == "" {
 		t.Skip("runs with SOAK_KILLS, some minutes")
 	}
-	mutant := build(t, "mutate")
-	b := binaries{shipped: mutant, armed: mutant}
+	binary := build(t, mutant)
+	b := binaries{shipped: binary, armed: binary}
 	for _, name := range []string{"accept", "step", "end", "note", "settlement"} {
 		t.Run(name, func(t *testing.T) {
 			found := crash(t, b, story{kills: mutantKills, acks: mutantAcks, random: true,
@@ -52,7 +52,7 @@ func TestShippedBinaryHasNoFailpoints(t *testing.T) {
 	for _, tt := range []struct {
 		binary string
 		want   bool
-	}{{build(t), false}, {build(t, "failpoint"), true}} {
+	}{{build(t, shipped), false}, {build(t, armed), true}} {
 		data, err := os.ReadFile(tt.binary)
 		if err != nil {
 			t.Fatal(err)
