@@ -241,14 +241,15 @@ func (p plan) logTail() string {
 	return string(data[max(0, len(data)-4000):])
 }
 
-// complaints are the lines of the log that no crash excuses.
-func (p plan) complaints() []string {
+// complaints are the lines of the log that no crash excuses, without errors
+// where there may be some.
+func (p plan) complaints(errors bool) []string {
 	data, err := os.ReadFile(p.log())
 	if err != nil {
 		return []string{err.Error()}
 	}
 	return slices.DeleteFunc(strings.Split(string(data), "\n"), func(line string) bool {
-		return !strings.Contains(line, "DATA RACE") && !strings.Contains(line, "panic") && !strings.Contains(line, `"level":"ERROR"`)
+		return !strings.Contains(line, "DATA RACE") && !strings.Contains(line, "panic") && (errors || !strings.Contains(line, `"level":"ERROR"`))
 	})
 }
 

@@ -26,7 +26,8 @@ type findings struct {
 	lost         int // acknowledged, and not in the session's history
 	failed       int // answered with the reason why there is no answer, where that is allowed
 	mayFail      bool
-	dead         int // given up after three crashes, as the manual says
+	strained     bool // the log may have errors
+	dead         int  // given up after three crashes, as the manual says
 	interrupted  int64
 	calls        int // in the ledger
 	unbooked     int // answers of the model that a kill cut off from any commit

@@ -130,7 +130,7 @@ func judge(t *testing.T, p plan, d *daemon, m *model, found *findings, cuts []cu
 	}
 	found.books(t, p)
 	found.stream(t, p, last)
-	for _, line := range p.complaints() {
+	for _, line := range p.complaints(found.strained) {
 		found.problem("the daemon's log: %s", line)
 	}
 }

@@ -213,7 +213,7 @@ var mark = regexp.MustCompile(`crash-(\d+)-(\d+)`)
 // before and each with its own answer.
 func outOfOrder(prompt []message) string {
 	var last, speaker string
-	var number int
+	number := -1
 	for _, msg := range prompt {
 		found := mark.FindStringSubmatch(msg.Content)
 		switch {
