@@ -27,8 +27,8 @@ const (
 	lookEvery  = 5 * time.Millisecond
 )
 
-// config is what every daemon here has; the model's own settings come with it.
-const config = `
+// settings is what every daemon here has; the model's own settings come with it.
+const settings = `
 [gateway]
 listen = "127.0.0.1:0"
 [bus]
@@ -44,7 +44,7 @@ format = "json"
 func newPlan(t *testing.T, m *model, more ...string) plan {
 	t.Helper()
 	p := plan{dir: t.TempDir()}
-	if err := os.WriteFile(p.config(), []byte(config+m.config(more...)), 0o600); err != nil {
+	if err := os.WriteFile(p.config(), []byte(settings+m.config(more...)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return p
