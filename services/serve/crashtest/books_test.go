@@ -64,6 +64,9 @@ func (f *findings) attempts(t *testing.T, store *sqlite.Store) {
 		var id, state string
 		var attempts int
 		row(&id, &state, &attempts)
+		if attempts == 0 && f.strained {
+			return // the mark of its begin found no place on the disk, and no model was asked
+		}
 		if attempts != maxCrashes || state != bus.StateDead {
 			f.problem("message %s is %s after %d attempts", id, state, attempts)
 		}
@@ -190,7 +193,7 @@ func (f *findings) cutOff(t *testing.T, store *sqlite.Store) {
 		case bus.StateFailed:
 			attempts = maxRounds // each call may have been cut off by what made it fail
 		}
-		if lost[text] > attempts {
+		if lost[text] > max(0, attempts) {
 			f.problem("%d bills for %q are not booked, and its turn was interrupted %d times", lost[text], text, attempts)
 		}
 		delete(lost, text)

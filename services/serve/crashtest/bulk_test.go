@@ -74,15 +74,23 @@ func TestBulk(t *testing.T) {
 	t.Parallel()
 	m := newModel(t)
 	m.pace = pace{}
-	p := newPlan(t, m, "max_queue = 100")
+	p := newPlan(t, m, "max_queue = 400")
 	d := start(t, p, build(t, shipped))
 	d.awaitHealthy(t)
-	each := longer(60, 625)
+	each := longer(40, 625)
 	var busy atomic.Int64
 	var all []func(context.Context) error
 	for s := range bulkSenders {
 		all = append(all, func(ctx context.Context) error { return bulk(ctx, p, s, each, &busy) })
 	}
+	hold := m.hold() // until the queue is full
+	all = append(all, func(ctx context.Context) error {
+		for busy.Load() == 0 && ctx.Err() == nil {
+			time.Sleep(lookEvery)
+		}
+		close(hold)
+		return nil
+	})
 	began := time.Now()
 	if err := services.Work(t.Context(), all...); err != nil {
 		t.Fatal(err)
@@ -129,7 +137,7 @@ func TestLongSession(t *testing.T) {
 	p := newPlan(t, m)
 	d := start(t, p, build(t, shipped))
 	d.awaitHealthy(t)
-	n := longer(600, 5000)
+	n := longer(300, 5000)
 	c, err := dial(p, bus.MessageReceive)
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 )
 
 // randomKills come beside one kill at each failpoint.
-const randomKills = 10
+const randomKills = 8
 
 func TestKill(t *testing.T) {
 	b := binaries{shipped: build(t, shipped), armed: build(t, armed)}
@@ -68,9 +68,9 @@ func (s story) moments(rng *rand.Rand) []string {
 // arm is the setting that kills the daemon at the named failpoint, some of the
 // first times that it comes by.
 func arm(rng *rand.Rand, name string) string {
-	most := map[string]int{"recover.requeued": 1, "step.committed": 10, "model.delta": 200, "relay.store": 150, "relay.stored": 150}[name]
+	most := map[string]int{"recover.requeued": 1, "step.committed": 10, "model.delta": 200, "relay.store": 100, "relay.stored": 100}[name]
 	if most == 0 {
-		most = 30
+		most = 20
 	}
 	return fmt.Sprintf("BLUFIO_FAILPOINT=%s:%d", name, 1+rng.IntN(most))
 }
