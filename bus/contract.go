@@ -7,7 +7,7 @@ import "time"
 // Between channels and the agent.
 var (
 	MessageReceive = call[Message, Accepted](Spec{Name: "msg.receive",
-		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
+		From: []string{"gateway", "telegram", "cli"}, Heard: []string{"agent"},
 		Meaning: "Hand a message to the agent. Accepted means that it is stored and will be answered."})
 	MessageGet = call[MessageQuery, MessageRecord](Spec{Name: "msg.get",
 		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
@@ -16,10 +16,10 @@ var (
 		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
 		Meaning: "Stop working on a message: it ends as failed, unless its answer is there already."})
 	MessageSend = call[Reply, Receipt](Spec{Name: "msg.send.{channel}", Timeout: 30 * time.Second,
-		From: []string{"agent"}, Heard: []string{"gateway", "terminal"},
+		From: []string{"agent"}, Heard: []string{"gateway", "telegram", "terminal"},
 		Meaning: "Deliver a reply. A Receipt means that the channel took it over."})
 	MessageDelta = live[Delta](Spec{Name: "msg.delta.{channel}",
-		From: []string{"agent"}, Heard: []string{"gateway", Anyone},
+		From: []string{"agent"}, Heard: []string{"gateway", "telegram", Anyone},
 		Meaning: "A piece of an answer while it is being made: best effort, never a substitute for the reply."})
 	TerminalReply = live[Reply](Spec{Name: "msg.terminal.reply",
 		From: []string{"terminal"}, Heard: []string{"cli"},
@@ -34,6 +34,15 @@ var (
 	AgentHistory = call[HistoryQuery, History](Spec{Name: "agent.history",
 		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
 		Meaning: "A page of one session's messages."})
+	QueueList = call[QueueQuery, QueuePage](Spec{Name: "ctl.queue.list",
+		From: []string{"cli"}, Heard: []string{"agent"},
+		Meaning: "A page of what waits, runs or was given up: messages, then replies."})
+	QueueRetry = call[QueueAction, QueueOutcome](Spec{Name: "ctl.queue.retry",
+		From: []string{"cli"}, Heard: []string{"agent"},
+		Meaning: "Take dead letters up again."})
+	QueueDrop = call[QueueAction, QueueOutcome](Spec{Name: "ctl.queue.drop",
+		From: []string{"cli"}, Heard: []string{"agent"},
+		Meaning: "Delete dead letters for good."})
 	AgentStatus = call[AgentQuery, AgentSummary](Spec{Name: "agent.status", Timeout: 2 * time.Second,
 		From: []string{"control"}, Heard: []string{"agent"},
 		Meaning: "How the agent stands: sessions and queues."})
@@ -78,6 +87,8 @@ var (
 var (
 	MessageReceived = durable[MessageReceivedFact](fact("evt.message.received", "agent", "A message was stored."))
 	MessageDied     = durable[DeadFact](fact("evt.message.died", "agent", "A message was given up after repeated crashes and is kept as a dead letter."))
+	MessageRetried  = durable[DeadFact](fact("evt.message.retried", "agent", "A dead letter was taken up again: its message waits for an answer as if it had just come."))
+	MessageDropped  = durable[DeadFact](fact("evt.message.dropped", "agent", "A dead letter was deleted for good, at the operator's word."))
 	TurnCompleted   = durable[TurnFact](fact("evt.turn.completed", "agent", "A turn ended with an answer."))
 	TurnFailed      = durable[TurnFact](fact("evt.turn.failed", "agent", "A turn ended without an answer; the person was told why."))
 	TurnInterrupted = durable[TurnInterruptedFact](fact("evt.turn.interrupted", "agent", "A crash cut a turn off; it starts again."))
@@ -86,6 +97,8 @@ var (
 	ProviderUp      = durable[ProviderUpFact](fact("evt.provider.up", "agent", "A model's provider that was down answers again."))
 	ReplyDelivered  = durable[ReplyFact](fact("evt.reply.delivered", "agent", "A channel took a reply over."))
 	ReplyDied       = durable[ReplyFact](fact("evt.reply.died", "agent", "A reply could not be delivered and is kept as a dead letter."))
+	ReplyRetried    = durable[ReplyFact](fact("evt.reply.retried", "agent", "A reply that had been given up is delivered anew."))
+	ReplyDropped    = durable[ReplyFact](fact("evt.reply.dropped", "agent", "A reply that had been given up was deleted for good: at the operator's word, or because its message is answered anew."))
 	CostRecorded    = durable[CostFact](fact("evt.cost.recorded", "cost", "A model call was booked."))
 	BudgetWarned    = durable[BudgetFact](fact("evt.budget.warned", "cost", "80 % of a budget is spent; said once a period."))
 	BudgetExhausted = durable[BudgetFact](fact("evt.budget.exhausted", "cost", "A budget is spent: model calls are refused until the period ends; said once a period."))
@@ -96,7 +109,10 @@ var (
 	HealthChanged   = durable[HealthFact](fact("evt.health.changed", "control", "The daemon's health changed."))
 	RoomRestarted   = durable[RestartedFact](fact("evt.room.restarted", "control", "A room failed and was started again."))
 	StreamGap       = durable[GapFact](fact("evt.stream.gap", "relay", "Events are missing from the stream for good."))
-	AccessDenied    = durable[DeniedFact](fact("evt.security.denied", "gateway", "Someone without the right tried to get in."))
+	ChannelDown     = durable[ChannelFact](fact("evt.channel.down", "telegram", "A channel has not reached its other side for a minute; it keeps trying."))
+	ChannelUp       = durable[ChannelFact](fact("evt.channel.up", "telegram", "A channel that was down works again."))
+	AccessDenied    = durable[DeniedFact](Spec{Name: "evt.security.denied", From: []string{"gateway", "telegram"}, Heard: []string{Anyone},
+		Meaning: "Someone without the right tried to get in."})
 )
 
 // fact fills in what all facts share.
@@ -114,12 +130,13 @@ const Facts = Prefix + "evt.>"
 func Contract() []Lane {
 	return []Lane{
 		MessageReceive, MessageGet, MessageCancel, MessageSend, MessageDelta, TerminalReply,
-		AgentSessions, AgentHistory, AgentStatus,
+		AgentSessions, AgentHistory, QueueList, QueueRetry, QueueDrop, AgentStatus,
 		CostReserve, CostSettle, CostGet, SpendingSet,
 		MemoryRead, StatusGet, TokenIssue, EventsRead, Pulse,
-		MessageReceived, MessageDied, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled,
-		ProviderDown, ProviderUp, ReplyDelivered, ReplyDied,
+		MessageReceived, MessageDied, MessageRetried, MessageDropped, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled,
+		ProviderDown, ProviderUp, ReplyDelivered, ReplyDied, ReplyRetried, ReplyDropped,
 		CostRecorded, BudgetWarned, BudgetExhausted, SpendingChanged,
-		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap, AccessDenied,
+		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap,
+		ChannelDown, ChannelUp, AccessDenied,
 	}
 }

@@ -178,11 +178,20 @@ type GapFact struct {
 	Why  string    `json:"why"`
 }
 
+// ChannelFact: a channel went down or came up again.
+type ChannelFact struct {
+	Time        time.Time  `json:"time"`
+	Channel     string     `json:"channel"`
+	Since       time.Time  `json:"since"`                  // when the trouble began
+	LastSuccess *time.Time `json:"last_success,omitempty"` // since the daemon started
+	Error       string     `json:"error,omitempty"`        // the last one seen
+}
+
 // DeniedFact: someone without the right tried to get in. Count gathers the
 // denials of one minute, so that an attack cannot flood the stream.
 type DeniedFact struct {
 	Time   time.Time `json:"time"`
-	Where  string    `json:"where"`  // "gateway" or "bus"
+	Where  string    `json:"where"`  // "gateway" or "telegram"
 	Reason string    `json:"reason"` // "no_token", "bad_token", "expired_token", "scope", …
 	Count  int64     `json:"count"`
 }

@@ -21,7 +21,7 @@ const (
 	CodeUnavailable  Code = "unavailable"      // nobody answers on that lane now
 	CodeTimeout      Code = "timeout"          // no answer within the deadline
 	CodeTooLarge     Code = "too_large"        // over a size bound
-	CodeConflict     Code = "conflict"         // the same id was used for something else before
+	CodeConflict     Code = "conflict"         // the same id was used for something else before, or its thing is in another state
 	CodeBudget       Code = "budget_exhausted" // the daily or monthly budget is spent
 	CodeStopped      Code = "spending_stopped" // the owner's kill switch is on
 	CodeCanceled     Code = "canceled"         // the person no longer wants it

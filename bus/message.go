@@ -10,8 +10,29 @@ type Message struct {
 	ExternalID string     `json:"external_id,omitempty"` // the source's own id; a second message with it is the same message; at most 200 bytes
 	Owner      string     `json:"owner"`                 // whose session it is: a token's subject, a chat's id
 	Session    string     `json:"session,omitempty"`     // the name the owner gave the session; "" is "main"
-	Text       string     `json:"text"`                  // UTF-8, not empty
+	Text       string     `json:"text"`                  // UTF-8; empty only when there are attachments
 	SentAt     *time.Time `json:"sent_at,omitempty"`     // when the source says it was written
+
+	Attachments []Attachment `json:"attachments,omitempty"` // at most 10
+}
+
+// Kinds of attachments.
+const (
+	KindImage    = "image"
+	KindAudio    = "audio" // voice messages too
+	KindVideo    = "video"
+	KindDocument = "document"
+)
+
+// Attachment is a file that came with a message. The file itself does not travel
+// on the bus: it is kept under its id in the database, at least until the message
+// is answered, and then for as long as its channel is set to keep files.
+type Attachment struct {
+	ID        string `json:"id"`
+	Kind      string `json:"kind"`       // image, audio, video or document
+	MediaType string `json:"media_type"` // as the source says, "image/jpeg"
+	Name      string `json:"name"`       // for people, not a path
+	Bytes     int64  `json:"bytes"`
 }
 
 // Accepted says that the message is stored and will be answered.
@@ -49,6 +70,8 @@ type MessageRecord struct {
 	Error      Code       `json:"error,omitempty"` // why it failed
 	ReceivedAt time.Time  `json:"received_at"`
 	FinishedAt *time.Time `json:"finished_at,omitempty"`
+
+	Attachments []Attachment `json:"attachments,omitempty"`
 }
 
 // Reply is an answer on its way out to a channel. The same Key may arrive

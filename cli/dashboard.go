@@ -4,6 +4,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ func dashboard(u ui, p picture, now time.Time) string {
 		d.fact("queues", d.join(fmt.Sprintf("inbox %d", q.Inbox), fmt.Sprintf("outbox %d", q.Outbox), d.dead(q.Dead)))
 	}
 	d.backup(p.Backup)
-	d.channels(p.Channels)
+	d.channels(p.Channels, p.Services)
 	if p.State != bus.Stopped {
 		d.services(p.Services)
 	}
@@ -141,7 +142,7 @@ func (d *drawing) backup(b bus.BackupStatus) {
 }
 
 // channels shows the evidence: a success or an error, with its age.
-func (d *drawing) channels(channels []bus.Channel) {
+func (d *drawing) channels(channels []bus.Channel, services []bus.ServiceStatus) {
 	if len(channels) == 0 {
 		return
 	}
@@ -152,9 +153,21 @@ func (d *drawing) channels(channels []bus.Channel) {
 		if c.LastError != nil {
 			evidence = d.join(evidence, "last error "+ago(c.LastErrorAt, d.now)+": "+line(*c.LastError))
 		}
-		rows = append(rows, []string{"  " + d.mark(c.State), line(c.Name), evidence})
+		mark := d.mark(c.State)
+		if idle(c, services) {
+			mark, evidence = d.u.off(), d.u.dim("not configured")
+		}
+		rows = append(rows, []string{"  " + mark, line(c.Name), evidence})
 	}
 	d.WriteString(table(rows))
+}
+
+// idle reports whether a channel is stopped because nobody set it up: its room is
+// well, and has nothing to do.
+func idle(c bus.Channel, services []bus.ServiceStatus) bool {
+	return c.State == bus.Stopped && slices.ContainsFunc(services, func(s bus.ServiceStatus) bool {
+		return s.Name == c.Name && s.State == bus.Healthy
+	})
 }
 
 // services lists the rooms that are well on one line, and explains the others.

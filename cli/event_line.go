@@ -29,12 +29,12 @@ func eventLine(u ui, e bus.EventRecord) string {
 // nameColour is red and yellow for what an owner should know of, otherwise it
 // tells the areas apart.
 func nameColour(u ui, name string) func(string) string {
-	for _, end := range []string{".failed", ".died", ".denied", ".exhausted", ".gap"} {
+	for _, end := range []string{".failed", ".died", ".denied", ".exhausted", ".gap", ".down"} {
 		if strings.HasSuffix(name, end) {
 			return u.red
 		}
 	}
-	for _, end := range []string{".warned", ".pressure", ".interrupted", ".restarted", ".changed", ".stopping"} {
+	for _, end := range []string{".warned", ".pressure", ".interrupted", ".restarted", ".dropped", ".changed", ".stopping"} {
 		if strings.HasSuffix(name, end) {
 			return u.yellow
 		}

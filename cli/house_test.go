@@ -39,6 +39,8 @@ type house struct {
 	canceled []string
 	stopped  func(id string) // called at each wish to stop; may be nil
 	terminal *bus.Conn
+	dead     []bus.Letter
+	dropped  []string
 }
 
 func newHouse(t *testing.T) *house {
@@ -68,7 +70,8 @@ func (h *house) start() {
 	h.mu.Unlock()
 	h.check(conn.Handle(h.t.Context(),
 		bus.StatusGet.Answer(func(context.Context, bus.StatusQuery) (bus.Status, error) { return h.status, nil }),
-		bus.MessageReceive.Answer(h.receive), bus.MessageGet.Answer(h.get), bus.MessageCancel.Answer(h.cancel)))
+		bus.MessageReceive.Answer(h.receive), bus.MessageGet.Answer(h.get), bus.MessageCancel.Answer(h.cancel),
+		bus.QueueList.Answer(h.list), bus.QueueDrop.Answer(h.drop)))
 	h.writeInfo(serve.Info{PID: os.Getpid(), Version: "test", Bus: server.URL()})
 	h.stop = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.t.Context()), 5*time.Second)
@@ -152,6 +155,32 @@ func (h *house) cancel(_ context.Context, q bus.MessageQuery) (bus.MessageRecord
 		h.stopped(q.ID)
 	}
 	return h.messages[q.ID], nil
+}
+
+// list answers with two letters a page.
+func (h *house) list(_ context.Context, q bus.QueueQuery) (bus.QueuePage, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	from := len(q.After) // one letter for each that was seen
+	page := bus.QueuePage{Letters: h.dead[from:min(from+2, len(h.dead))]}
+	if from+2 < len(h.dead) {
+		page.Next = strings.Repeat("x", from+2)
+	}
+	return page, nil
+}
+
+func (h *house) drop(_ context.Context, a bus.QueueAction) (bus.QueueOutcome, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dropped = append(h.dropped, a.IDs...)
+	return bus.QueueOutcome{Messages: len(a.IDs)}, nil
+}
+
+// deleted is how many letters were dropped.
+func (h *house) deleted() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.dropped)
 }
 
 func (h *house) environ(more ...string) []string {

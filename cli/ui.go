@@ -55,6 +55,7 @@ func (u ui) dim(s string) string    { return u.paint(s, color.Faint) }
 func (u ui) ok() string   { return u.mark(u.green("✔"), "ok  ") }
 func (u ui) warn() string { return u.mark(u.yellow("!"), "warn") }
 func (u ui) bad() string  { return u.mark(u.red("✘"), "FAIL") }
+func (u ui) off() string  { return u.mark(u.dim("-"), "off ") }
 
 func (u ui) mark(rich, plain string) string {
 	if u.rich {

@@ -17,6 +17,8 @@
 //	deliver.go  msg.send.{channel} delivers the reply until there is a receipt;
 //	            outbox.go knows which sessions have one waiting
 //	settle.go   cost.settle books what the model used, until it is booked
+//	deadletter.go, letters.go   the operator looks at what waits and was given up,
+//	            and takes it up again or deletes it
 //
 // A session is idle, waiting or running. A message is queued, running, then
 // answered, failed or dead; the states are stored, so a crash loses nothing: at
@@ -37,6 +39,7 @@ import (
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/agent/tool"
+	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -49,6 +52,8 @@ type Service struct {
 	models   Models
 	breakers map[string]*breaker // by provider
 	spent    spent
+	blobs    *blob.Store   // files that came with messages; nil: none come
+	reading  chan struct{} // a slot for each turn that holds pictures in memory
 	tools    map[string]tool.Tool
 	specs    []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
 	system   string
@@ -77,7 +82,9 @@ var _ services.Service = (*Service)(nil)
 type Deps struct {
 	Store  *sqlite.Store
 	Events *eventlog.Log
+	Blobs  *blob.Store // files that come with messages, in the same store; nil: none come
 	Models Models
+	Tools  *tool.Set
 	Logger *slog.Logger
 	Now    func() time.Time
 	Texts  bool          // events carry message text
@@ -93,11 +100,12 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if len(d.Models.List) == 0 {
 		return nil, errors.New("agent: no model is given")
 	}
-	s := &Service{cfg: cfg, store: d.Store, events: d.Events, models: d.Models.named(), system: system, texts: d.Texts,
+	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, maxReading),
+		models: d.Models.named(), system: system, texts: d.Texts,
 		log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
-	for _, t := range []tool.Tool{tool.Time{Location: time.Local}, tool.Remember{Store: d.Store}, tool.Recall{Store: d.Store}} {
+	for _, t := range d.Tools.All() {
 		s.tools[t.Spec().Name] = t
 		s.specs = append(s.specs, t.Spec())
 	}
@@ -109,6 +117,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		s.breakers[m.Provider.Name()] = &breaker{limit: cfg.BreakerFailures, pause: cfg.BreakerPause, now: d.Now}
 	}
 	s.metrics = newMetrics(s)
+	s.metrics.gauges = append(s.metrics.gauges, d.Tools.Metrics()...)
 	return s, nil
 }
 
@@ -122,11 +131,14 @@ func (s *Service) Door() services.Door {
 			bus.MessageCancel.Answer(s.cancel).Workers(2),
 			bus.AgentSessions.Answer(s.sessions).Workers(2),
 			bus.AgentHistory.Answer(s.history).Workers(2),
+			bus.QueueList.Answer(s.letters).Workers(1),
+			bus.QueueRetry.Answer(s.retry).Workers(1),
+			bus.QueueDrop.Answer(s.drop).Workers(1),
 			bus.AgentStatus.Answer(s.summary).Workers(1),
 		},
 		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet,
-			bus.MessageReceived, bus.MessageDied, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
-			bus.ToolCalled, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied},
+			bus.MessageReceived, bus.MessageDied, bus.MessageRetried, bus.MessageDropped, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
+			bus.ToolCalled, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied, bus.ReplyRetried, bus.ReplyDropped},
 		Metrics: s.metrics.all(),
 		Health:  s.health,
 	}

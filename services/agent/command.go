@@ -31,7 +31,7 @@ func (s *Service) command(ctx context.Context, t *turn) (outcome, bool) {
 			return err
 		}
 	case "stop": // what was under way was stopped when the command came in
-		out.text = "I am working on nothing else in this conversation."
+		out.text = s.stopText(ctx, t)
 	case "status":
 		out.text = s.statusText(ctx)
 	case "cost":
@@ -40,6 +40,23 @@ func (s *Service) command(ctx context.Context, t *turn) (outcome, bool) {
 		out.text = fmt.Sprintf("I do not know the command /%s.\n\n%s", shorten(name), help)
 	}
 	return out, true
+}
+
+// stopText tells what a /stop has stopped: messages before it that ended, or are
+// about to, since it came in.
+func (s *Service) stopText(ctx context.Context, t *turn) string {
+	var n int
+	err := s.store.QueryRow(ctx, `SELECT count(*) FROM message WHERE session_id = ? AND seq < ? AND canceled AND finished_at >= ?`,
+		t.session, t.seq, t.received.UnixMilli()).Scan(&n)
+	switch {
+	case err != nil:
+		return "Stopped."
+	case n == 0:
+		return "There was nothing to stop."
+	case n == 1:
+		return "Stopped: one message stays without an answer."
+	}
+	return fmt.Sprintf("Stopped: %d messages stay without an answer.", n)
 }
 
 // commandOf returns the name of the command that a text is, "" if it is none.

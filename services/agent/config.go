@@ -13,7 +13,7 @@ import (
 
 // Config is the section [agent].
 type Config struct {
-	Provider         config.StringList `koanf:"provider" doc:"Who answers, in the order in which they are asked: \"offline\" (no model), \"openai\", \"ollama\", \"openrouter\" or \"groq\", each also with a model, as in \"openrouter/meta-llama/llama-3.3-70b-instruct\". The next one is asked when one fails."`
+	Provider         config.StringList `koanf:"provider" doc:"Who answers, in the order in which they are asked: \"offline\" (no model), \"anthropic\", \"openai\", \"ollama\", \"openrouter\" or \"groq\", each also with a model, as in \"openrouter/meta-llama/llama-3.3-70b-instruct\". The next one is asked when one fails."`
 	Model            string            `koanf:"model" doc:"Model of the first entry of provider that names none; empty is that provider's default."`
 	Name             string            `koanf:"name" doc:"What the agent calls itself."`
 	SystemPrompt     string            `koanf:"system_prompt" doc:"Replaces the built-in instructions to the model."`
@@ -23,7 +23,7 @@ type Config struct {
 	MaxOutbox        int               `koanf:"max_outbox" min:"1" max:"1000000" doc:"Most undelivered replies; beyond, messages are told to try again later."`
 	MaxTextBytes     int               `koanf:"max_text_bytes" min:"1" max:"262144" doc:"Longest message, in bytes."`
 	MaxTurns         int               `koanf:"max_turns" min:"1" max:"10000" doc:"Most turns at one time; further sessions wait."`
-	MaxRounds        int               `koanf:"max_rounds" min:"1" max:"50" doc:"Most model calls in one turn, when the model keeps asking for tools."`
+	MaxRounds        int               `koanf:"max_rounds" min:"1" max:"50" doc:"Most rounds of tools in one turn; then the model is asked once more and has to answer with what it has."`
 	MaxReplyTokens   int64             `koanf:"max_reply_tokens" min:"1" max:"64000" doc:"Longest answer of a model call, in tokens."`
 	HistoryTokens    int64             `koanf:"history_tokens" min:"0" max:"1000000" doc:"How much of a conversation goes along with a new message, in tokens (four bytes each)."`
 	TurnTimeout      time.Duration     `koanf:"turn_timeout" min:"1s" max:"1h" doc:"Longest time for one turn, all model calls and tools together. Of what is left, a model leaves a quarter for each one behind it."`

@@ -113,7 +113,7 @@ func (s *Service) deliver(ctx context.Context, o *outbox, session int64) {
 		s.close(ctx, o, d, bus.ReplyDelivered, nil)
 	case ctx.Err() != nil:
 		o.hold(session, s.now()) // asked to stop: the next start tries again
-	case s.now().Sub(d.created) >= s.cfg.ReplyExpires:
+	case s.now().Sub(d.created) >= s.cfg.ReplyExpires, bus.CodeOf(err) == bus.CodeDenied: // refused for good: the person blocked the bot
 		s.log.Error("reply given up", "service", "agent", "trace", d.reply.MessageID, "err", err)
 		s.close(ctx, o, d, bus.ReplyDied, err)
 	case bus.Nobody(err):

@@ -43,7 +43,11 @@ func (s *Service) receive(ctx context.Context, m bus.Message) (bus.Accepted, err
 		return bus.Accepted{}, busy(fmt.Sprintf("%d replies wait to be delivered", n), "agent.max_outbox")
 	}
 	key := sessionKey{m.Channel, m.Owner, m.Session}
-	if err := s.queue.admit(key); err != nil {
+	over := 0
+	if commandOf(m.Text) == "stop" {
+		over = stopPlaces
+	}
+	if err := s.queue.admit(key, over); err != nil {
 		s.metrics.refused.Inc()
 		return bus.Accepted{}, err
 	}
@@ -81,13 +85,13 @@ func (s *Service) check(m bus.Message) error {
 		return bus.Errorf(bus.CodeInvalid, "the message's own id must be at most %d bytes of printable text", maxExternalID)
 	case !utf8.ValidString(m.Text):
 		return bus.Errorf(bus.CodeInvalid, "the text is not valid UTF-8")
-	case strings.TrimSpace(m.Text) == "":
+	case strings.TrimSpace(m.Text) == "" && len(m.Attachments) == 0:
 		return bus.Errorf(bus.CodeInvalid, "the text is empty")
 	case len(m.Text) > s.cfg.MaxTextBytes:
 		return bus.Errorf(bus.CodeTooLarge, "the text has %d bytes; at most %d are taken", len(m.Text), s.cfg.MaxTextBytes).
 			WithHint("send it in parts, or raise agent.max_text_bytes")
 	}
-	return nil
+	return s.checkAttachments(m.Attachments)
 }
 
 func printable(s string) bool {
@@ -123,6 +127,9 @@ func (s *Service) accept(ctx context.Context, m bus.Message, key sessionKey) (bu
 			if err := s.cancelIn(tx, `session_id = (SELECT session_id FROM message WHERE seq = ?1) AND seq < ?1`, seq); err != nil {
 				return err
 			}
+		}
+		if err := attach(tx, seq, m.Attachments); err != nil {
+			return err
 		}
 		tx.AfterCommit(func() {
 			failpoint.Hit("accept.committed")

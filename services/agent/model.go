@@ -151,7 +151,10 @@ func (s *Service) ask(ctx context.Context, t *turn, round int, m Model, messages
 	defer func() { s.judged(name, b, trial, said, why) }() // also when the provider panics
 
 	req := llm.Request{Model: m.Name, System: s.system, Messages: messages, Tools: s.specs, MaxTokens: s.cfg.MaxReplyTokens}
-	call := bus.ModelCall{ID: nuid.Next(), MessageID: t.id, Session: t.key.name, Provider: name, Model: m.Name, Purpose: "turn"}
+	call := bus.ModelCall{ID: nuid.Next(), MessageID: t.id, Session: t.key.name, Provider: name, Model: m.Name, Purpose: s.purpose(t)}
+	if round == s.cfg.MaxRounds {
+		lastWord(&req)
+	}
 	failpoint.Hit("reserve.ask")
 	if err := s.reserve(ctx, call, req); err != nil {
 		return llm.Response{}, err

@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -170,16 +171,18 @@ func (s *Service) loadOutbox(ctx context.Context) error {
 func (s *Service) oldest(ctx context.Context, session int64) (delivery, error) {
 	d := delivery{session: session}
 	r := &d.reply
-	var created int64
-	err := s.store.QueryRow(ctx, `SELECT o.id, o.attempts, o.created_at, s.channel, s.owner, s.name, m.id, m.state, m.reply
+	var created, retries int64
+	err := s.store.QueryRow(ctx, `SELECT o.id, o.attempts, o.created_at, s.channel, s.owner, s.name, m.id, m.state, m.reply, m.retries
 		FROM outbox o JOIN session s ON s.id = o.session_id JOIN message m ON m.seq = o.seq
 		WHERE o.session_id = ? AND o.state = 'pending' ORDER BY o.id LIMIT 1`, session).
-		Scan(&d.id, &r.Attempt, &created, &d.channel, &r.Owner, &r.Session, &r.MessageID, &r.State, &r.Text)
+		Scan(&d.id, &r.Attempt, &created, &d.channel, &r.Owner, &r.Session, &r.MessageID, &r.State, &r.Text, &retries)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errors.New("the outbox holds fewer replies than counted")
 	}
 	d.created = time.UnixMilli(created)
 	r.Attempt++
-	r.Key = r.MessageID
+	if r.Key = r.MessageID; retries > 0 {
+		r.Key += fmt.Sprintf(".%d", retries) // not the reply that told of its failure
+	}
 	return d, err
 }

@@ -25,18 +25,22 @@ func pageSize(limit int) int {
 	return min(limit, maxPage)
 }
 
-const selectMessage = `SELECT m.seq, m.id, s.name, s.channel, m.state, m.text, m.reply, m.error, m.received_at, m.finished_at
+const selectMessage = `SELECT m.seq, m.id, s.name, s.channel, m.state, m.text, m.attachments, m.reply, m.error, m.received_at, m.finished_at
 	FROM message m JOIN session s ON s.id = m.session_id `
 
 func scanMessage(row interface{ Scan(...any) error }) (bus.MessageRecord, error) {
 	var m bus.MessageRecord
 	var received int64
 	var finished sql.NullInt64
-	err := row.Scan(&m.Seq, &m.ID, &m.Session, &m.Channel, &m.State, &m.Text, &m.Reply, &m.Error, &received, &finished)
+	var files string
+	err := row.Scan(&m.Seq, &m.ID, &m.Session, &m.Channel, &m.State, &m.Text, &files, &m.Reply, &m.Error, &received, &finished)
 	m.ReceivedAt = time.UnixMilli(received).UTC()
 	if finished.Valid {
 		t := time.UnixMilli(finished.Int64).UTC()
 		m.FinishedAt = &t
+	}
+	if err == nil {
+		m.Attachments, err = readAttachments(files)
 	}
 	return m, err
 }
@@ -93,7 +97,7 @@ func (s *Service) history(ctx context.Context, q bus.HistoryQuery) (bus.History,
 		if err != nil {
 			return out, err
 		}
-		bytes += jsonSize(m.Text) + jsonSize(m.Reply) + 512
+		bytes += jsonSize(m.Text) + jsonSize(m.Reply) + 512*(1+len(m.Attachments))
 		if len(out.Messages) == limit || len(out.Messages) > 0 && bytes > maxPageBytes {
 			out.More = true
 			break

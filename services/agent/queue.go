@@ -41,13 +41,17 @@ func newQueue(maxDepth, maxSessions int) *queue {
 	return &queue{maxDepth: maxDepth, maxSessions: maxSessions, sessions: map[sessionKey]*session{}, wake: make(chan struct{}, 1)}
 }
 
-// admit makes room for one message of a session, or says that there is none.
-func (q *queue) admit(key sessionKey) error {
+// stopPlaces are kept for commands that make room: a full queue takes them still.
+const stopPlaces = 64
+
+// admit makes room for one message of a session, or says that there is none. over
+// is how far beyond the bounds it may go.
+func (q *queue) admit(key sessionKey, over int) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.sessions[key]
 	switch {
-	case q.depth >= q.maxDepth:
+	case q.depth >= q.maxDepth+over:
 		return busy(fmt.Sprintf("%d messages are waiting for an answer", q.depth), "agent.max_queue")
 	case s == nil && len(q.sessions) >= q.maxSessions:
 		return busy(fmt.Sprintf("%d sessions are waiting for an answer", len(q.sessions)), "agent.max_sessions")

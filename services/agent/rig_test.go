@@ -18,7 +18,9 @@ import (
 	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/agent/tool"
 	"github.com/blufio/blufio/services/cost"
+	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/blufio/blufio/services/roomtest"
@@ -129,6 +131,7 @@ type rig struct {
 	bus        *bustest.Bus
 	path       string
 	cfg        agent.Config
+	tools      tool.Config
 	costs      cost.Config
 	model      *model
 	others     agent.Models // instead of model
@@ -143,6 +146,7 @@ type rig struct {
 
 	store    *sqlite.Store
 	events   *eventlog.Log
+	blobs    *blob.Store
 	agent    *agent.Service
 	asked    context.Context // ends when the room is asked to
 	stopRoom func()
@@ -152,10 +156,11 @@ type rig struct {
 // newRig is a rig that is not running yet.
 func newRig(t testing.TB, complete func(context.Context, llm.Request, func(string)) (llm.Response, error)) *rig {
 	t.Helper()
-	r := &rig{t: t, bus: bustest.New(t), path: filepath.Join(t.TempDir(), "blufio.db"), cfg: agent.Defaults(), costs: cost.Defaults(),
+	r := &rig{t: t, bus: bustest.New(t), path: filepath.Join(t.TempDir(), "blufio.db"), cfg: agent.Defaults(), tools: tool.Defaults(), costs: cost.Defaults(),
 		model: &model{name: "home", complete: complete}, clock: &clock{}, log: bustest.Logger(t), gateway: &channel{more: make(chan struct{})}}
 	r.costs.Prices = map[string]cost.Price{"home": {Free: true}, "dear": {Input: 1, Output: 10}}
-	r.ask = r.bus.Connect(t, "asker", bus.MessageReceive, bus.MessageGet, bus.MessageCancel, bus.AgentSessions, bus.AgentHistory, bus.AgentStatus, bus.SpendingSet, bus.CostGet)
+	r.ask = r.bus.Connect(t, "asker", bus.MessageReceive, bus.MessageGet, bus.MessageCancel, bus.AgentSessions, bus.AgentHistory, bus.AgentStatus,
+		bus.QueueList, bus.QueueRetry, bus.QueueDrop, bus.SpendingSet, bus.CostGet)
 	channel := r.bus.Connect(t, "gateway")
 	if err := channel.Handle(t.Context(), bus.MessageSend.To("gateway").Answer(r.gateway.take).Workers(64).Queue(1024)); err != nil {
 		t.Fatal(err)
@@ -184,8 +189,9 @@ func (r *rig) start() *rig {
 
 func (r *rig) open() {
 	r.t.Helper()
-	r.store = roomtest.OpenStore(r.t, r.path, append(agent.Schemas(), cost.Schema)...)
+	r.store = roomtest.OpenStore(r.t, r.path, append(agent.Schemas(), cost.Schema, blob.Schema)...)
 	r.events = eventlog.New(r.store)
+	r.blobs = blob.New(r.store, blob.Limits{Blob: 8 << 20, Sum: 64 << 20, Keep: time.Hour}, r.clock.now)
 }
 
 func (r *rig) startCost() {
@@ -210,7 +216,11 @@ func (w watched) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 
 func (r *rig) startRoom() {
 	r.t.Helper()
-	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Models: r.models(), Logger: r.log,
+	tools, err := tool.New(r.tools, tool.Deps{Store: r.store, DataDir: filepath.Dir(r.path)})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Blobs: r.blobs, Models: r.models(), Tools: tools, Logger: r.log,
 		Now: r.clock.now, Texts: r.texts, Finish: r.finish})
 	if err != nil {
 		r.t.Fatal(err)

@@ -90,4 +90,17 @@ INSERT INTO agent_state (id) VALUES (1);
 `, `
 -- The person no longer wants an answer.
 ALTER TABLE message ADD COLUMN canceled INTEGER NOT NULL DEFAULT 0;
+`, `
+-- Files that came along, as JSON: a list of bus.Attachment. They lie elsewhere.
+ALTER TABLE message ADD COLUMN attachments TEXT NOT NULL DEFAULT '';
+`, `
+-- How often the operator took a dead letter up again: each time its reply is another.
+ALTER TABLE message ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
+`, `
+-- Attempts that ended without a crash: a planned stop, or the operator's new start.
+ALTER TABLE message ADD COLUMN forgiven INTEGER NOT NULL DEFAULT 0;
+-- No part of the conversation: a command, or what was said while there was no model.
+ALTER TABLE message ADD COLUMN aside INTEGER NOT NULL DEFAULT 0;
+-- The conversation as models read it begins behind this seq; it moves in large steps.
+ALTER TABLE session ADD COLUMN window INTEGER NOT NULL DEFAULT 0;
 `}}

@@ -35,19 +35,23 @@ const toolTimeout = 30 * time.Second
 // more tools.
 func (s *Service) think(ctx context.Context, t *turn) (outcome, error) {
 	if out, ok := s.command(ctx, t); ok {
+		out.aside = true
 		return out, ctx.Err() // a command that a stop cut off says so in its text
 	}
 	messages, err := s.conversation(ctx, t)
 	if err != nil {
 		return outcome{}, fmt.Errorf("read history: %w", err)
 	}
-	for round := len(t.steps); round < s.cfg.MaxRounds; round++ {
+	for round := len(t.steps); round <= s.cfg.MaxRounds; round++ {
 		answer, err := s.complete(ctx, t, round, messages)
 		if err != nil {
 			return outcome{}, err
 		}
-		if len(answer.Calls) == 0 {
-			return finalAnswer(answer.Text)
+		if len(answer.Calls) == 0 || round == s.cfg.MaxRounds && strings.TrimSpace(answer.Text) != "" {
+			return finalAnswer(answer)
+		}
+		if round == s.cfg.MaxRounds {
+			break
 		}
 		done, err := s.useTools(ctx, t, round, answer)
 		if err != nil {
@@ -55,6 +59,7 @@ func (s *Service) think(ctx context.Context, t *turn) (outcome, error) {
 		}
 		messages = append(messages, done.Asked, done.Result)
 	}
+	// It was told not to, and asked for a tool again.
 	return outcome{}, bus.Errorf(bus.CodeInternal, "the model kept asking for tools, %d times", s.cfg.MaxRounds).WithHint("the bound is agent.max_rounds")
 }
 
@@ -64,15 +69,15 @@ const maxReplyBytes = 384 << 10
 
 // finalAnswer is the outcome of the model's last word. An empty one would be a
 // reply that no channel delivers and a history that no model takes.
-func finalAnswer(text string) (outcome, error) {
-	text = strings.ToValidUTF8(text, "\uFFFD")
+func finalAnswer(answer llm.Response) (outcome, error) {
+	text := strings.ToValidUTF8(answer.Text, "\uFFFD")
 	if strings.TrimSpace(text) == "" {
 		return outcome{}, bus.Errorf(bus.CodeInternal, "the model's answer was empty").WithHint("ask again, or in other words")
 	}
 	for jsonSize(text) > maxReplyBytes {
 		text = strings.ToValidUTF8(text[:len(text)/2], "") + "… (cut)"
 	}
-	return outcome{state: bus.StateAnswered, text: text}, nil
+	return outcome{state: bus.StateAnswered, text: text, aside: answer.Aside}, nil
 }
 
 // jsonSize returns how many bytes s has as a JSON string, at most.
@@ -96,7 +101,11 @@ func (s *Service) conversation(ctx context.Context, t *turn) ([]llm.Message, err
 	if err != nil {
 		return nil, err
 	}
-	messages = append(messages, llm.Message{Role: llm.User, Text: t.text})
+	question, err := s.question(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	messages = append(messages, question)
 	for _, st := range t.steps {
 		messages = append(messages, st.Asked, st.Result)
 	}
@@ -106,37 +115,62 @@ func (s *Service) conversation(ctx context.Context, t *turn) ([]llm.Message, err
 // maxHistory bounds the exchanges read back, whatever their size.
 const maxHistory = 100
 
-// recent reads the session's latest answered messages, oldest first. Commands
-// are not part of the conversation.
+// recent reads what of the session the model gets to read, oldest first. When that
+// is more than the budget, the window moves on until half of the budget is free
+// again. It moves seldom, for with each move the prompt's beginning changes, and
+// what the provider has cached of it is lost.
 func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
-	rows, err := s.store.Query(ctx, `SELECT text, reply FROM message WHERE session_id = ? AND seq > ? AND seq < ?
-		AND state = 'answered' ORDER BY seq DESC LIMIT ?`, t.session, t.since, t.seq, maxHistory)
+	newest, seqs, err := s.newest(ctx, t)
 	if err != nil {
 		return nil, err
 	}
+	keep := fitting(newest, s.cfg.HistoryTokens)
+	if keep < len(newest)/2 {
+		keep = fitting(newest[:2*keep], s.cfg.HistoryTokens/2)
+		t.window, t.moved = seqs[keep], true
+	}
+	history := newest[:2*keep]
+	slices.Reverse(history)
+	return history, nil
+}
+
+// newest reads the exchanges in the window, newest first, each answer before its
+// question, with their seqs. It stops behind the first one over the budget.
+func (s *Service) newest(ctx context.Context, t *turn) (messages []llm.Message, seqs []int64, err error) {
+	rows, err := s.store.Query(ctx, `SELECT seq, text, attachments, reply FROM message WHERE session_id = ? AND seq > ? AND seq < ?
+		AND state = 'answered' AND NOT aside ORDER BY seq DESC LIMIT ?`, t.session, max(t.since, t.window), t.seq, maxHistory+1)
+	if err != nil {
+		return nil, nil, err
+	}
 	defer rows.Close()
-	var newest []llm.Message
-	left := s.cfg.HistoryTokens
 	for rows.Next() {
-		var text, reply string
-		if err := rows.Scan(&text, &reply); err != nil {
-			return nil, err
+		var seq int64
+		var text, files, reply string
+		if err := rows.Scan(&seq, &text, &files, &reply); err != nil {
+			return nil, nil, err
 		}
-		if text, _ = unprefixed(text); isCommand(text) {
-			continue
-		}
-		if left -= llm.EstimateTokens(len(text)) + llm.EstimateTokens(len(reply)); left < 0 {
+		text, _ = unprefixed(text)
+		messages = append(messages, llm.Message{Role: llm.Assistant, Text: reply}, llm.Message{Role: llm.User, Text: withNames(text, files)})
+		if seqs = append(seqs, seq); fitting(messages, s.cfg.HistoryTokens) < len(seqs) {
 			break
 		}
-		newest = append(newest, llm.Message{Role: llm.Assistant, Text: reply}, llm.Message{Role: llm.User, Text: text})
 	}
-	if err := rows.Err(); err != nil {
-		return nil, err
+	return messages, seqs, rows.Err()
+}
+
+// fitting is how many exchanges, from the first on, are within a budget of tokens
+// and within maxHistory.
+func fitting(messages []llm.Message, tokens int64) int {
+	n := 0
+	for ; n < len(messages)/2 && n < maxHistory; n++ {
+		for _, m := range messages[2*n : 2*n+2] {
+			tokens -= llm.EstimateTokens(len(m.Text))
+		}
+		if tokens < 0 {
+			break
+		}
 	}
-	for i, j := 0, len(newest)-1; i < j; i, j = i+1, j-1 {
-		newest[i], newest[j] = newest[j], newest[i]
-	}
-	return newest, nil
+	return n
 }
 
 // maxCalls bounds the tools one model call may ask for.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -25,15 +26,20 @@ type turn struct {
 	key      sessionKey
 	session  int64 // row
 	since    int64 // the conversation begins behind this seq
+	window   int64 // models read it from behind this seq on
+	moved    bool  // window is to be stored
 	text     string
 	received time.Time
 	started  time.Time
-	attempt  int
+	attempt  int    // from 1; it grows each time the turn begins
+	crashes  int    // attempts that ended in one, as far as known
 	canceled bool   // before the turn began
 	hard     bool   // the person asked for thought
 	steps    []step // rounds already done, also by an attempt before a crash
 	tools    int
 	used     []bus.Settle // model calls since the last commit
+	files    []bus.Attachment
+	reads    bool // holds a slot of Service.reading
 
 	route           []Model        // who is asked, in order; see complete
 	trimmed         map[string]int // messages of the history that a model cannot read, by model
@@ -47,6 +53,7 @@ type outcome struct {
 	state string
 	code  bus.Code
 	text  string
+	aside bool                      // no part of the conversation
 	write func(tx *sqlite.Tx) error // a lasting effect, may be nil
 }
 
@@ -116,11 +123,11 @@ func (s *Service) answer(ctx context.Context, sess *session, seq int64) {
 	}
 }
 
-// putBack returns a message to the inbox and takes back some of its attempts. It
+// putBack returns a message to the inbox and forgives some of its attempts. It
 // waits for the commit, which also holds the begin's mark: the next try reads it.
 func (s *Service) putBack(ctx context.Context, t *turn, forgiven int) {
 	err := s.store.Write(ctx, func(tx *sqlite.Tx) error {
-		if _, err := tx.Exec(`UPDATE message SET state = 'queued', attempts = max(0, attempts - ?) WHERE seq = ? AND state = 'running'`, forgiven, t.seq); err != nil {
+		if _, err := tx.Exec(`UPDATE message SET state = 'queued', forgiven = forgiven + ? WHERE seq = ? AND state = 'running'`, forgiven, t.seq); err != nil {
 			return err
 		}
 		return s.bookLater(tx, t.used) // the answer is lost, the bill is not
@@ -140,11 +147,11 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 	if t.canceled {
 		return s.finishTurn(ctx, t, canceled())
 	}
-	if t.attempt > maxAttempts {
+	if t.crashes >= maxAttempts {
 		return s.finishTurn(ctx, t, outcome{state: bus.StateDead, code: bus.CodeInternal,
 			text: "I could not answer this message: I crashed on it " + fmt.Sprint(maxAttempts) + " times. It is kept as a dead letter."})
 	}
-	if t.attempt == maxAttempts {
+	if t.crashes == maxAttempts-1 {
 		if !s.suspects.enter() {
 			return errSuspect
 		}
@@ -155,13 +162,16 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 	}
 	limited, cancel := context.WithTimeout(bus.WithTrace(stoppable, t.id), s.cfg.TurnTimeout)
 	defer cancel()
+	defer s.doneReading(t)
 	out, err := s.think(limited, t)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err() // asked to stop: no fault of the message
 		}
-		if out = s.failure(t, err); errors.Is(context.Cause(stoppable), errCanceled) {
+		if errors.Is(context.Cause(stoppable), errCanceled) {
 			out = canceled()
+		} else {
+			out = s.failure(t, err)
 		}
 	}
 	return s.finishTurn(ctx, t, out)
@@ -170,10 +180,14 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 // load reads the message, its session and the steps of an earlier attempt.
 func (s *Service) load(ctx context.Context, t *turn) error {
 	var received int64
-	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.received_at, m.attempts, m.canceled, m.session_id, s.since
-		FROM message m JOIN session s ON s.id = m.session_id WHERE m.seq = ?`, t.seq).
-		Scan(&t.id, &t.text, &received, &t.attempt, &t.canceled, &t.session, &t.since)
+	var files string
+	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.attachments, m.received_at, m.attempts, m.attempts - m.forgiven, m.canceled, m.session_id,
+		s.since, s.window FROM message m JOIN session s ON s.id = m.session_id WHERE m.seq = ?`, t.seq).
+		Scan(&t.id, &t.text, &files, &received, &t.attempt, &t.crashes, &t.canceled, &t.session, &t.since, &t.window)
 	if err != nil {
+		return err
+	}
+	if t.files, err = readAttachments(files); err != nil {
 		return err
 	}
 	t.text, t.hard = unprefixed(t.text)
@@ -205,13 +219,15 @@ func (s *Service) begin(t *turn) error {
 func (s *Service) failure(t *turn, err error) outcome {
 	var e *bus.Error
 	if errors.As(err, &e) {
-		text := "I could not answer: " + e.Message + "."
+		s.log.Warn("turn failed", "service", "agent", "trace", t.id, "code", string(e.Code), "err", err)
+		text := "I could not answer: " + strings.TrimSuffix(e.Message, ".") + "."
 		if e.Hint != "" {
 			text += " (" + e.Hint + ")"
 		}
 		return outcome{state: bus.StateFailed, code: e.Code, text: text}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warn("turn failed", "service", "agent", "trace", t.id, "err", err)
 		return outcome{state: bus.StateFailed, code: bus.CodeTimeout, text: fmt.Sprintf("I could not answer within %s.", s.cfg.TurnTimeout)}
 	}
 	s.log.Error("turn failed", "service", "agent", "trace", t.id, "err", err)
@@ -239,9 +255,14 @@ func (s *Service) finishTurn(ctx context.Context, t *turn, out outcome) error {
 func (s *Service) commitTurn(ctx context.Context, t *turn, out outcome) error {
 	now := s.now()
 	return s.keepEnd(ctx, func(tx *sqlite.Tx) error {
-		if _, err := tx.Exec(`UPDATE message SET state = ?, reply = ?, error = ?, finished_at = ? WHERE seq = ?`,
-			out.state, out.text, string(out.code), now, t.seq); err != nil {
+		if _, err := tx.Exec(`UPDATE message SET state = ?, reply = ?, error = ?, aside = ?, finished_at = ? WHERE seq = ?`,
+			out.state, out.text, string(out.code), out.aside, now, t.seq); err != nil {
 			return err
+		}
+		if t.moved {
+			if _, err := tx.Exec(`UPDATE session SET window = ? WHERE id = ?`, t.window, t.session); err != nil {
+				return err
+			}
 		}
 		if len(t.steps) > 0 {
 			if _, err := tx.Exec(`DELETE FROM step WHERE seq = ?`, t.seq); err != nil {
@@ -254,6 +275,9 @@ func (s *Service) commitTurn(ctx context.Context, t *turn, out outcome) error {
 			}
 		}
 		if err := s.bookLater(tx, t.used); err != nil {
+			return err
+		}
+		if err := release(tx, t.files); err != nil {
 			return err
 		}
 		if err := s.post(tx, t, now); err != nil {

@@ -158,7 +158,7 @@ func (s *Service) picture(ctx context.Context) (st bus.Status, asked error) {
 	st.State = bus.Healthy
 	unwell := func(state string) bool { return state != bus.Healthy }
 	if asked != nil || slices.ContainsFunc(st.Services, func(v bus.ServiceStatus) bool { return unwell(v.State) }) ||
-		slices.ContainsFunc(st.Channels, func(c bus.Channel) bool { return unwell(c.State) }) {
+		slices.ContainsFunc(st.Channels, func(c bus.Channel) bool { return unwell(c.State) && c.State != bus.Stopped }) { // off, or its room says more
 		st.State = bus.Degraded
 	}
 	return st, asked

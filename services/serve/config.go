@@ -6,8 +6,11 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/services/agent"
+	"github.com/blufio/blufio/services/agent/llm/anthropic"
 	"github.com/blufio/blufio/services/agent/llm/openai"
+	"github.com/blufio/blufio/services/agent/tool"
 	"github.com/blufio/blufio/services/channel/gateway"
+	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/cost"
 	"github.com/blufio/blufio/services/governor"
@@ -15,18 +18,21 @@ import (
 
 // Config is blufio.toml: one section for each room, and three for the house.
 type Config struct {
-	Agent      agent.Config    `koanf:"agent" doc:"Who answers, and how much at once."`
-	OpenAI     openai.Config   `koanf:"openai" doc:"OpenAI, and any server that speaks its Chat Completions."`
-	Ollama     openai.Config   `koanf:"ollama" doc:"A model of your own, run by Ollama."`
-	OpenRouter openai.Config   `koanf:"openrouter" doc:"Models of many vendors, by way of OpenRouter."`
-	Groq       openai.Config   `koanf:"groq" doc:"Models that run at Groq."`
-	Routing    agent.Routing   `koanf:"routing" doc:"Which model is asked first, by what is asked; without entries the order of agent.provider counts."`
-	Gateway    gateway.Config  `koanf:"gateway" doc:"The HTTP gateway."`
-	Cost       cost.Config     `koanf:"cost" doc:"Budgets and prices."`
-	Memory     governor.Config `koanf:"memory" doc:"How much memory the daemon may use."`
-	Bus        BusConfig       `koanf:"bus" doc:"The bus and its event stream."`
-	Log        LogConfig       `koanf:"log" doc:"What is logged, on stderr."`
-	Daemon     DaemonConfig    `koanf:"daemon" doc:"The process."`
+	Agent      agent.Config     `koanf:"agent" doc:"Who answers, and how much at once."`
+	Anthropic  anthropic.Config `koanf:"anthropic" doc:"Anthropic's models."`
+	OpenAI     openai.Config    `koanf:"openai" doc:"OpenAI, and any server that speaks its Chat Completions."`
+	Ollama     openai.Config    `koanf:"ollama" doc:"A model of your own, run by Ollama."`
+	OpenRouter openai.Config    `koanf:"openrouter" doc:"Models of many vendors, by way of OpenRouter."`
+	Groq       openai.Config    `koanf:"groq" doc:"Models that run at Groq."`
+	Routing    agent.Routing    `koanf:"routing" doc:"Which model is asked first, by what is asked; without entries the order of agent.provider counts."`
+	Tools      tool.Config      `koanf:"tools" doc:"What the model can do besides talking."`
+	Telegram   telegram.Config  `koanf:"telegram" doc:"The Telegram bot."`
+	Gateway    gateway.Config   `koanf:"gateway" doc:"The HTTP gateway."`
+	Cost       cost.Config      `koanf:"cost" doc:"Budgets and prices."`
+	Memory     governor.Config  `koanf:"memory" doc:"How much memory the daemon may use."`
+	Bus        BusConfig        `koanf:"bus" doc:"The bus and its event stream."`
+	Log        LogConfig        `koanf:"log" doc:"What is logged, on stderr."`
+	Daemon     DaemonConfig     `koanf:"daemon" doc:"The process."`
 }
 
 // BusConfig is the section [bus].
@@ -53,8 +59,9 @@ type DaemonConfig struct {
 // Defaults are the settings of a fresh install: it runs without any.
 func Defaults() Config {
 	return Config{
-		Agent: agent.Defaults(), OpenAI: openai.Defaults(),
-		Ollama: openai.Ollama(), OpenRouter: openai.OpenRouter(), Groq: openai.Groq(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
+		Agent: agent.Defaults(), Anthropic: anthropic.Defaults(), OpenAI: openai.Defaults(),
+		Ollama: openai.Ollama(), OpenRouter: openai.OpenRouter(), Groq: openai.Groq(),
+		Tools: tool.Defaults(), Telegram: telegram.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
 		Bus:    BusConfig{Listen: "127.0.0.1:4222", EventsDays: 7, EventsMB: 64, MaxConns: 64},
 		Log:    LogConfig{Level: "info", Format: "auto"},
 		Daemon: DaemonConfig{DrainTimeout: 8 * time.Second},

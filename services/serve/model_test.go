@@ -11,7 +11,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/bus/embedded"
-	"github.com/blufio/blufio/services/agent/llm/llmtest"
+	"github.com/blufio/blufio/services/agent/llm/llmtest/fakellm"
 	"github.com/nats-io/nats.go"
 )
 
@@ -83,14 +83,14 @@ func say(t *testing.T, c *bus.Conn, text string) bus.MessageRecord {
 // A model on the real wire: its tools work, its tokens are booked to the
 // micro-dollar, its failures reach the person in words.
 func TestModelAnswersAndIsBooked(t *testing.T) {
-	fake := llmtest.NewOpenAI(t)
+	fake := fakellm.NewOpenAI(t)
 	c := daemon(t, func(cfg *Config) {
 		cfg.Agent.Provider = []string{"openai"}
 		cfg.OpenAI.BaseURL = fake.URL()
 		cfg.Agent.Model = "gpt-4o-mini"
 	})
-	fake.Script(llmtest.Uses(llmtest.Call{Name: "remember", Arguments: `{"text":"the boiler code is 4711"}`}), llmtest.Says("I ", "noted ", "it."),
-		llmtest.Says("It is 4711."))
+	fake.Script(fakellm.Uses(fakellm.Call{Name: "remember", Arguments: `{"text":"the boiler code is 4711"}`}), fakellm.Says("I ", "noted ", "it."),
+		fakellm.Says("It is 4711."))
 	if m := say(t, c, "keep the boiler code, 4711"); m.State != bus.StateAnswered || m.Reply != "I noted it." {
 		t.Fatalf("got %+v", m)
 	}
@@ -99,19 +99,8 @@ func TestModelAnswersAndIsBooked(t *testing.T) {
 	}
 	// Three calls of 100 tokens in and 10 out, at $0.15 and $0.60 a million.
 	want := bus.MicroUSD(3 * (15 + 6))
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		sum, err := bus.CostGet.Ask(t.Context(), c, bus.CostQuery{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if sum.Today == want && sum.Reserved == 0 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("booked %s, reserved %s; want %s and nothing reserved", sum.Today, sum.Reserved, want)
-		}
-	}
-	fake.Always(llmtest.Fails(401, "invalid_api_key", "Incorrect API key provided"))
+	booked(t, c, want)
+	fake.Always(fakellm.Fails(401, "invalid_api_key", "Incorrect API key provided"))
 	if m := say(t, c, "still there?"); m.State != bus.StateFailed || m.Error != bus.CodeDenied || !strings.Contains(m.Reply, "openai.api_key") {
 		t.Errorf("got %+v", m)
 	}
@@ -120,9 +109,55 @@ func TestModelAnswersAndIsBooked(t *testing.T) {
 	}
 }
 
+// booked waits until that much is booked, and nothing is reserved.
+func booked(t *testing.T, c *bus.Conn, want bus.MicroUSD) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		sum, err := bus.CostGet.Ask(t.Context(), c, bus.CostQuery{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum.Today == want && sum.Reserved == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("booked %s, reserved %s; want %s and nothing reserved", sum.Today, sum.Reserved, want)
+		}
+	}
+}
+
+// Anthropic's wire from end to end: a tool, and a ledger that is the vendor's own
+// bill, its cache included.
+func TestAnthropicAnswersAndIsBooked(t *testing.T) {
+	fake := fakellm.NewAnthropic(t)
+	fake.CacheFrom(1)
+	c := daemon(t, func(cfg *Config) {
+		cfg.Agent.Provider = []string{"anthropic"}
+		cfg.Anthropic.BaseURL = fake.URL()
+	})
+	fake.Script(fakellm.Answer{Calls: []fakellm.Call{{Name: "remember", Arguments: `{"text":"the boiler code is 4711"}`}}},
+		fakellm.Answer{Text: []string{"I ", "noted ", "it."}}, fakellm.Answer{Text: []string{"It is 4711."}})
+	if m := say(t, c, "keep the boiler code, 4711"); m.State != bus.StateAnswered || m.Reply != "I noted it." {
+		t.Fatalf("got %+v", m)
+	}
+	if m := say(t, c, "what was it?"); m.State != bus.StateAnswered || m.Reply != "It is 4711." {
+		t.Fatalf("got %+v", m)
+	}
+	var want, read int64
+	for _, b := range fake.Bills() {
+		// claude-haiku-4-5 at $1, $5, $0.10 and $1.25 a million; each call rounded up.
+		want += (100*b.Usage.Input + 500*b.Usage.Output + 10*b.Usage.CacheRead + 125*b.Usage.CacheWrite + 99) / 100
+		read += b.Usage.CacheRead
+	}
+	if len(fake.Bills()) != 3 || read == 0 {
+		t.Errorf("billed %+v", fake.Bills())
+	}
+	booked(t, c, bus.MicroUSD(want))
+}
+
 // A model without a price is not asked: what it would cost is not known.
 func TestModelWithoutAPriceIsRefused(t *testing.T) {
-	fake := llmtest.NewOpenAI(t)
+	fake := fakellm.NewOpenAI(t)
 	c := daemon(t, func(cfg *Config) {
 		cfg.Agent.Provider = []string{"openai"}
 		cfg.OpenAI.BaseURL = fake.URL()

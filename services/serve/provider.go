@@ -9,6 +9,7 @@ import (
 
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/agent/llm/anthropic"
 	"github.com/blufio/blufio/services/agent/llm/offline"
 	"github.com/blufio/blufio/services/agent/llm/openai"
 	"github.com/blufio/blufio/services/config"
@@ -30,6 +31,8 @@ func (c Config) makers() []maker {
 	all := []maker{{name: offline.Name, model: offline.Name, make: func() (llm.Provider, error) {
 		return offline.Provider{Fallback: len(c.Agent.Provider) > 1}, nil
 	}}}
+	all = append(all, maker{name: anthropic.Name, model: anthropic.DefaultModel, key: c.Anthropic.KeyNeeded() && c.Anthropic.APIKey.IsZero(),
+		make: func() (llm.Provider, error) { return anthropic.New(c.Anthropic, anthropic.Deps{}) }})
 	for _, s := range []struct {
 		name string
 		cfg  openai.Config

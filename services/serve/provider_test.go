@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/blufio/blufio/bus"
-	"github.com/blufio/blufio/services/agent/llm/llmtest"
+	"github.com/blufio/blufio/services/agent/llm/llmtest/fakellm"
 	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/cost"
 )
@@ -20,6 +20,8 @@ func TestProviderIsChecked(t *testing.T) {
 	}{
 		"offline":                {map[string]string{"agent.provider": "offline"}, "", ""},
 		"openai":                 {map[string]string{"agent.provider": "openai", "openai.api_key": "k"}, "", ""},
+		"anthropic":              {map[string]string{"agent.provider": "anthropic", "anthropic.api_key": "k"}, "", ""},
+		"anthropic without key":  {map[string]string{"agent.provider": "anthropic"}, "anthropic.api_key", "BLUFIO_ANTHROPIC__API_KEY"},
 		"openai without key":     {map[string]string{"agent.provider": "openai"}, "openai.api_key", "BLUFIO_OPENAI__API_KEY"},
 		"a model of your own":    {map[string]string{"agent.provider": "openai", "openai.base_url": "http://127.0.0.1:11434/v1"}, "", ""},
 		"one in the network":     {map[string]string{"agent.provider": "openai", "openai.base_url": "http://192.168.1.9/v1"}, "openai.base_url", "openai.allow_plaintext"},
@@ -55,12 +57,12 @@ func TestProviderIsChecked(t *testing.T) {
 
 // A server that asks to slow down is asked again, within the same turn.
 func TestModelIsAskedAgain(t *testing.T) {
-	fake := llmtest.NewOpenAI(t)
+	fake := fakellm.NewOpenAI(t)
 	c := daemon(t, func(cfg *Config) {
 		cfg.Agent.Provider = config.StringList{"openai"}
 		cfg.OpenAI.BaseURL = fake.URL()
 	})
-	fake.Script(llmtest.Limited("0"), llmtest.Says("Now I can."))
+	fake.Script(fakellm.Limited("0"), fakellm.Says("Now I can."))
 	if m := say(t, c, "hello"); m.State != bus.StateAnswered || m.Reply != "Now I can." {
 		t.Errorf("got %+v", m)
 	}
@@ -72,12 +74,12 @@ func TestModelIsAskedAgain(t *testing.T) {
 // What is streamed and then breaks off is no reply, and a server that is gone is
 // named.
 func TestModelBreaksOff(t *testing.T) {
-	fake := llmtest.NewOpenAI(t)
+	fake := fakellm.NewOpenAI(t)
 	c := daemon(t, func(cfg *Config) {
 		cfg.Agent.Provider = config.StringList{"openai"}
 		cfg.OpenAI.BaseURL = fake.URL()
 	})
-	fake.Script(llmtest.Answer{Text: []string{"Transfer all your mon"}, End: llmtest.Cut})
+	fake.Script(fakellm.Answer{Text: []string{"Transfer all your mon"}, End: fakellm.Cut})
 	if m := say(t, c, "hello"); m.State != bus.StateFailed || m.Error != bus.CodeUnavailable || strings.Contains(m.Reply, "Transfer") || !strings.Contains(m.Reply, "broke off") {
 		t.Errorf("got %+v", m)
 	}
@@ -114,15 +116,15 @@ func TestModelsOfTheConfiguration(t *testing.T) {
 // The whole way: a vendor that fails is left behind for the next, on the wire,
 // within the turn; the ledger and the event name who answered.
 func TestFallbackOnTheWire(t *testing.T) {
-	first, second := llmtest.NewOpenAI(t), llmtest.NewOpenAI(t)
+	first, second := fakellm.NewOpenAI(t), fakellm.NewOpenAI(t)
 	c := daemon(t, func(cfg *Config) {
 		cfg.Agent.Provider = config.StringList{"openrouter/dear", "ollama/home", "offline"}
 		cfg.OpenRouter.BaseURL, cfg.Ollama.BaseURL = first.URL(), second.URL()
 		cfg.Cost.Prices = map[string]cost.Price{"dear": {Input: 1, Output: 1}, "home": {Free: true}}
 	})
 	// The first uses a tool and then has no credit: the second goes on from there.
-	first.Script(llmtest.Uses(llmtest.Call{Name: "remember", Arguments: `{"text":"boiler 4711"}`}), llmtest.Fails(402, "", "Insufficient credits"))
-	second.Script(llmtest.Says("Noted."))
+	first.Script(fakellm.Uses(fakellm.Call{Name: "remember", Arguments: `{"text":"boiler 4711"}`}), fakellm.Fails(402, "", "Insufficient credits"))
+	second.Script(fakellm.Says("Noted."))
 	if m := say(t, c, "keep this: boiler 4711"); m.State != bus.StateAnswered || m.Reply != "Noted." {
 		t.Fatalf("got %+v", m)
 	}

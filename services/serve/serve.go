@@ -23,11 +23,14 @@ import (
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent"
+	"github.com/blufio/blufio/services/agent/tool"
 	"github.com/blufio/blufio/services/channel/gateway"
+	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/channel/terminal"
 	"github.com/blufio/blufio/services/control"
 	"github.com/blufio/blufio/services/cost"
 	"github.com/blufio/blufio/services/governor"
+	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/blufio/blufio/services/relay"
@@ -124,6 +127,7 @@ type rooms struct {
 	cost     *cost.Service
 	agent    *agent.Service
 	terminal *terminal.Service
+	telegram *telegram.Service
 	gateway  *gateway.Service
 	control  *control.Service
 	report   func() services.Report
@@ -131,7 +135,7 @@ type rooms struct {
 
 // inOrder is the start order: what others ask comes before those who ask.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.governor, r.cost, r.agent, r.terminal, r.gateway, r.control}
+	return []services.Service{r.relay, r.governor, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
@@ -147,16 +151,24 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 	if r.cost, err = cost.New(cfg.Cost, cost.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
+	blobs := blob.New(store, cfg.Telegram.Files(), o.Now)
 	models, err := cfg.models()
 	if err != nil {
 		return nil, err
 	}
-	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Models: models, Logger: o.Logger, Now: o.Now,
+	tools, err := tool.New(cfg.Tools, tool.Deps{Store: store, DataDir: o.DataDir})
+	if err != nil {
+		return nil, err
+	}
+	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Tools: tools, Logger: o.Logger, Now: o.Now,
 		Texts: cfg.Bus.EventsText, Finish: agentFinish(cfg.Daemon.DrainTimeout)})
 	if err != nil {
 		return nil, err
 	}
 	r.terminal = terminal.New(o.Now)
+	if r.telegram, err = telegram.New(cfg.Telegram, telegram.Deps{Store: store, Events: events, Blobs: blobs, Logger: o.Logger, Now: o.Now}); err != nil {
+		return nil, err
+	}
 	if r.gateway, err = gateway.New(cfg.Gateway, gateway.Deps{Key: device.Private(), Store: store, Events: events, Metrics: registry, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
@@ -175,7 +187,7 @@ func agentFinish(drain time.Duration) time.Duration {
 
 // schemas are the tables of every room.
 func schemas() []sqlite.Schema {
-	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema}, agent.Schemas()...)
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, blob.Schema, telegram.Schema}, agent.Schemas()...)
 	return all
 }
 

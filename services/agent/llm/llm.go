@@ -30,6 +30,7 @@ type Request struct {
 	System    string
 	Messages  []Message // oldest first; the last one is the user's or holds tool results
 	Tools     []ToolSpec
+	NoTools   bool  // the tools are only shown, as the prompt's prefix and for the calls made: none may be called
 	MaxTokens int64 // of the answer
 }
 
@@ -83,6 +84,7 @@ type Response struct {
 	Text  string
 	Calls []ToolCall
 	Model string // that answered
+	Aside bool   // says nothing that a later question should come with
 	Usage bus.Usage
 }
 

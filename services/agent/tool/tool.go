@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-// Package tool holds what the agent's model can do besides talking.
+// Package tool holds what the agent's model can do besides talking. A [Set] is
+// what the configuration enables of it, always in the same order.
+//
+//	time, remember, recall            tool.go, notes.go
+//	http_get                          http.go, html.go; package outbound refuses private networks
+//	list_dir, read_file, write_file   file.go, write.go: within one directory
+//	shell                             shell.go: the owner's list of commands, none by default
+//
+// What comes from outside, a page, a file or a command's output, is framed as data
+// for the model. Effects within the database happen exactly once ([Result].Write);
+// a file is written before its step is recorded and is the same when it is written
+// again; a command that a crash cut off runs again.
 package tool
 
 import (

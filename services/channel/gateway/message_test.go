@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ func TestMessageLife(t *testing.T) {
 		t.Fatalf("got %d %s", a.status, a.body)
 	}
 	want := bus.Message{Channel: "gateway", Owner: "me", Session: "main", Text: "hello <you>"}
-	if got := r.agent.last; got != want {
+	if got := r.agent.last; !reflect.DeepEqual(got, want) {
 		t.Errorf("the agent got %+v, want %+v", got, want)
 	}
 	var m messageBody

@@ -17,6 +17,7 @@ import (
 type PlaintextError struct {
 	Host    string
 	Setting string // the key that would allow it, may be ""
+	List    bool   // the key is a list of hosts
 }
 
 func (e *PlaintextError) Error() string {
@@ -27,6 +28,9 @@ func (e *PlaintextError) Error() string {
 func (e *PlaintextError) Hint() string {
 	if e.Setting == "" {
 		return "use https://"
+	}
+	if e.List {
+		return fmt.Sprintf("use https://, or add %q to %s", e.Host, e.Setting)
 	}
 	return fmt.Sprintf("use https://, or set %s = true for a machine in your own network", e.Setting)
 }
@@ -59,6 +63,12 @@ func (e *TooLargeError) Error() string {
 // CheckURL reports whether a client with these options would send to u; the
 // error is nil or a *PlaintextError.
 func (o Options) CheckURL(u *url.URL) error {
+	if o.Public {
+		if u.Scheme == "http" && !o.Allow.host(u.Hostname()) {
+			return &PlaintextError{Host: u.Hostname(), Setting: o.Setting, List: true}
+		}
+		return nil
+	}
 	if u.Scheme == "http" && !o.AllowPlaintext && !IsLoopback(u.Hostname()) {
 		return &PlaintextError{Host: u.Hostname(), Setting: o.Setting}
 	}
@@ -101,13 +111,27 @@ func sameHost(from, to *url.URL) bool {
 
 // guard refuses requests and watches over answers.
 type guard struct {
-	next *http.Transport
-	o    Options
+	next    *http.Transport
+	proxied *http.Transport // Public only: for what goes to a proxy
+	o       Options
+}
+
+// route decides how a request travels, and whether it may.
+func (g *guard) route(req *http.Request) (*http.Transport, error) {
+	if err := g.o.CheckURL(req.URL); err != nil || !g.o.Public {
+		return g.next, err
+	}
+	via, err := g.o.proxy(req)
+	if err != nil || via == nil {
+		return g.next, err
+	}
+	return g.proxied, g.o.checkProxied(req.Context(), req.URL)
 }
 
 // RoundTrip implements http.RoundTripper.
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := g.o.CheckURL(req.URL); err != nil {
+	next, err := g.route(req)
+	if err != nil {
 		if req.Body != nil {
 			err = errors.Join(err, req.Body.Close()) // a RoundTripper owes that
 		}
@@ -120,7 +144,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", g.o.UserAgent)
 	}
-	resp, err := g.next.RoundTrip(req)
+	resp, err := next.RoundTrip(req)
 	if err != nil {
 		err = b.reason(err)
 		b.end()
@@ -132,7 +156,12 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // CloseIdleConnections lets http.Client.CloseIdleConnections work.
-func (g *guard) CloseIdleConnections() { g.next.CloseIdleConnections() }
+func (g *guard) CloseIdleConnections() {
+	g.next.CloseIdleConnections()
+	if g.proxied != nil {
+		g.proxied.CloseIdleConnections()
+	}
+}
 
 // body is a response's body with its bounds.
 type body struct {

@@ -7,13 +7,22 @@
 //     owner allowed it by a setting that the error names ([PlaintextError]).
 //   - A name that means this machine, as "localhost", is not connected to another
 //     one, whatever the resolver says.
+//   - With [Options.Public], for URLs that a model or a stranger chose: TLS always,
+//     and no connection to an address that is not on the public internet
+//     ([PrivateError]). Each connection is judged by the address that it is about to
+//     be made to, so neither a name that changes its address nor a redirect gets
+//     around it.
 //   - At most [MaxRedirects] redirects, none from https to http, and none to
 //     another host for a request that carries credentials or a body
 //     ([RedirectError]).
 //   - A server may be silent only so long, before its answer and within it
 //     ([SilentError]), and its body may be only so long ([TooLargeError]).
 //
-// The proxy of the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) is honoured. A
+// The proxy of the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) is honoured. It
+// resolves names itself, so with Public they are looked up here first, and what is
+// private or unknown here is not handed over. That the proxy then finds the same
+// address cannot be known from here: one that must not reach a private network has
+// to refuse it too. A
 // deadline for the whole request is the context's; none is set here, because an
 // answer that is streamed may take as long as it likes while it goes on.
 //
@@ -28,6 +37,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -36,11 +46,16 @@ import (
 // Options bound a client. The zero value is usable.
 type Options struct {
 	AllowPlaintext bool          // let http:// go to other machines too
-	Setting        string        // the key that allows it, for the error's hint: "openai.allow_plaintext"
+	Public         bool          // only https:// and only the public internet, but for Allow; AllowPlaintext does not count
+	Allow          Allowed       // what Public does not speak of
+	Setting        string        // the key that allows it, for the error's hint: "openai.allow_plaintext", or Public's list
 	Connect        time.Duration // longest time for a TCP connection, and again for TLS; default 10 s
 	Silence        time.Duration // longest time without a byte of the answer; default 1 min
 	MaxBody        int64         // longest answer, in bytes; default 1 MiB
 	UserAgent      string        // default "blufio"
+
+	resolver *net.Resolver                         // the system's, but for tests
+	proxy    func(*http.Request) (*url.URL, error) // the environment's, but for tests
 }
 
 const (
@@ -59,9 +74,23 @@ func New(o Options) *http.Client {
 	o.Silence = cmp.Or(o.Silence, time.Minute)
 	o.MaxBody = cmp.Or(o.MaxBody, 1<<20)
 	o.UserAgent = cmp.Or(o.UserAgent, "blufio")
-	transport := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            dialer(o.Connect),
+	o.resolver = cmp.Or(o.resolver, net.DefaultResolver)
+	if o.proxy == nil {
+		o.proxy = http.ProxyFromEnvironment
+	}
+	g := &guard{next: o.transport(o.dialer()), o: o}
+	if o.Public { // a proxy may be in a private network, what it is asked for may not
+		g.proxied = o.transport(Options{Connect: o.Connect, resolver: o.resolver}.dialer())
+		g.proxied.Proxy = o.proxy
+	} else {
+		g.next.Proxy = o.proxy
+	}
+	return &http.Client{Transport: g, CheckRedirect: checkRedirect}
+}
+
+func (o Options) transport(dial dial) *http.Transport {
+	return &http.Transport{
+		DialContext:            dial,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    o.Connect,
 		ForceAttemptHTTP2:      true, // a dialer of our own turns it off otherwise
@@ -71,17 +100,18 @@ func New(o Options) *http.Client {
 		IdleConnTimeout:        keepIdle,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 	}
-	return &http.Client{Transport: &guard{next: transport, o: o}, CheckRedirect: checkRedirect}
 }
 
+type dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 // dialer connects where control lets it.
-func dialer(timeout time.Duration) func(ctx context.Context, network, address string) (net.Conn, error) {
+func (o Options) dialer() dial {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {
 			return nil, err
 		}
-		d := net.Dialer{Timeout: timeout, ControlContext: control(host)}
+		d := net.Dialer{Timeout: o.Connect, Resolver: o.resolver, ControlContext: o.control(host)}
 		return d.DialContext(ctx, network, address)
 	}
 }
@@ -89,7 +119,7 @@ func dialer(timeout time.Duration) func(ctx context.Context, network, address st
 // control decides about each address that a host's name stands for, before
 // anything is sent there. Every connection comes by here, a proxy's too: rules
 // about address ranges belong here, where no resolver can trick them.
-func control(host string) func(ctx context.Context, network, address string, c syscall.RawConn) error {
+func (o Options) control(host string) func(ctx context.Context, network, address string, c syscall.RawConn) error {
 	here := IsLoopback(host)
 	return func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
@@ -99,7 +129,7 @@ func control(host string) func(ctx context.Context, network, address string, c s
 		if here && !to.Addr().Unmap().IsLoopback() {
 			return &net.AddrError{Err: "this name must stand for this machine and does not", Addr: host}
 		}
-		return nil
+		return o.checkAddr(host, to.Addr())
 	}
 }
 

@@ -86,10 +86,10 @@ func TestPlaintext(t *testing.T) {
 // A resolver that sends a name of this machine elsewhere finds no connection.
 func TestLoopbackNamesStayHere(t *testing.T) {
 	for address, ok := range map[string]bool{"127.0.0.1:80": true, "[::1]:80": true, "192.0.2.1:80": false, "[2001:db8::1]:80": false} {
-		if err := control("localhost")(t.Context(), "tcp", address, nil); (err == nil) != ok {
+		if err := (Options{}).control("localhost")(t.Context(), "tcp", address, nil); (err == nil) != ok {
 			t.Errorf("localhost at %s: %v", address, err)
 		}
-		if err := control("example.com")(t.Context(), "tcp", address, nil); err != nil {
+		if err := (Options{}).control("example.com")(t.Context(), "tcp", address, nil); err != nil {
 			t.Errorf("example.com at %s: %v", address, err)
 		}
 	}

@@ -39,13 +39,13 @@ func (p Provider) Complete(ctx context.Context, req llm.Request, delta func(stri
 	}
 	out := llm.Response{Model: Name, Usage: bus.Usage{Input: llm.EstimateTokens(req.Size())}}
 	if len(req.Messages) == 0 {
-		out.Text = p.noModel("")
+		out.Text, out.Aside = p.noModel(""), true
 	} else if last := req.Messages[len(req.Messages)-1]; len(last.Results) > 0 {
 		out.Text = tell(last.Results)
 	} else if call, ok := understand(last.Text, req.Tools); ok {
 		out.Calls = []llm.ToolCall{call}
 	} else {
-		out.Text = p.noModel(last.Text)
+		out.Text, out.Aside = p.noModel(last.Text), true
 	}
 	out.Usage.Output = llm.EstimateTokens(len(out.Text))
 	if delta != nil && out.Text != "" {
@@ -131,8 +131,8 @@ Ask me again later; /status and /cost tell more. Until then I keep your notes: s
 Without one I keep your notes: say "remember the boiler code is 4711", then "recall boiler". /help lists the commands.
 
 To give me a model, set two variables and restart:
-  export BLUFIO_AGENT__PROVIDER=openai BLUFIO_OPENAI__API_KEY=…
-or, for Ollama on this machine, in ~/.config/blufio/blufio.toml:
+  export BLUFIO_AGENT__PROVIDER=anthropic BLUFIO_ANTHROPIC__API_KEY=…
+or the same with openai and BLUFIO_OPENAI__API_KEY, or, for Ollama on this machine, in ~/.config/blufio/blufio.toml:
   [agent]
   provider = "ollama/llama3.2"
   [cost.prices."llama3.2"]

@@ -3,7 +3,6 @@
 package openai
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,15 +11,10 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/agent/llm/wire"
 )
 
-const (
-	done = "[DONE]"
-
-	maxAnswer = 1 << 20     // bytes of text and tool calls together
-	maxCalls  = 32          // tool calls in one answer
-	maxTokens = 100_000_000 // in one count; more is a defect of the server
-)
+const done = "[DONE]" // the data of the last frame
 
 // The values of finish_reason that make a difference. Servers use "stop" and
 // "tool_calls" loosely: whether there are calls tells more.
@@ -29,9 +23,6 @@ const (
 	finishFilter = "content_filter"
 	finishError  = "error" // OpenRouter's
 )
-
-// cut is put behind an answer that reached the bound of its length.
-const cut = " … (cut off: that is all that agent.max_reply_tokens allows)"
 
 // chunk is one frame of the stream, "chat.completion.chunk".
 type chunk struct {
@@ -67,47 +58,33 @@ type counts struct {
 
 // answer is what has come so far.
 type answer struct {
-	delta func(text string)
-	asked int // bytes of the question
-
-	accepted bool // the server took the question: it may cost something
-	begun    bool // something of an answer has come
-	finish   string
-	model    string
-	text     strings.Builder
-	refusal  strings.Builder
-	calls    []*building
-	counts   *counts
-	size     int
+	wire.Draft
+	p       *Provider
+	asked   string // model
+	finish  string
+	refusal strings.Builder
+	counts  *counts
 }
 
-// building is a tool call that is being put together.
-type building struct {
-	index    int
-	id, name string
-	input    []byte
+func (p *Provider) answer(req llm.Request, delta func(string)) *answer {
+	return &answer{Draft: wire.Draft{Delta: delta, Asked: req.Size()}, p: p, asked: req.Model}
 }
 
-// streamError is an error that came within the stream.
-type streamError struct{ *apiError }
-
-func (streamError) Error() string { return "the stream holds an error" }
-
-// read takes the stream to its end. An answer that the model has finished is
+// Read takes the stream to its end. An answer that the model has finished is
 // whole even when the connection breaks before the stream's own end.
-func (a *answer) read(r io.Reader) error {
-	f := newFrames(r)
+func (a *answer) Read(r io.Reader) error {
+	f := wire.NewFrames(r, done)
 	for {
-		data, err := f.next()
+		frame, err := f.Next()
 		switch {
-		case err == nil && string(data) == done, a.finish != "" && err != nil && !errors.Is(err, errMalformed):
+		case err == nil && string(frame.Data) == done, a.finish != "" && err != nil && !errors.Is(err, wire.ErrMalformed):
 			return a.whole()
 		case err == io.EOF:
 			return io.ErrUnexpectedEOF
 		case err != nil:
 			return err
 		}
-		if err := a.take(data); err != nil {
+		if err := a.take(frame.Data); err != nil {
 			return err
 		}
 	}
@@ -118,8 +95,8 @@ func (a *answer) whole() error {
 	if a.finish == "" {
 		return io.ErrUnexpectedEOF
 	}
-	if a.finish == finishLength && a.text.Len() > 0 && len(a.calls) == 0 {
-		a.say(cut)
+	if a.finish == finishLength && !a.Empty() && len(a.Calls) == 0 {
+		a.Append(wire.Cut)
 	}
 	return nil
 }
@@ -128,16 +105,14 @@ func (a *answer) whole() error {
 func (a *answer) take(data []byte) error {
 	var c chunk
 	if err := json.Unmarshal(data, &c); err != nil {
-		return fmt.Errorf("%w: a frame is not the JSON it should be", errMalformed)
+		return fmt.Errorf("%w: a frame is not the JSON it should be", wire.ErrMalformed)
 	}
 	if len(c.Error) > 0 && string(c.Error) != "null" {
-		a.accepted = a.begun // refused before it began: nothing to pay
-		return streamError{readError(data)}
+		a.Accepted = a.Begun // refused before it began: nothing to pay
+		return a.p.explain(0, readError(data), a.asked)
 	}
-	a.begun = true
-	if c.Model != "" && a.model == "" && len(c.Model) <= 200 {
-		a.model = c.Model
-	}
+	a.Begun = true
+	a.Said(c.Model)
 	if c.Usage != nil {
 		a.counts = c.Usage
 	}
@@ -145,8 +120,8 @@ func (a *answer) take(data []byte) error {
 		if choice.Index != 0 {
 			continue // only one was asked for
 		}
-		a.size += len(choice.Delta.Content) + len(choice.Delta.Refusal)
-		a.say(choice.Delta.Content)
+		a.Say(choice.Delta.Content)
+		a.Count(len(choice.Delta.Refusal))
 		a.refusal.WriteString(choice.Delta.Refusal)
 		for _, f := range choice.Delta.ToolCalls {
 			a.assemble(f)
@@ -155,89 +130,42 @@ func (a *answer) take(data []byte) error {
 			a.finish = choice.FinishReason
 		}
 	}
-	if a.size > maxAnswer || len(a.calls) > maxCalls {
-		return fmt.Errorf("%w: the answer is over %d bytes or %d tool calls", errMalformed, maxAnswer, maxCalls)
-	}
-	return nil
-}
-
-func (a *answer) say(text string) {
-	if text == "" {
-		return
-	}
-	a.text.WriteString(text)
-	if a.delta != nil {
-		a.delta(text)
-	}
+	return a.Bounded()
 }
 
 // assemble adds a piece of a tool call. Pieces belong together by their index;
 // some servers give every call the same one, and then another id begins another
 // call.
 func (a *answer) assemble(f fragment) {
-	var b *building
-	for _, c := range a.calls {
-		if c.index == f.Index {
+	var b *wire.Call
+	for _, c := range a.Calls {
+		if c.Index == f.Index {
 			b = c // the latest of that index
 		}
 	}
-	if b == nil || f.ID != "" && b.id != "" && f.ID != b.id {
-		b = &building{index: f.Index}
-		a.calls = append(a.calls, b)
+	if b == nil || f.ID != "" && b.ID != "" && f.ID != b.ID {
+		b = &wire.Call{Index: f.Index}
+		a.Calls = append(a.Calls, b)
 	}
-	if b.id == "" {
-		b.id = f.ID
+	if b.ID == "" {
+		b.ID = f.ID
 	}
-	if b.name == "" {
-		b.name = f.Function.Name
+	if b.Name == "" {
+		b.Name = f.Function.Name
 	}
-	b.input = append(b.input, f.Function.Arguments...)
-	a.size += len(f.ID) + len(f.Function.Name) + len(f.Function.Arguments)
+	b.Input = append(b.Input, f.Function.Arguments...)
+	a.Count(len(f.ID) + len(f.Function.Name) + len(f.Function.Arguments))
 }
 
-// response is the answer for the agent.
-func (a *answer) response(asked string, paid bus.Usage) llm.Response {
-	out := llm.Response{Text: a.text.String(), Model: a.model, Usage: paid}
-	if out.Model == "" {
-		out.Model = asked
-	}
-	for i, b := range a.calls {
-		if b.id == "" {
-			b.id = fmt.Sprintf("call_%d", i+1) // its result has to name it
-		}
-		out.Calls = append(out.Calls, llm.ToolCall{ID: b.id, Name: b.name, Input: input(b.input)})
-	}
-	return out
-}
-
-// input is a JSON object in any case: no arguments are an empty one, and what the
-// model garbled is wrapped in one that no tool accepts, so that the tool's
-// refusal tells the model.
-func input(arguments []byte) json.RawMessage {
-	trimmed := bytes.TrimSpace(arguments)
-	if len(trimmed) == 0 || string(trimmed) == "null" {
-		return json.RawMessage(`{}`)
-	}
-	if trimmed[0] == '{' && json.Valid(trimmed) {
-		return json.RawMessage(trimmed)
-	}
-	wrapped, err := json.Marshal(map[string]string{"not_a_json_object": string(arguments)})
-	if err != nil {
-		return json.RawMessage(`{"not_a_json_object":""}`) // text always marshals
-	}
-	return wrapped
-}
-
-// usage is what has to be paid: what the server counted, or an estimate when it
+// Usage is what has to be paid: what the server counted, or an estimate when it
 // took the question and did not count, or counted nonsense.
-func (a *answer) usage() bus.Usage {
-	if !a.accepted {
+func (a *answer) Usage() bus.Usage {
+	if !a.Accepted {
 		return bus.Usage{}
 	}
 	c := a.counts
-	if c == nil || c.PromptTokens < 0 || c.PromptTokens > maxTokens || c.CompletionTokens < 0 || c.CompletionTokens > maxTokens ||
-		c.PromptTokens+c.CompletionTokens == 0 {
-		return bus.Usage{Input: llm.EstimateTokens(a.asked), Output: llm.EstimateTokens(a.size)}
+	if c == nil || !wire.Plausible(c.PromptTokens, c.CompletionTokens) {
+		return a.Estimate()
 	}
 	u := bus.Usage{Input: c.PromptTokens, Output: c.CompletionTokens}
 	if d := c.PromptTokensDetails; d != nil {

@@ -7,7 +7,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
+
+	"github.com/blufio/blufio/services/agent/llm/wire"
 )
 
 // apiError is the server's "error": an object by OpenAI's documentation, a bare
@@ -56,15 +57,7 @@ func (e *apiError) is(codes ...string) bool {
 }
 
 // says reports whether the message has one of these in it.
-func (e *apiError) says(parts ...string) bool {
-	message := strings.ToLower(e.Message)
-	for _, part := range parts {
-		if strings.Contains(message, part) {
-			return true
-		}
-	}
-	return false
-}
+func (e *apiError) says(parts ...string) bool { return wire.Says(e.Message, parts...) }
 
 // status is the HTTP status that an error within a stream stands for.
 func (e *apiError) status() int {
@@ -80,21 +73,4 @@ func (e *apiError) status() int {
 		return http.StatusBadRequest
 	}
 	return http.StatusBadGateway
-}
-
-// retryAfter reads how long the server asks to wait: milliseconds (OpenAI's), or
-// seconds or a date (RFC 9110). 0 is unknown.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	const longest = 24 * time.Hour
-	for _, c := range []struct {
-		header, unit string
-	}{{"Retry-After-Ms", "ms"}, {"Retry-After", "s"}} {
-		if d, err := time.ParseDuration(strings.TrimSpace(h.Get(c.header)) + c.unit); err == nil && d >= 0 {
-			return min(d, longest)
-		}
-	}
-	if at, err := http.ParseTime(h.Get("Retry-After")); err == nil {
-		return min(max(at.Sub(now), 0), longest)
-	}
-	return 0
 }

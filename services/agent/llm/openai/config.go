@@ -4,14 +4,10 @@ package openai
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
-	"net/url"
-	"strings"
 	"time"
 
+	"github.com/blufio/blufio/services/agent/llm/wire"
 	"github.com/blufio/blufio/services/config"
-	"github.com/blufio/blufio/services/internal/outbound"
 )
 
 // DefaultURL is OpenAI's own address.
@@ -55,61 +51,19 @@ func (c Config) DefaultModel() string {
 }
 
 // Check reports what no bound of a single key can say.
-func (c Config) Check(report func(key, message, hint string)) {
-	c.checkURL(report)
-	if strings.ContainsFunc(c.APIKey.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
-		report("api_key", "it has a space, a line end or another character that no key has", "copy it again, without anything around it")
-	}
-}
+func (c Config) Check(report func(key, message, hint string)) { c.server().Check(report) }
 
-func (c Config) checkURL(report func(key, message, hint string)) {
-	const example = `write it like "https://api.openai.com/v1" or "http://127.0.0.1:11434/v1"`
-	u, err := url.Parse(c.BaseURL)
-	switch {
-	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-		report("base_url", "it is not a URL of https:// or http://", example)
-		return
-	case u.User != nil:
-		report("base_url", "a name and password do not belong into it", "put the key into "+c.name()+".api_key")
-		return
-	case u.RawQuery != "" || u.Fragment != "":
-		report("base_url", "it goes on behind its path", example)
-		return
-	case strings.HasSuffix(strings.TrimRight(u.Path, "/"), "/chat/completions"):
-		report("base_url", "it says /chat/completions, which is added to it", "leave that off")
-		return
-	}
-	var plain *outbound.PlaintextError
-	if errors.As(c.outbound().CheckURL(u), &plain) {
-		report("base_url", plain.Error(), plain.Hint())
-	}
-}
-
-// validate returns the first problem that Check finds.
-func (c Config) validate() (err error) {
-	c.Check(func(key, message, hint string) {
-		if err == nil {
-			err = fmt.Errorf("%s.%s: %s (%s)", c.name(), key, message, hint)
-		}
-	})
-	return err
-}
-
-// outbound are the bounds of the client.
-func (c Config) outbound() outbound.Options {
-	return outbound.Options{AllowPlaintext: c.AllowPlaintext, Setting: c.name() + ".allow_plaintext", Silence: c.Timeout, MaxBody: maxBody}
+func (c Config) server() wire.Server {
+	return wire.Server{Section: c.name(), BaseURL: c.BaseURL, Path: "/chat/completions", Added: []string{"/chat/completions"},
+		Key: c.APIKey, AllowPlaintext: c.AllowPlaintext, Timeout: c.Timeout, Speaks: "Chat Completions",
+		Example: `"https://api.openai.com/v1" or "http://127.0.0.1:11434/v1"`,
+		URLHint: "check " + c.name() + ".base_url; it usually ends with /v1"}
 }
 
 // KeyNeeded reports whether the server is one that answers nobody without a key.
 func (c Config) KeyNeeded() bool {
-	return c.official() || c.at("openrouter.ai") || c.at("api.groq.com")
+	return c.official() || c.server().At("openrouter.ai") || c.server().At("api.groq.com")
 }
 
 // official reports whether the server is OpenAI's own.
-func (c Config) official() bool { return c.at("api.openai.com") }
-
-// at reports whether the server is this host.
-func (c Config) at(host string) bool {
-	u, err := url.Parse(c.BaseURL)
-	return err == nil && strings.EqualFold(strings.TrimSuffix(u.Hostname(), "."), host)
-}
+func (c Config) official() bool { return c.server().At("api.openai.com") }

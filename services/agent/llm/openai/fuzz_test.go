@@ -11,6 +11,7 @@ import (
 	"testing/iotest"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/agent/llm/wire"
 )
 
 // Whatever a server streams: no panic, nothing over its bound, an answer only
@@ -28,34 +29,39 @@ func FuzzStream(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
+	p, err := New(Defaults(), Deps{})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		var streamed strings.Builder
-		a := &answer{accepted: true, asked: 10, delta: func(s string) { streamed.WriteString(s) }}
-		err := a.read(strings.NewReader(string(stream)))
-		if streamed.String() != a.text.String() {
-			t.Errorf("streamed %q, holds %q", streamed.String(), a.text.String())
+		a := p.answer(hello, func(s string) { streamed.WriteString(s) })
+		a.Accepted = true
+		err := a.Read(strings.NewReader(string(stream)))
+		if streamed.String() != a.Text() {
+			t.Errorf("streamed %q, holds %q", streamed.String(), a.Text())
 		}
 		if err == nil && a.finish == "" {
 			t.Error("whole without a finish")
 		}
-		var inside streamError
-		if err != nil && !errors.Is(err, errMalformed) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &inside) {
+		var inside *bus.Error
+		if err != nil && !errors.Is(err, wire.ErrMalformed) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &inside) {
 			t.Errorf("an error of no kind: %v", err)
 		}
-		u := a.usage()
-		if u.Input < 0 || u.Output < 0 || u.CacheRead < 0 || u.Input > maxTokens || u.Output > maxTokens || u.CacheRead > maxTokens {
+		u := a.Usage()
+		if u.Input < 0 || u.Output < 0 || u.CacheRead < 0 || u.Input > wire.MaxTokens || u.Output > wire.MaxTokens || u.CacheRead > wire.MaxTokens {
 			t.Errorf("usage %+v", u)
 		}
-		for _, c := range a.response("m", u).Calls {
+		for _, c := range a.Response("m", u).Calls {
 			var object map[string]any
 			if json.Unmarshal(c.Input, &object) != nil || object == nil || c.ID == "" {
 				t.Errorf("call %+v", c)
 			}
 		}
-		b := &answer{accepted: true, asked: 10}
-		again := b.read(iotest.OneByteReader(strings.NewReader(string(stream))))
-		if (err == nil) != (again == nil) || a.text.String() != b.text.String() {
-			t.Errorf("byte by byte: %q, %v; at once: %q, %v", b.text.String(), again, a.text.String(), err)
+		b := p.answer(hello, nil)
+		again := b.Read(iotest.OneByteReader(strings.NewReader(string(stream))))
+		if (err == nil) != (again == nil) || a.Text() != b.Text() {
+			t.Errorf("byte by byte: %q, %v; at once: %q, %v", b.Text(), again, a.Text(), err)
 		}
 	})
 }
@@ -72,7 +78,7 @@ func FuzzError(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		var e *bus.Error
-		if !errors.As(p.explain(status, readError(body), "m"), &e) || e.Code == "" || e.Message == "" || strings.ContainsAny(e.Message, "\r\n") || len(e.Message) > 4*maxQuote+200 {
+		if err := p.explain(status, readError(body), "m"); !errors.As(err, &e) || e.Code == "" || e.Message == "" || strings.ContainsAny(e.Message, "\r\n") || len(e.Message) > 4*wire.MaxQuote+200 {
 			t.Errorf("%#v", e)
 		}
 	})

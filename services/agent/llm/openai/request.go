@@ -3,6 +3,7 @@
 package openai
 
 import (
+	"encoding/base64"
 	"encoding/json"
 
 	"github.com/blufio/blufio/services/agent/llm"
@@ -13,6 +14,7 @@ type question struct {
 	Model         string        `json:"model"`
 	Messages      []message     `json:"messages"`
 	Tools         []tool        `json:"tools,omitempty"`
+	ToolChoice    string        `json:"tool_choice,omitempty"`
 	Stream        bool          `json:"stream"`
 	StreamOptions streamOptions `json:"stream_options"`
 	// One of the two: OpenAI calls max_tokens deprecated, and its thinking models
@@ -27,9 +29,20 @@ type streamOptions struct {
 
 type message struct {
 	Role       string     `json:"role"`
-	Content    *string    `json:"content"` // null where an assistant only calls tools
+	Content    any        `json:"content"` // a text, parts, or null where an assistant only calls tools
 	ToolCalls  []toolCall `json:"tool_calls,omitempty"`
 	ToolCallID string     `json:"tool_call_id,omitempty"`
+}
+
+// part is a text or an image, in a message that has images.
+type part struct {
+	Type     string    `json:"type"`
+	Text     string    `json:"text,omitempty"`
+	ImageURL *imageURL `json:"image_url,omitempty"`
+}
+
+type imageURL struct {
+	URL string `json:"url"`
 }
 
 type toolCall struct {
@@ -64,13 +77,16 @@ func (p *Provider) request(req llm.Request) question {
 		q.MaxTokens = req.MaxTokens
 	}
 	if req.System != "" {
-		q.Messages = append(q.Messages, message{Role: "system", Content: &req.System})
+		q.Messages = append(q.Messages, message{Role: "system", Content: req.System})
 	}
 	for _, m := range req.Messages {
 		q.Messages = append(q.Messages, translate(m)...)
 	}
 	for _, t := range req.Tools {
 		q.Tools = append(q.Tools, tool{Type: "function", Function: function{Name: t.Name, Description: t.Description, Parameters: t.Schema}})
+	}
+	if req.NoTools && len(q.Tools) > 0 {
+		q.ToolChoice = "none"
 	}
 	return q
 }
@@ -80,12 +96,15 @@ func (p *Provider) request(req llm.Request) question {
 func translate(m llm.Message) []message {
 	var out []message
 	for _, r := range m.Results {
-		out = append(out, message{Role: "tool", ToolCallID: r.CallID, Content: &r.Text})
+		out = append(out, message{Role: "tool", ToolCallID: r.CallID, Content: r.Text})
 	}
-	if m.Text == "" && len(m.Calls) == 0 && len(out) > 0 {
+	if m.Text == "" && len(m.Calls) == 0 && len(m.Images) == 0 && len(out) > 0 {
 		return out
 	}
-	said := message{Role: string(m.Role), Content: &m.Text}
+	said := message{Role: string(m.Role), Content: m.Text}
+	if len(m.Images) > 0 {
+		said.Content = parts(m)
+	}
 	for _, c := range m.Calls {
 		said.ToolCalls = append(said.ToolCalls, toolCall{ID: c.ID, Type: "function",
 			Function: functionCall{Name: c.Name, Arguments: string(c.Input)}})
@@ -94,4 +113,16 @@ func translate(m llm.Message) []message {
 		said.Content = nil
 	}
 	return append(out, said)
+}
+
+// parts are the images, in data URLs, and the text.
+func parts(m llm.Message) []part {
+	var out []part
+	for _, i := range m.Images {
+		out = append(out, part{Type: "image_url", ImageURL: &imageURL{"data:" + i.MediaType + ";base64," + base64.StdEncoding.EncodeToString(i.Data)}})
+	}
+	if m.Text != "" {
+		out = append(out, part{Type: "text", Text: m.Text})
+	}
+	return out
 }

@@ -1,84 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-// Package llmtest is a server that speaks a vendor's real wire, for tests of
-// whatever asks a model. Nothing in it thinks: it answers from a script.
-//
-//	fake := llmtest.NewOpenAI(t)
-//	fake.Script(llmtest.Limited("2"), llmtest.Says("Hello."))
-//	cfg.BaseURL = fake.URL()
-//	…
-//	fake.Requests() // what was asked
-//
-// The format is that of "Chat Completions" in OpenAI's API reference
-// (https://platform.openai.com/docs/api-reference/chat): frames of
-// "chat.completion.chunk", a last one with the usage and without choices, then
-// "data: [DONE]"; errors as {"error":{message,type,param,code}}. A question that
-// the vendor would refuse is refused: a field it does not know, a tool's result
-// that nothing asked for, a wrong key.
-package llmtest
+package fakellm
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 )
 
-// OpenAI is the server. Its methods may be called from many goroutines.
+// OpenAI speaks Chat Completions.
 type OpenAI struct {
-	server *httptest.Server
-	stop   chan struct{} // closed at the end of the test: stalled answers end
-
-	mu       sync.Mutex
-	key      string
-	script   []Answer
-	always   Answer
+	*vendor
 	requests []Request
-	conns    int
 }
 
 // NewOpenAI starts a server that lives until the end of the test. Without a
 // script it says "ok".
 func NewOpenAI(t testing.TB) *OpenAI {
-	o := &OpenAI{stop: make(chan struct{}), always: Says("ok")}
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/chat/completions", o.answer)
-	o.server = httptest.NewUnstartedServer(mux)
-	o.server.Config.ConnState = o.count
-	o.server.Start()
-	t.Cleanup(func() {
-		close(o.stop)
-		o.server.Close()
-	})
-	return o
+	t.Helper()
+	return start(t).OpenAI
 }
 
 // URL is the base URL: http://127.0.0.1:…/v1.
-func (o *OpenAI) URL() string { return o.server.URL + "/v1" }
-
-// RequireKey refuses, from now on, every question without this API key.
-func (o *OpenAI) RequireKey(key string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.key = key
-}
-
-// Script appends answers, given in turn, one for each question.
-func (o *OpenAI) Script(answers ...Answer) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.script = append(o.script, answers...)
-}
-
-// Always sets the answer when the script is over.
-func (o *OpenAI) Always(a Answer) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.always = a
-}
+func (o *OpenAI) URL() string { return o.host.server.URL + "/v1" }
 
 // Requests returns the questions so far, oldest first, refused ones included.
 func (o *OpenAI) Requests() []Request {
@@ -87,24 +34,12 @@ func (o *OpenAI) Requests() []Request {
 	return append([]Request(nil), o.requests...)
 }
 
-// Connections returns how many connections there have been.
-func (o *OpenAI) Connections() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.conns
-}
-
-// Die stops the server: connections to it are refused.
-func (o *OpenAI) Die() {
-	o.server.CloseClientConnections()
-	_ = o.server.Listener.Close() // the cleanup closes it again
-}
-
 // Request is one question as it arrived.
 type Request struct {
 	Header              http.Header     `json:"-"`
 	Model               string          `json:"model"`
 	Messages            []Message       `json:"messages"`
+	ToolChoice          string          `json:"tool_choice"`
 	Tools               []Tool          `json:"tools"`
 	Stream              bool            `json:"stream"`
 	StreamOptions       map[string]bool `json:"stream_options"`
@@ -112,12 +47,42 @@ type Request struct {
 	MaxCompletionTokens *int64          `json:"max_completion_tokens"`
 }
 
-// Message is one of a question's messages. Content is nil where it was null.
+// Message is one of a question's messages. Content is nil where it was null; the
+// parts of a message with images are Parts instead.
 type Message struct {
 	Role       string     `json:"role"`
 	Content    *string    `json:"content"`
+	Parts      []Part     `json:"-"`
 	ToolCalls  []ToolCall `json:"tool_calls,omitempty"`
 	ToolCallID string     `json:"tool_call_id,omitempty"`
+}
+
+// Part is a text or an image.
+type Part struct {
+	Type     string `json:"type"`
+	Text     string `json:"text,omitempty"`
+	ImageURL *struct {
+		URL string `json:"url"`
+	} `json:"image_url,omitempty"`
+}
+
+// UnmarshalJSON implements [json.Unmarshaler]: content is a text or parts.
+func (m *Message) UnmarshalJSON(data []byte) error {
+	type plain Message // without this method
+	var raw struct {
+		plain
+		Content json.RawMessage `json:"content"`
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&raw); err != nil {
+		return err
+	}
+	*m = Message(raw.plain)
+	if len(raw.Content) > 0 && raw.Content[0] == '[' {
+		return json.Unmarshal(raw.Content, &m.Parts)
+	}
+	return json.Unmarshal(raw.Content, &m.Content)
 }
 
 // ToolCall is a tool call in a question's history.
@@ -143,9 +108,12 @@ func (o *OpenAI) answer(w http.ResponseWriter, r *http.Request) {
 	d.DisallowUnknownFields()
 	err := d.Decode(&req)
 	req.Header = r.Header.Clone()
-	a, key := o.next(req)
+	o.mu.Lock()
+	o.requests = append(o.requests, req)
+	o.mu.Unlock()
+	a, key, _ := o.next(req.question())
 	switch {
-	case key != "" && r.Header.Get("Authorization") != "Bearer "+key:
+	case key != "" && bearer(r.Header) != key:
 		// The vendor repeats the key's first and last letters.
 		a = Fails(http.StatusUnauthorized, "invalid_api_key", "Incorrect API key provided: "+r.Header.Get("Authorization"))
 	case err != nil:
@@ -153,20 +121,58 @@ func (o *OpenAI) answer(w http.ResponseWriter, r *http.Request) {
 	case req.fault() != "":
 		a = Fails(http.StatusBadRequest, "", req.fault())
 	}
-	a.write(w, r, cmp.Or(req.Model, "none"), o.stop)
+	o.wait(r)
+	if a.begun() && (a.Usage != nil || a.Metered) {
+		a = a.count(o.meter(req.Model, req.pieces()).automatic())
+		o.bill(req.Model, a)
+	}
+	a.write(w, r, o.host.stop, func() any { return a.openAIFailure() }, func() {
+		chunks{w: w, model: cmp.Or(req.Model, "none")}.answer(a, func() { a.end(w, r, o.host.stop) })
+	})
 }
 
-// next notes the question and returns the answer to it.
-func (o *OpenAI) next(req Request) (Answer, string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.requests = append(o.requests, req)
-	if len(o.script) == 0 {
-		return o.always, o.key
+// automatic is a prompt as OpenAI counts it: it caches by itself, in whole 128
+// tokens, and writing costs nothing.
+func (c counted) automatic() counted {
+	return counted{total: c.total, read: c.read / 128 * 128}
+}
+
+// pieces are the prompt's parts in the order in which they are cached.
+func (r Request) pieces() []piece {
+	var out []piece
+	for _, t := range r.Tools {
+		out = append(out, newPiece("tool", t, true))
 	}
-	a := o.script[0]
-	o.script = o.script[1:]
-	return a, o.key
+	for _, m := range r.Messages {
+		out = append(out, newPiece(m.Role, []any{m, m.Parts}, true))
+	}
+	return out
+}
+
+// question is what of it matters to who replies.
+func (r Request) question() Question {
+	q := Question{Model: r.Model}
+	for _, t := range r.Tools {
+		q.Tools = append(q.Tools, t.Function.Name)
+	}
+	for _, m := range r.Messages {
+		var text string
+		if m.Content != nil {
+			text = *m.Content
+		}
+		for _, p := range m.Parts {
+			text += p.Text
+		}
+		switch m.Role {
+		case "tool":
+			q.Results = append(q.Results, text)
+		case "user":
+			q.Text, q.Results = text, nil
+		default:
+			q.Results = nil
+		}
+	}
+	return q
 }
 
 // fault is what the vendor would refuse the question for, "" for nothing.
@@ -187,8 +193,10 @@ func (r Request) fault() string {
 			return "messages with role 'tool' must be a response to a preceding message with 'tool_calls'"
 		case m.Role != "tool" && len(open) > 0:
 			return "an assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'"
-		case !strings.Contains("system user assistant tool", m.Role) || m.Content == nil && len(m.ToolCalls) == 0:
+		case !strings.Contains("system user assistant tool", m.Role) || m.Content == nil && len(m.ToolCalls) == 0 && len(m.Parts) == 0:
 			return "invalid message"
+		case !validParts(m):
+			return "invalid content part"
 		}
 		delete(open, m.ToolCallID)
 		for _, c := range m.ToolCalls {
@@ -202,4 +210,24 @@ func (r Request) fault() string {
 		return "tool_call_ids did not have response messages"
 	}
 	return ""
+}
+
+// validParts reports whether a message's parts are texts and, by the user, images
+// in data URLs.
+func validParts(m Message) bool {
+	for _, p := range m.Parts {
+		switch p.Type {
+		case "text":
+			if p.Text == "" || p.ImageURL != nil {
+				return false
+			}
+		case "image_url":
+			if m.Role != "user" || p.ImageURL == nil || !strings.HasPrefix(p.ImageURL.URL, "data:image/") || !strings.Contains(p.ImageURL.URL, ";base64,") {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
 }

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package telegram
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/sqlite"
+)
+
+const (
+	tellEvery  = time.Hour // a refused person is told why
+	maxRefused = 1000      // people who are remembered as told; more are refused without a word
+)
+
+// allowList knows who may talk to the bot, and who was told that they may not.
+type allowList struct {
+	ids []int64
+	now func() time.Time
+
+	mu   sync.Mutex
+	told map[int64]time.Time
+}
+
+func newAllowList(ids []int64, now func() time.Time) *allowList {
+	return &allowList{ids: ids, now: now, told: map[int64]time.Time{}}
+}
+
+// permits: someone on the list, or anyone in a group on the list. Whoever speaks
+// as a group or channel has no id of their own.
+func (a *allowList) permits(m *message) bool {
+	if m.Chat.Type != "private" && slices.Contains(a.ids, m.Chat.ID) {
+		return true
+	}
+	return m.From != nil && m.SenderChat == nil && slices.Contains(a.ids, m.From.ID)
+}
+
+// tell reports whether to tell this person now.
+func (a *allowList) tell(id int64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.now()
+	if at, ok := a.told[id]; ok && now.Sub(at) < tellEvery {
+		return false
+	}
+	if len(a.told) >= maxRefused {
+		for other, at := range a.told {
+			if now.Sub(at) >= tellEvery {
+				delete(a.told, other)
+			}
+		}
+	}
+	if len(a.told) >= maxRefused {
+		return false
+	}
+	a.told[id] = now
+	return true
+}
+
+func (a *allowList) size() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.told)
+}
+
+func stranger(id int64) string {
+	return fmt.Sprintf("I do not know you, so I do not answer. If this is your bot, add your id to blufio.toml and restart it:\n\n```toml\n[telegram]\nallow = [%d]\n```", id)
+}
+
+// denials gathers refusals for the event log: the first is told at once, those
+// that follow once a minute.
+type denials struct {
+	mu    sync.Mutex
+	count int64
+	next  time.Time
+}
+
+func (s *Service) denied() {
+	s.metrics.denied.Inc()
+	s.denials.mu.Lock()
+	defer s.denials.mu.Unlock()
+	s.denials.count++
+}
+
+// due takes the count if it is time to tell it.
+func (d *denials) due(now time.Time, last bool) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.count == 0 || now.Before(d.next) && !last {
+		return 0
+	}
+	n := d.count
+	d.count, d.next = 0, now.Add(time.Minute)
+	return n
+}
+
+func (s *Service) tellDenials(ctx context.Context, last bool) {
+	n := s.denials.due(s.now(), last)
+	if n == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	err := s.store.Write(ctx, func(tx *sqlite.Tx) error {
+		return eventlog.Record(s.events, tx, bus.AccessDenied, bus.DeniedFact{Time: s.now().UTC(), Where: Name, Reason: "not_allowed", Count: n})
+	})
+	if err != nil {
+		s.denials.mu.Lock()
+		s.denials.count += n
+		s.denials.mu.Unlock()
+		s.log.Warn("refusals not recorded yet", "err", err)
+	}
+}

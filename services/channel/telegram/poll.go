@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package telegram
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services"
+	"github.com/blufio/blufio/services/internal/blob"
+)
+
+const (
+	maxChats    = 8  // handed over at once
+	maxDefects  = 10 // times that an update is tried which the agent fails on
+	maxFetches  = 5  // times that a file is tried to be fetched
+	offsetStart = 0  // Telegram itself knows what was confirmed
+)
+
+// poll asks for updates until ctx ends. A page is confirmed, by asking for what
+// comes behind it, only when all of it is taken or refused.
+func (s *Service) poll(ctx context.Context) error {
+	var offset int64 = offsetStart
+	for failures := 0; ctx.Err() == nil; {
+		page, err := s.page(ctx, offset)
+		if err != nil {
+			if ctx.Err() != nil {
+				break
+			}
+			failures++
+			s.evidence.failed(err)
+			wait := s.pollPause(err, failures)
+			s.log.Warn("poll failed, trying again", "wait", wait.String(), "err", err)
+			sleep(ctx, wait)
+			continue
+		}
+		failures = 0
+		s.evidence.succeeded()
+		last, ok := s.takePage(ctx, page)
+		if ok && last >= offset {
+			offset = last + 1
+		}
+	}
+	return nil
+}
+
+// page asks once. Before the first time it asks who the bot is.
+func (s *Service) page(ctx context.Context, offset int64) (page []json.RawMessage, err error) {
+	if s.self().ID == 0 {
+		var me user
+		if err := s.api.call(ctx, "getMe", struct{}{}, &me); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		s.me = me
+		s.mu.Unlock()
+	}
+	err = s.api.call(ctx, "getUpdates", getUpdates{Offset: offset, Limit: pageLength,
+		Timeout: int(s.cfg.PollTimeout / time.Second), Allowed: []string{"message", "edited_message"}}, &page)
+	return page, err
+}
+
+func (s *Service) self() user {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.me
+}
+
+func (s *Service) pollPause(err error, failures int) time.Duration {
+	wait := doubled(s.pauses.first, failures, s.pauses.most)
+	var e *apiError
+	if errors.As(err, &e) {
+		wait = max(wait, e.retryAfter)
+		if e.code == http.StatusUnauthorized || e.code == http.StatusNotFound {
+			wait = max(wait, s.pauses.token)
+		}
+	}
+	return wait
+}
+
+// takePage hands the updates over: those of one chat one after another, chats side
+// by side. It is false when ctx ended before all were done.
+func (s *Service) takePage(ctx context.Context, page []json.RawMessage) (last int64, done bool) {
+	chats := map[int64][]update{}
+	for _, data := range page {
+		u, err := decodeUpdate(data)
+		if err != nil {
+			s.metrics.updates.WithLabelValues("undecodable").Inc()
+			s.log.Error("an update is not understood and left out", "update", u.ID, "err", err)
+		}
+		last = max(last, u.ID)
+		if m := u.Message; m != nil {
+			chats[m.Chat.ID] = append(chats[m.Chat.ID], u)
+		} else if m := u.Edited; m != nil {
+			chats[m.Chat.ID] = append(chats[m.Chat.ID], u)
+		}
+	}
+	slots := make(chan struct{}, maxChats)
+	var loops []func(context.Context) error
+	for _, us := range chats {
+		loops = append(loops, func(ctx context.Context) error {
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			defer func() { <-slots }()
+			for _, u := range us {
+				if err := s.takeSafely(ctx, u); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return last, services.Work(ctx, loops...) == nil && ctx.Err() == nil
+}
+
+// takeSafely: a defect in reading one update must not stop all that follow.
+func (s *Service) takeSafely(ctx context.Context, u update) error {
+	err := services.Contain(func() error { return s.take(ctx, u) })
+	if err != nil && ctx.Err() == nil {
+		s.metrics.updates.WithLabelValues("failed").Inc()
+		s.log.Error("an update could not be handled and is left out", "update", u.ID, "err", err)
+		return nil
+	}
+	return err
+}
+
+// take hands one update over, or refuses it. An error means that ctx ended.
+func (s *Service) take(ctx context.Context, u update) error {
+	in := read(u, s.self(), s.cfg.MaxFileBytes)
+	if m := in.from; m != nil && m.MigrateTo != 0 {
+		s.move(ctx, m.Chat.ID, m.MigrateTo)
+	}
+	switch {
+	case in.ignored:
+		s.metrics.updates.WithLabelValues("ignored").Inc()
+		return ctx.Err()
+	case !s.allow.permits(in.from):
+		s.turnAway(ctx, in)
+		return ctx.Err()
+	case in.refusal != "":
+		return s.refuse(ctx, in, in.refusal)
+	}
+	if in.file != nil {
+		refusal, err := s.fetch(ctx, &in)
+		if err != nil {
+			return err
+		}
+		if refusal != "" {
+			return s.refuse(ctx, in, refusal)
+		}
+	}
+	in.message.Owner = s.moved.owner(in.place.Chat)
+	return s.handOver(ctx, in)
+}
+
+// turnAway is for those who are not on the list.
+func (s *Service) turnAway(ctx context.Context, in incoming) {
+	s.metrics.updates.WithLabelValues("denied").Inc()
+	s.denied()
+	m := in.from
+	if m.From == nil || m.From.IsBot || !s.allow.tell(m.From.ID) {
+		return
+	}
+	s.tell(ctx, in.place, stranger(m.From.ID))
+}
+
+func (s *Service) refuse(ctx context.Context, in incoming, why string) error {
+	s.metrics.updates.WithLabelValues("refused").Inc()
+	s.tell(ctx, in.place, why)
+	return ctx.Err()
+}
+
+// handOver gives the message to the agent until that has an opinion about it.
+func (s *Service) handOver(ctx context.Context, in incoming) error {
+	defects := 0
+	for try := 1; ctx.Err() == nil; try++ {
+		acc, err := bus.MessageReceive.Ask(ctx, s.bus(), in.message)
+		code := bus.CodeOf(err)
+		if code == bus.CodeInternal || code == bus.CodeDenied {
+			defects++
+		}
+		switch {
+		case err == nil && acc.Duplicate, code == bus.CodeConflict: // the id is this message's alone: it was taken before
+			s.metrics.updates.WithLabelValues("duplicate").Inc()
+			s.drop(ctx, in.message.Attachments)
+			return ctx.Err()
+		case err == nil:
+			s.metrics.updates.WithLabelValues("accepted").Inc()
+			s.typing.begin(acc.ID, in.place)
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case code == bus.CodeInvalid || code == bus.CodeTooLarge || defects >= maxDefects:
+			s.drop(ctx, in.message.Attachments)
+			return s.refuse(ctx, in, "I did not take your message: "+err.Error()+"."+hint(err))
+		}
+		wait := doubled(s.pauses.first, try, s.pauses.most)
+		s.log.Warn("message not taken, trying again", "try", try, "wait", wait.String(), "err", err)
+		sleep(ctx, wait)
+	}
+	return ctx.Err()
+}
+
+func hint(err error) string {
+	var e *bus.Error
+	if errors.As(err, &e) && e.Hint != "" {
+		return " (" + e.Hint + ")"
+	}
+	return ""
+}
+
+// fetch gets the file of a message and keeps it. The refusal is for the person; an
+// error means that ctx ended.
+func (s *Service) fetch(ctx context.Context, in *incoming) (refusal string, err error) {
+	for try := 1; ; try++ {
+		info, err := s.fetchOnce(ctx, in.file)
+		switch {
+		case err == nil:
+			in.message.Attachments = []bus.Attachment{{ID: info.ID, Kind: in.kind, MediaType: info.MediaType, Name: info.Name, Bytes: info.Bytes}}
+			return "", nil
+		case ctx.Err() != nil:
+			return "", ctx.Err()
+		case errors.Is(err, blob.ErrTooLarge), says(err, "file is too big"):
+			return tooLarge(in.file.Name, max(in.file.Size, s.cfg.MaxFileBytes+1), s.cfg.MaxFileBytes), nil
+		case errors.Is(err, blob.ErrFull):
+			return fmt.Sprintf("I did not take your message: there is no room for more files. (The bound is telegram.files_mb, %d.)", s.cfg.FilesMB), nil
+		case try >= maxFetches, codeOf(err) == http.StatusBadRequest:
+			s.evidence.note(err)
+			return fmt.Sprintf("I did not take your message: I could not fetch the file %s from Telegram. Please send it again.", in.file.Name), nil
+		}
+		wait := doubled(s.pauses.first, try, s.pauses.most)
+		s.log.Warn("file not fetched, trying again", "wait", wait.String(), "err", err)
+		sleep(ctx, wait)
+	}
+}
+
+func (s *Service) fetchOnce(ctx context.Context, f *file) (blob.Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, fileLimit)
+	defer cancel()
+	select {
+	case s.fetching <- struct{}{}:
+	case <-ctx.Done():
+		return blob.Info{}, ctx.Err()
+	}
+	defer func() { <-s.fetching }()
+	var at struct {
+		Path string `json:"file_path"`
+	}
+	if err := s.api.call(ctx, "getFile", map[string]string{"file_id": f.ID}, &at); err != nil {
+		return blob.Info{}, err
+	}
+	body, err := s.api.open(ctx, at.Path)
+	if err != nil {
+		return blob.Info{}, err
+	}
+	defer body.Close()
+	return s.blobs.Put(ctx, cleanReader{s.api, body}, blob.Info{Name: f.Name, MediaType: f.MimeType})
+}
+
+// drop deletes files that no message needs.
+func (s *Service) drop(ctx context.Context, as []bus.Attachment) {
+	for _, a := range as {
+		if err := s.blobs.Delete(context.WithoutCancel(ctx), a.ID); err != nil {
+			s.log.Warn("file not deleted, the sweep will", "err", err)
+		}
+	}
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package telegram
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services"
+)
+
+const (
+	maxDrafts  = 64               // answers shown at once while they are made; others come whole
+	maxDraft   = 64 << 10         // bytes of one that are shown
+	draftLimit = 15 * time.Minute // without a word: the turn is lost
+)
+
+// draft is an answer that is shown while it is made.
+type draft struct {
+	id    string // of the person's message
+	place place
+	stop  context.CancelFunc
+	done  chan struct{} // closed when nothing is sent for it any more
+	wake  chan struct{}
+
+	mu             sync.Mutex
+	attempt, round int
+	next           int // number of the next piece
+	lost           bool
+	text           strings.Builder
+
+	shown []string // what each part says now; of the goroutine that shows it, then of who waited for done
+}
+
+// hear takes a piece of an answer.
+func (s *Service) hear(p bus.Delta) {
+	if d := s.draftOf(p); d != nil {
+		d.hear(p)
+	}
+}
+
+// draftOf finds or begins the draft of a message. One whose reply has come is over.
+func (s *Service) draftOf(p bus.Delta) *draft {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.drafts[p.MessageID]; d != nil {
+		return d
+	}
+	at, err := s.moved.place(p.Owner, p.Session)
+	if s.life == nil || s.life.Err() != nil || s.cfg.BotToken.IsZero() || len(s.drafts) >= maxDrafts || err != nil || s.over.has(p.MessageID) {
+		return nil
+	}
+	ctx, stop := context.WithCancel(s.life)
+	d := &draft{id: p.MessageID, place: at, stop: stop, done: make(chan struct{}), wake: make(chan struct{}, 1)}
+	s.drafts[d.id] = d
+	s.work.Go(func() {
+		defer close(d.done)
+		defer stop()
+		if err := services.Contain(func() error { return s.show(ctx, d) }); err != nil && ctx.Err() == nil {
+			s.log.Warn("answer not shown while it is made", "trace", d.id, "err", err)
+		}
+	})
+	return d
+}
+
+// endDraft stops showing an answer and returns what it shows. No piece begins it
+// again.
+func (s *Service) endDraft(ctx context.Context, id string) ([]string, error) {
+	s.mu.Lock()
+	d := s.drafts[id]
+	delete(s.drafts, id)
+	s.over.add(id)
+	s.mu.Unlock()
+	if d == nil {
+		return nil, nil
+	}
+	d.stop()
+	select {
+	case <-d.done:
+		return d.shown, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// hear adds a piece. A higher attempt or round begins anew; a gap ends the showing
+// of that round.
+func (d *draft) hear(p bus.Delta) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p.Attempt < d.attempt || p.Attempt == d.attempt && p.Round < d.round {
+		return // late
+	}
+	if p.Attempt > d.attempt || p.Round > d.round {
+		d.attempt, d.round, d.next, d.lost = p.Attempt, p.Round, 0, false
+		d.text.Reset()
+	}
+	if d.lost || p.N < d.next {
+		return
+	}
+	if p.N > d.next || d.text.Len()+len(p.Text) > maxDraft {
+		d.lost = true
+		return
+	}
+	d.next++
+	d.text.WriteString(p.Text)
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (d *draft) now() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.text.String()
+}
+
+// show sends the first words at once and then keeps the message up to date.
+func (s *Service) show(ctx context.Context, d *draft) error {
+	have, err := s.sent(ctx, d.id)
+	if err != nil {
+		return err
+	}
+	var ids []int64
+	for n := 0; ; n++ {
+		p, ok := have[n]
+		if !ok {
+			break
+		}
+		if p.final {
+			return nil
+		}
+		ids = append(ids, p.id)
+	}
+	d.shown = make([]string, len(ids))
+	idle := time.NewTimer(draftLimit)
+	defer idle.Stop()
+	for {
+		select {
+		case <-d.wake:
+		case <-idle.C:
+			return errors.New("no word came for long")
+		case <-ctx.Done():
+			return nil
+		}
+		idle.Reset(draftLimit)
+		if err := s.showNow(ctx, d, &ids); err != nil {
+			return err
+		}
+		if !sleep(ctx, s.cfg.EditInterval) {
+			return nil
+		}
+	}
+}
+
+// showNow brings every part up to date. Each message's id is stored before the
+// message is changed for the first time, so that a later run finds it.
+func (s *Service) showNow(ctx context.Context, d *draft, ids *[]int64) error {
+	for n, part := range split(d.now(), maxUnits) {
+		text := part.html()
+		if n < len(d.shown) && d.shown[n] == text {
+			continue
+		}
+		if n < len(*ids) {
+			err := s.unhurried(ctx, d, func(ctx context.Context) error { return s.edit(ctx, d.place.Chat, (*ids)[n], part) })
+			if err != nil {
+				return err
+			}
+			d.shown[n] = text
+			continue
+		}
+		var id int64
+		err := s.unhurried(ctx, d, func(ctx context.Context) (err error) { id, err = s.send(ctx, d.place, part); return err })
+		if err != nil {
+			return err
+		}
+		*ids = append(*ids, id)
+		d.shown = append(d.shown, text)
+		// The message is out: a stop must not keep its id from being noted.
+		if err := s.record(context.WithoutCancel(ctx), d.id, n, sentPart{id: id}); err != nil {
+			return err
+		}
+		s.metrics.shown.Inc()
+	}
+	return nil
+}
+
+// unhurried makes a request for a draft: slower after each "too fast", and not
+// at all once the reply is there.
+func (s *Service) unhurried(ctx context.Context, d *draft, request func(context.Context) error) error {
+	for {
+		if !sleep(ctx, s.pace.wait(d.place.Chat)) {
+			return ctx.Err()
+		}
+		err := request(context.WithoutCancel(ctx))
+		var e *apiError
+		if !errors.As(err, &e) || e.code != http.StatusTooManyRequests {
+			return err
+		}
+		s.metrics.limited.Inc()
+		s.pace.hold(d.place.Chat, max(e.retryAfter, s.pauses.first))
+	}
+}

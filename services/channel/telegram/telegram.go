@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package telegram
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services"
+	"github.com/blufio/blufio/services/internal/blob"
+	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/sqlite"
+)
+
+// Name is the channel's name.
+const Name = "telegram"
+
+// Deps is what the room works with. All fields are required except Now.
+type Deps struct {
+	Store  *sqlite.Store
+	Events *eventlog.Log
+	Blobs  *blob.Store // in the same store
+	Logger *slog.Logger
+	Now    func() time.Time // default time.Now
+}
+
+// Service is the room.
+type Service struct {
+	cfg    Config
+	api    *client
+	store  *sqlite.Store
+	events *eventlog.Log
+	blobs  *blob.Store
+	log    *slog.Logger
+	now    func() time.Time
+	pauses pauses
+
+	fetching chan struct{} // a slot: one file at a time
+	evidence *evidence
+	allow    *allowList
+	denials  denials
+	pace     *pace
+	typing   *typing
+	moved    *moved
+	metrics  *metrics
+
+	mu     sync.Mutex
+	conn   *bus.Conn
+	me     user
+	drafts map[string]*draft // by message id
+	over   recent            // message ids whose reply has come
+	busy   map[string]bool   // keys being delivered
+	life   context.Context   // of drafts; nil outside of Run
+	work   sync.WaitGroup    // drafts being shown
+}
+
+var _ services.Service = (*Service)(nil)
+
+// pauses before something is tried again.
+type pauses struct {
+	first, most time.Duration // after a failed poll, doubling; also for updates the agent did not take
+	token       time.Duration // after Telegram refused the token
+	tick        time.Duration // housekeeping: evidence, denials
+	typing      time.Duration // Telegram shows it for 5 s
+	gap         time.Duration // between any two messages: Telegram allows 30 a second
+}
+
+// New returns the room. It connects to nothing yet.
+func New(cfg Config, d Deps) (*Service, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	s := &Service{cfg: cfg, api: newClient(cfg), store: d.Store, events: d.Events, blobs: d.Blobs, log: d.Logger.With("service", Name), now: d.Now,
+		pauses:   pauses{first: time.Second, most: 30 * time.Second, token: time.Minute, tick: time.Second, typing: 4 * time.Second, gap: 40 * time.Millisecond},
+		fetching: make(chan struct{}, 1), allow: newAllowList(cfg.Allow, d.Now), moved: &moved{},
+		typing: newTyping(cfg.Typing, d.Now), drafts: map[string]*draft{}, busy: map[string]bool{}}
+	s.pace = newPace(d.Now, func() time.Duration { return s.pauses.gap })
+	s.evidence = &evidence{off: cfg.BotToken.IsZero(), now: d.Now}
+	s.metrics = newMetrics(s)
+	return s, nil
+}
+
+// Door declares the room.
+func (s *Service) Door() services.Door {
+	return services.Door{
+		Name: Name,
+		Says: []bus.Lane{bus.MessageReceive, bus.AccessDenied, bus.ChannelDown, bus.ChannelUp},
+		Hears: []bus.Handler{
+			bus.MessageSend.To(Name).Answer(s.deliver).Workers(32),
+			bus.MessageDelta.To(Name).On(func(_ context.Context, d bus.Delta) { s.hear(d) }),
+		},
+		Metrics: append(s.metrics.all(), s.blobs.Metrics()...),
+		Health:  s.evidence.problems,
+		Channel: s.evidence.channel,
+	}
+}
+
+// Run polls until ctx ends. Without a token it only waits for that, and sweeps.
+func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
+	if err := s.moved.load(ctx, s.store); err != nil {
+		return fmt.Errorf("load moved chats: %w", err)
+	}
+	s.begin(ctx, c)
+	defer s.end()
+	ready()
+	if s.cfg.BotToken.IsZero() {
+		return services.Work(ctx, s.sweep)
+	}
+	return services.Work(ctx, s.sweep, s.watch, s.showTyping, s.poll)
+}
+
+func (s *Service) begin(ctx context.Context, c *bus.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn, s.life = c, ctx
+	clear(s.drafts) // an earlier run's
+}
+
+// end waits for the drafts, whose context has ended.
+func (s *Service) end() {
+	s.mu.Lock()
+	s.life = nil
+	s.mu.Unlock()
+	s.work.Wait()
+	s.api.close()
+}
+
+func (s *Service) bus() *bus.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn
+}
+
+// watch is the housekeeping of every second: what the evidence says now, and
+// refusals to tell of.
+func (s *Service) watch(ctx context.Context) error {
+	tick := time.NewTicker(s.pauses.tick)
+	defer tick.Stop()
+	for {
+		s.tellDenials(ctx, ctx.Err() != nil)
+		s.tellEvidence(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// sweep deletes what is kept long enough, once an hour.
+func (s *Service) sweep(ctx context.Context) error {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		if err := s.expire(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("old files and receipts not deleted", "err", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (s *Service) expire(ctx context.Context) error {
+	if err := s.blobs.Sweep(ctx); err != nil {
+		return err
+	}
+	return s.expireSent(ctx, s.now().Add(-keepSent))
+}
+
+// sleep waits for d; false means that ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// doubled is first, then twice as much each time, up to most.
+func doubled(first time.Duration, times int, most time.Duration) time.Duration {
+	d := cmp.Or(first, time.Millisecond)
+	for i := 1; i < times && d < most; i++ {
+		d *= 2
+	}
+	return min(d, most)
+}
