@@ -40,7 +40,7 @@ func TestLastAttemptsAreMadeAlone(t *testing.T) {
 	}
 	r.until("all run", func() bool { return inside.Load() == n })
 	r.stopRoom()
-	r.exec(`UPDATE message SET state = 'running', attempts = 2`)
+	r.exec(`UPDATE message SET state = 'running', attempts = 2, forgiven = 0`)
 	most.Store(0)
 	r.startRoom()
 	r.until("one runs", func() bool { return inside.Load() == 1 })
@@ -84,7 +84,7 @@ func TestSuspectsSurviveARestartOfTheRoom(t *testing.T) {
 		<-asked
 	}
 	r.stopRoom()
-	r.exec(`UPDATE message SET state = 'running', attempts = 2`)
+	r.exec(`UPDATE message SET state = 'running', attempts = 2, forgiven = 0`)
 	r.startRoom()
 	<-asked
 	r.stopRoom() // one runs, two wait
