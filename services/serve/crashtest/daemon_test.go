@@ -50,6 +50,19 @@ func newPlan(t *testing.T, m *model, more ...string) plan {
 	return p
 }
 
+// add puts more at the end of the configuration.
+func (p plan) add(t *testing.T, more string) {
+	t.Helper()
+	f, err := os.OpenFile(p.config(), os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(more); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // builds are the binaries made so far, by tag, for all tests.
 var builds binaryCache
 

@@ -104,7 +104,7 @@ func TestDiskFull(t *testing.T) {
 	healthy := until(t, "it is healthy", backLimit, func() bool { return d.isHealthy(t.Context()) })
 	tr.finish(t)
 
-	found := &findings{settleLimit: settleLimit, mayFail: true, strained: true}
+	found := &findings{speakers: speakers, settleLimit: settleLimit, mayFail: true, strained: true}
 	judge(t, p, d, m, found, nil)
 	found.report(t)
 	t.Logf("%d of %d probes refused; taken again %s after there was space, healthy %s later; %d acknowledged, %d answered, %d told why not",

@@ -21,6 +21,7 @@ const (
 // findings are what the checks found out.
 type findings struct {
 	kills        int
+	speakers     int
 	acknowledged int
 	answered     int
 	lost         int // acknowledged, and not in the session's history
@@ -31,6 +32,7 @@ type findings struct {
 	interrupted  int64
 	calls        int // in the ledger
 	unbooked     int // answers of the model that a kill cut off from any commit
+	twice        int // messages that Telegram was sent twice
 	estimates    int // of answers that broke off
 	settleLimit  time.Duration
 	bills        []bill
@@ -102,8 +104,8 @@ func (f *findings) status(t *testing.T, p plan, cuts []cut) {
 	if q := *st.Queues; q.Inbox != 0 || q.Outbox != 0 || q.Dead != int64(f.dead) {
 		f.problem("the queues are %+v with %d dead letters, want them empty", q, f.dead)
 	}
-	if st.Sessions.Active != 0 || st.Sessions.Total != speakers {
-		f.problem("the sessions are %+v, want 0 active of %d", *st.Sessions, speakers)
+	if st.Sessions.Active != 0 || st.Sessions.Total != everyone {
+		f.problem("the sessions are %+v, want 0 active of %d", *st.Sessions, everyone)
 	}
 }
 

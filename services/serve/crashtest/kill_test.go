@@ -82,13 +82,16 @@ func crash(t *testing.T, b binaries, s story) *findings {
 	t.Logf("CRASH_SEED=%d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	m := newModel(t)
+	g := newMessenger(t)
 	p := newPlan(t, m)
+	p.add(t, g.config())
 
 	d := start(t, p, b.shipped, s.env...)
 	d.awaitHealthy(t)
 	d.stop(t) // from now on there is a database to look into
 	drv := startDriver(t, p)
-	found := &findings{kills: s.kills, settleLimit: cmp.Or(s.settleLimit, settleLimit)}
+	g.talk(t, p)
+	found := &findings{kills: s.kills, speakers: everyone, settleLimit: cmp.Or(s.settleLimit, settleLimit)}
 	var healthy []time.Duration
 	var cuts []cut
 	for _, name := range s.moments(rng) {
@@ -108,9 +111,12 @@ func crash(t *testing.T, b binaries, s story) *findings {
 	d = start(t, p, b.shipped, s.env...)
 	d.awaitHealthy(t)
 	drv.finish(t)
+	g.finish(t)
+	g.caughtUp(t)
 	judge(t, p, d, m, found, cuts)
-	t.Logf("%d kills, %d acknowledged, %d answered, %d interrupted, %d lost, %d dead; %d calls billed, %d booked, %d cut off; start to healthy %s (median of %d)",
-		s.kills, found.acknowledged, found.answered, found.interrupted, found.lost, found.dead, len(found.bills), found.calls, found.unbooked, median(healthy), len(healthy))
+	found.delivered(g)
+	t.Logf("%d kills, %d acknowledged, %d answered, %d interrupted, %d lost, %d dead, %d twice on Telegram; %d calls billed, %d booked, %d cut off; start to healthy %s (median of %d)",
+		s.kills, found.acknowledged, found.answered, found.interrupted, found.lost, found.dead, found.twice, len(found.bills), found.calls, found.unbooked, median(healthy), len(healthy))
 	return found
 }
 

@@ -138,7 +138,7 @@ func TestModelAway(t *testing.T) {
 	took := until(t, "the model is asked again", ackLimit, func() bool { now, _ := m.seen(); return len(now) > len(before)+10 && answers() })
 	tr.await(t, 40)
 	tr.finish(t)
-	found := &findings{settleLimit: settleLimit, mayFail: true}
+	found := &findings{speakers: speakers, settleLimit: settleLimit, mayFail: true}
 	judge(t, p, d, m, found, nil)
 	found.report(t)
 	if found.failed == 0 {
