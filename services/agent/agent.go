@@ -23,7 +23,7 @@
 // A session is idle, waiting or running. A message is queued, running, then
 // answered, failed or dead; the states are stored, so a crash loses nothing: at
 // the start running ones are queued again and counted as interrupted, and one
-// that was begun [maxAttempts] times without an end is a dead letter.
+// that was begun [maxAttempts] times without an end is a dead letter (suspect.go).
 package agent
 
 import (
@@ -67,6 +67,7 @@ type Service struct {
 
 	queue      *queue
 	thinking   *thinking
+	suspects   suspects
 	outbox     map[string]*outbox // by channel, so that one that hangs does not hold up the others
 	settle     chan struct{}      // wakes the settler
 	turning    sync.WaitGroup     // turns under way

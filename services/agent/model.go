@@ -13,6 +13,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/nats-io/nuid"
 )
@@ -157,12 +158,15 @@ func (s *Service) ask(ctx context.Context, t *turn, round int, m Model, messages
 	if round == s.cfg.MaxRounds {
 		lastWord(&req)
 	}
+	failpoint.Hit("reserve.ask")
 	if err := s.reserve(ctx, t, call, req); err != nil {
 		return llm.Response{}, err
 	}
+	failpoint.HitOn("reserve.granted", t.text)
 	t.asked(m)
 	live := s.newPartial(t, round)
 	answer, err := m.Provider.Complete(ctx, req, live.add)
+	failpoint.Hit("model.answered")
 	t.used = append(t.used, bus.Settle{ModelCall: call, Usage: plausible(answer.Usage), Time: s.now()})
 	said, why = judge(ctx, err, live.heard), err
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/failpoint"
 )
 
 // Text is said in pieces of at least this much or this age, whichever is first:
@@ -38,6 +39,7 @@ func (s *Service) newPartial(t *turn, round int) *partial {
 }
 
 func (p *partial) add(text string) {
+	failpoint.Hit("model.delta")
 	p.heard = p.heard || text != ""
 	p.text.WriteString(text)
 	if p.text.Len() >= partialBytes || p.s.now().Sub(p.last) >= partialEvery {

@@ -112,6 +112,8 @@ func (s *Service) answer(ctx context.Context, sess *session, seq int64) {
 	switch {
 	case err == nil:
 		s.queue.done(sess)
+	case errors.Is(err, errSuspect):
+		s.suspects.await(s.queue, sess)
 	case ctx.Err() != nil:
 		s.putBack(context.WithoutCancel(ctx), t, 1) // nothing crashed: the attempt does not count
 		s.queue.again(sess, time.Time{})
@@ -150,6 +152,12 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 	if t.crashes >= maxAttempts {
 		return s.finishTurn(ctx, t, outcome{state: bus.StateDead, code: bus.CodeInternal,
 			text: "I could not answer this message: I crashed on it " + fmt.Sprint(maxAttempts) + " times. It is kept as a dead letter."})
+	}
+	if t.crashes == maxAttempts-1 {
+		if !s.suspects.enter() {
+			return errSuspect
+		}
+		defer s.suspects.leave(s.queue)
 	}
 	if err := s.begin(t); err != nil {
 		return fmt.Errorf("begin turn: %w", err)
@@ -249,7 +257,7 @@ func (s *Service) finishTurn(ctx context.Context, t *turn, out outcome) error {
 func (s *Service) commitTurn(ctx context.Context, t *turn, out outcome) error {
 	now := s.now()
 	out = t.hush(out)
-	return s.store.Write(ctx, func(tx *sqlite.Tx) error {
+	return s.keepEnd(ctx, func(tx *sqlite.Tx) error {
 		if _, err := tx.Exec(`UPDATE message SET state = ?, reply = ?, error = ?, aside = ?, finished_at = ? WHERE seq = ?`,
 			out.state, out.text, string(out.code), out.aside, now, t.seq); err != nil {
 			return err
