@@ -37,6 +37,11 @@ func newMetrics(s *Service) *metrics {
 		defer s.mu.Unlock()
 		return len(s.drafts)
 	})
+	gauge("unnoted", "Messages sent whose ids the database has not taken yet; nothing more is sent until it has.", maxDrafts+maxSends, func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.unnoted)
+	})
 	gauge("refused_people", "People remembered as told that they are not on the list.", maxRefused, s.allow.size)
 	gauge("typing", "Messages whose chat shows that the bot is typing.", maxTyping, func() int {
 		s.typing.mu.Lock()

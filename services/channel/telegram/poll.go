@@ -174,10 +174,18 @@ func (s *Service) turnAway(ctx context.Context, in incoming) {
 	s.tell(ctx, in.place, stranger(m.From.ID))
 }
 
+// refuse tells a person why a message is not taken. It comes to an end when that is
+// told, or Telegram never will.
 func (s *Service) refuse(ctx context.Context, in incoming, why string) error {
+	err := s.say(ctx, in.place, why)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		s.log.Warn("a person cannot be told why a message was not taken", "update", in.message.ExternalID, "err", err)
+	}
 	s.metrics.updates.WithLabelValues("refused").Inc()
-	s.tell(ctx, in.place, why)
-	return ctx.Err()
+	return nil
 }
 
 // handOver gives the message to the agent until that has an opinion about it.

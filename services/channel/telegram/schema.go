@@ -5,11 +5,13 @@ package telegram
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -18,7 +20,7 @@ import (
 var Schema = sqlite.Schema{Room: "telegram", Steps: []string{`
 -- What was sent for each reply, part by part.
 CREATE TABLE telegram_sent (
-	key        TEXT NOT NULL,    -- of the reply: the message's id
+	key        TEXT NOT NULL,    -- of the reply; of its draft: the message's id
 	part       INTEGER NOT NULL, -- from 0
 	message_id INTEGER NOT NULL, -- Telegram's
 	final      INTEGER NOT NULL, -- 0 while the answer is being made
@@ -61,25 +63,71 @@ func (s *Service) sent(ctx context.Context, key string) (map[int]sentPart, error
 	return out, rows.Err()
 }
 
+// adopt gives a draft to the reply of a message that is answered anew, whose key is
+// not the message's id. Beside an earlier reply there is none of its own.
+func (s *Service) adopt(ctx context.Context, r bus.Reply) error {
+	if r.Key == r.MessageID {
+		return nil
+	}
+	return s.store.Write(ctx, func(tx *sqlite.Tx) error {
+		_, err := tx.Exec(`UPDATE OR IGNORE telegram_sent SET key = ?1 WHERE key = ?2 AND NOT final
+			AND NOT EXISTS (SELECT 1 FROM telegram_sent WHERE key = ?2 AND final)`, r.Key, r.MessageID)
+		return err
+	})
+}
+
+// partKey names a part of a reply.
+type partKey struct {
+	key  string
+	part int
+}
+
 // record notes a part that Telegram has accepted. It does not give up while there
-// is time: what is not noted would be sent again.
+// is time, and then remembers it: what is not noted would be sent again.
 func (s *Service) record(ctx context.Context, key string, part int, p sentPart) error {
 	failpoint.Hit("telegram.sent")
 	for {
-		err := s.store.Write(context.WithoutCancel(ctx), func(tx *sqlite.Tx) error {
-			_, err := tx.Exec(`INSERT INTO telegram_sent (key, part, message_id, final, at) VALUES (?, ?, ?, ?, ?)
-				ON CONFLICT (key, part) DO UPDATE SET message_id = excluded.message_id, final = excluded.final`, key, part, p.id, p.final, s.now())
-			return err
-		})
+		err := s.note(ctx, partKey{key, part}, p)
 		if err == nil {
 			failpoint.Hit("telegram.noted")
 			return nil
 		}
 		s.log.Error("sent message not noted, trying again", "err", err)
 		if !sleep(ctx, s.pauses.first) {
+			s.mu.Lock()
+			s.unnoted[partKey{key, part}] = p
+			s.mu.Unlock()
 			return fmt.Errorf("note what was sent: %w", err)
 		}
 	}
+}
+
+// note writes what was sent; a stop does not cut it off.
+func (s *Service) note(ctx context.Context, k partKey, p sentPart) error {
+	return s.store.Write(context.WithoutCancel(ctx), func(tx *sqlite.Tx) error {
+		_, err := tx.Exec(`INSERT INTO telegram_sent (key, part, message_id, final, at) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (key, part) DO UPDATE SET message_id = excluded.message_id, final = excluded.final`, k.key, k.part, p.id, p.final, s.now())
+		return err
+	})
+}
+
+// catchUp notes what could not be noted before. While that fails nothing else is
+// sent, so that no more is remembered than was under way.
+func (s *Service) catchUp(ctx context.Context) error {
+	s.mu.Lock()
+	left := maps.Clone(s.unnoted)
+	s.mu.Unlock()
+	for k, p := range left {
+		if err := s.note(ctx, k, p); err != nil {
+			return fmt.Errorf("note what was sent: %w", err)
+		}
+		s.mu.Lock()
+		if s.unnoted[k] == p {
+			delete(s.unnoted, k)
+		}
+		s.mu.Unlock()
+	}
+	return nil
 }
 
 func (s *Service) forget(ctx context.Context, key string, part int) error {

@@ -12,9 +12,8 @@ import (
 	"github.com/blufio/blufio/bus"
 )
 
-// sendMargin is what a request needs of a delivery's time: one that is cut off
-// may have been accepted, and would be made again.
-const sendMargin = 5 * time.Second
+// maxSends bounds the replies that are delivered at once.
+const maxSends = 32
 
 // deliver sends a reply, or makes the message that was shown of it what the reply
 // says. What an earlier delivery has sent is not sent again.
@@ -29,7 +28,10 @@ func (s *Service) deliver(ctx context.Context, r bus.Reply) (bus.Receipt, error)
 	s.typing.end(r.MessageID)
 	shown, err := s.endDraft(ctx, r.MessageID)
 	if err != nil {
-		return bus.Receipt{}, err
+		return bus.Receipt{}, refusalOf(err)
+	}
+	if err := s.catchUp(ctx); err != nil {
+		return bus.Receipt{}, refusalOf(err)
 	}
 	p, err := s.moved.place(r.Owner, r.Session)
 	if err != nil {
@@ -63,7 +65,10 @@ func (s *Service) unclaim(key string) {
 
 // sendReply brings every part to its last state and returns the last one's id.
 func (s *Service) sendReply(ctx context.Context, p place, r bus.Reply, shown []string) (last int64, err error) {
-	have, err := s.sent(ctx, r.MessageID)
+	if err := s.adopt(ctx, r); err != nil {
+		return 0, err
+	}
+	have, err := s.sent(ctx, r.Key)
 	if err != nil {
 		return 0, err
 	}
@@ -88,29 +93,32 @@ func (s *Service) sendReply(ctx context.Context, p place, r bus.Reply, shown []s
 				return 0, err
 			}
 		}
-		if err := s.record(ctx, r.MessageID, n, sentPart{was.id, true}); err != nil {
+		if err := s.record(ctx, r.Key, n, sentPart{was.id, true}); err != nil {
 			return 0, err
 		}
 		last = was.id
 	}
-	s.clearRest(ctx, p, r.MessageID, have, len(parts))
-	return last, nil
+	return last, s.clearRest(ctx, p, r.Key, have, len(parts))
 }
 
-// clearRest deletes messages that were shown while the answer was longer.
-func (s *Service) clearRest(ctx context.Context, p place, key string, have map[int]sentPart, parts int) {
+// clearRest deletes messages that were shown while the answer was longer. One that
+// Telegram will never delete stays.
+func (s *Service) clearRest(ctx context.Context, p place, key string, have map[int]sentPart, parts int) error {
 	for n, was := range have {
 		if n < parts || was.final {
 			continue
 		}
-		err := s.api.call(ctx, "deleteMessage", deleting{p.Chat, was.id}, nil)
-		if err == nil || codeOf(err) == http.StatusBadRequest {
-			err = s.forget(ctx, key, n)
+		err := s.paced(ctx, &p, func(ctx context.Context) error {
+			return s.api.call(ctx, "deleteMessage", deleting{p.Chat, was.id}, nil)
+		})
+		if err != nil && !final(err) {
+			return err
 		}
-		if err != nil {
-			s.log.Warn("a message of a draft stays behind", "err", err)
+		if err := s.forget(ctx, key, n); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // paced makes a request when its chat may have one, and again when Telegram says
@@ -119,7 +127,7 @@ func (s *Service) clearRest(ctx context.Context, p place, key string, have map[i
 func (s *Service) paced(ctx context.Context, p *place, request func(context.Context) error) error {
 	for {
 		wait := s.pace.wait(p.Chat)
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+sendMargin {
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+s.pauses.margin {
 			return &bus.Error{Code: bus.CodeBusy, Message: "Telegram wants fewer messages", RetryAfter: max(wait, s.pauses.first)}
 		}
 		if !sleep(ctx, wait) {
@@ -131,8 +139,7 @@ func (s *Service) paced(ctx context.Context, p *place, request func(context.Cont
 		case !errors.As(err, &e):
 			return err
 		case e.code == http.StatusTooManyRequests:
-			s.metrics.limited.Inc()
-			s.pace.hold(p.Chat, max(e.retryAfter, s.pauses.first))
+			s.limited(p.Chat, e)
 		case e.migrateTo != 0 && e.migrateTo != p.Chat:
 			s.move(ctx, p.Chat, e.migrateTo)
 			p.Chat = e.migrateTo
@@ -193,17 +200,39 @@ func refusalOf(err error) error {
 	return bus.Errorf(bus.CodeUnavailable, "%v", err)
 }
 
-// tell says something of the room's own, with a few tries.
+// final means that Telegram will say the same next time.
+func final(err error) bool {
+	code := codeOf(err)
+	return code == http.StatusBadRequest || code == http.StatusForbidden
+}
+
+// tell says something of the room's own, if that can be soon.
 func (s *Service) tell(ctx context.Context, p place, text string) {
-	ctx, cancel := context.WithTimeout(ctx, 4*sendMargin)
+	ctx, cancel := context.WithTimeout(ctx, 4*s.pauses.margin)
 	defer cancel()
+	if err := s.say(ctx, p, text); err != nil {
+		s.log.Warn("a person was not told", "err", err)
+	}
+}
+
+// say says something of the room's own until it is said or never can be.
+func (s *Service) say(ctx context.Context, p place, text string) error {
 	for _, part := range split(text, maxUnits) {
-		err := s.paced(ctx, &p, func(ctx context.Context) error { _, err := s.send(ctx, p, part); return err })
-		for try := 1; err != nil && codeOf(err)/100 != 4 && try < 3 && sleep(ctx, doubled(s.pauses.first, try, s.pauses.most)); try++ {
-			err = s.paced(ctx, &p, func(ctx context.Context) error { _, err := s.send(ctx, p, part); return err })
-		}
-		if err != nil {
-			s.log.Warn("a person was not told", "err", err)
+		for try := 1; ; try++ {
+			err := s.paced(ctx, &p, func(ctx context.Context) error { _, err := s.send(ctx, p, part); return err })
+			if err == nil {
+				break
+			}
+			var soon *bus.Error
+			if final(err) || errors.As(err, &soon) {
+				return err
+			}
+			wait := doubled(s.pauses.first, try, s.pauses.most)
+			s.log.Warn("message of the room's own not sent, trying again", "try", try, "wait", wait.String(), "err", err)
+			if !sleep(ctx, wait) {
+				return err
+			}
 		}
 	}
+	return nil
 }

@@ -5,6 +5,7 @@ package telegram
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -17,18 +18,20 @@ import (
 const (
 	maxDrafts  = 64               // answers shown at once while they are made; others come whole
 	maxDraft   = 64 << 10         // bytes of one that are shown
-	draftLimit = 15 * time.Minute // without a word: the turn is lost
+	draftLimit = 15 * time.Minute // without a word: the turn is lost, or has no reply
 )
 
 // draft is an answer that is shown while it is made.
 type draft struct {
 	id    string // of the person's message
 	place place
+	note  func(part int, p sentPart) error // that Telegram has accepted it
 	stop  context.CancelFunc
 	done  chan struct{} // closed when nothing is sent for it any more
 	wake  chan struct{}
 
 	mu             sync.Mutex
+	heard          time.Time
 	attempt, round int
 	next           int // number of the next piece
 	lost           bool
@@ -40,7 +43,7 @@ type draft struct {
 // hear takes a piece of an answer.
 func (s *Service) hear(p bus.Delta) {
 	if d := s.draftOf(p); d != nil {
-		d.hear(p)
+		d.hear(p, s.now())
 	}
 }
 
@@ -52,13 +55,16 @@ func (s *Service) draftOf(p bus.Delta) *draft {
 		return d
 	}
 	at, err := s.moved.place(p.Owner, p.Session)
-	if s.life == nil || s.life.Err() != nil || s.cfg.BotToken.IsZero() || len(s.drafts) >= maxDrafts || err != nil || s.over.has(p.MessageID) {
+	if s.life == nil || s.life.Err() != nil || s.cfg.BotToken.IsZero() || len(s.drafts) >= maxDrafts || len(s.unnoted) > 0 || err != nil || s.over.has(p.MessageID) {
 		return nil
 	}
-	ctx, stop := context.WithCancel(s.life)
-	d := &draft{id: p.MessageID, place: at, stop: stop, done: make(chan struct{}), wake: make(chan struct{}, 1)}
+	life := s.life // the message is out: only the room's end keeps its id from being noted
+	ctx, stop := context.WithCancel(life)
+	d := &draft{id: p.MessageID, place: at, stop: stop, done: make(chan struct{}), wake: make(chan struct{}, 1), heard: s.now()}
+	d.note = func(n int, p sentPart) error { return s.record(life, d.id, n, p) }
 	s.drafts[d.id] = d
 	s.work.Go(func() {
+		defer s.dropDraft(d)
 		defer close(d.done)
 		defer stop()
 		if err := services.Contain(func() error { return s.show(ctx, d) }); err != nil && ctx.Err() == nil {
@@ -68,14 +74,37 @@ func (s *Service) draftOf(p bus.Delta) *draft {
 	return d
 }
 
-// endDraft stops showing an answer and returns what it shows. No piece begins it
-// again.
-func (s *Service) endDraft(ctx context.Context, id string) ([]string, error) {
+func (s *Service) dropDraft(d *draft) {
 	s.mu.Lock()
-	d := s.drafts[id]
-	delete(s.drafts, id)
+	defer s.mu.Unlock()
+	if s.drafts[d.id] == d {
+		delete(s.drafts, d.id)
+	}
+}
+
+// endIdle ends the drafts that no piece has come for.
+func (s *Service) endIdle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.drafts {
+		if s.now().Sub(d.lastHeard()) >= draftLimit {
+			d.stop()
+		}
+	}
+}
+
+// replied keeps pieces from beginning a draft again.
+func (s *Service) replied(id string) *draft {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.over.add(id)
-	s.mu.Unlock()
+	return s.drafts[id]
+}
+
+// endDraft stops showing an answer and returns what it shows. It can be called
+// again when ctx has ended first.
+func (s *Service) endDraft(ctx context.Context, id string) ([]string, error) {
+	d := s.replied(id)
 	if d == nil {
 		return nil, nil
 	}
@@ -84,15 +113,16 @@ func (s *Service) endDraft(ctx context.Context, id string) ([]string, error) {
 	case <-d.done:
 		return d.shown, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, fmt.Errorf("end the draft: %w", ctx.Err())
 	}
 }
 
 // hear adds a piece. A higher attempt or round begins anew; a gap ends the showing
 // of that round.
-func (d *draft) hear(p bus.Delta) {
+func (d *draft) hear(p bus.Delta, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.heard = now
 	if p.Attempt < d.attempt || p.Attempt == d.attempt && p.Round < d.round {
 		return // late
 	}
@@ -115,6 +145,12 @@ func (d *draft) hear(p bus.Delta) {
 	}
 }
 
+func (d *draft) lastHeard() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.heard
+}
+
 func (d *draft) now() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -134,29 +170,43 @@ func (s *Service) show(ctx context.Context, d *draft) error {
 			break
 		}
 		if p.final {
+			s.replied(d.id)
 			return nil
 		}
 		ids = append(ids, p.id)
 	}
 	d.shown = make([]string, len(ids))
-	idle := time.NewTimer(draftLimit)
-	defer idle.Stop()
 	for {
 		select {
 		case <-d.wake:
-		case <-idle.C:
-			return errors.New("no word came for long")
 		case <-ctx.Done():
 			return nil
 		}
-		idle.Reset(draftLimit)
 		if err := s.showNow(ctx, d, &ids); err != nil {
 			return err
 		}
-		if !sleep(ctx, s.cfg.EditInterval) {
+		if !sleep(ctx, s.interval(d.place.Chat)) {
 			return nil
 		}
 	}
+}
+
+// interval is the time between two changes of a draft. Telegram counts by chat, so
+// drafts that are shown in the same one share it.
+func (s *Service) interval(chat int64) time.Duration {
+	every := s.cfg.EditInterval
+	if chat < 0 { // a group
+		every = max(every, s.pauses.group)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, d := range s.drafts {
+		if d.place.Chat == chat {
+			n++
+		}
+	}
+	return every * time.Duration(max(n, 1))
 }
 
 // showNow brings every part up to date. Each message's id is stored before the
@@ -182,8 +232,7 @@ func (s *Service) showNow(ctx context.Context, d *draft, ids *[]int64) error {
 		}
 		*ids = append(*ids, id)
 		d.shown = append(d.shown, text)
-		// The message is out: a stop must not keep its id from being noted.
-		if err := s.record(context.WithoutCancel(ctx), d.id, n, sentPart{id: id}); err != nil {
+		if err := d.note(n, sentPart{id: id}); err != nil {
 			return err
 		}
 		s.metrics.shown.Inc()
@@ -206,7 +255,14 @@ func (s *Service) unhurried(ctx context.Context, d *draft, request func(context.
 		if !errors.As(err, &e) || e.code != http.StatusTooManyRequests {
 			return err
 		}
-		s.metrics.limited.Inc()
-		s.pace.hold(d.place.Chat, max(e.retryAfter, s.pauses.first))
+		s.limited(d.place.Chat, e)
 	}
+}
+
+// limited keeps a chat silent for as long as Telegram asks for.
+func (s *Service) limited(chat int64, e *apiError) {
+	s.metrics.limited.Inc()
+	wait := max(e.retryAfter, s.pauses.first)
+	s.pace.hold(chat, wait)
+	s.log.Warn("Telegram wants fewer messages in a chat", "wait", wait.String())
 }

@@ -49,14 +49,15 @@ type Service struct {
 	moved    *moved
 	metrics  *metrics
 
-	mu     sync.Mutex
-	conn   *bus.Conn
-	me     user
-	drafts map[string]*draft // by message id
-	over   recent            // message ids whose reply has come
-	busy   map[string]bool   // keys being delivered
-	life   context.Context   // of drafts; nil outside of Run
-	work   sync.WaitGroup    // drafts being shown
+	mu      sync.Mutex
+	conn    *bus.Conn
+	me      user
+	drafts  map[string]*draft    // by message id
+	over    recent               // message ids whose reply has come
+	busy    map[string]bool      // keys being delivered
+	unnoted map[partKey]sentPart // Telegram has accepted it, the database not yet
+	life    context.Context      // of drafts; nil outside of Run
+	work    sync.WaitGroup       // drafts being shown
 }
 
 var _ services.Service = (*Service)(nil)
@@ -68,6 +69,8 @@ type pauses struct {
 	tick        time.Duration // housekeeping: evidence, denials
 	typing      time.Duration // Telegram shows it for 5 s
 	gap         time.Duration // between any two messages: Telegram allows 30 a second
+	group       time.Duration // between two changes of a group's draft: Telegram allows about 20 a minute, one is the reply's
+	margin      time.Duration // left of a delivery's time for a request: one that is cut off may have been accepted
 }
 
 // New returns the room. It connects to nothing yet.
@@ -79,9 +82,10 @@ func New(cfg Config, d Deps) (*Service, error) {
 		d.Now = time.Now
 	}
 	s := &Service{cfg: cfg, api: newClient(cfg), store: d.Store, events: d.Events, blobs: d.Blobs, log: d.Logger.With("service", Name), now: d.Now,
-		pauses:   pauses{first: time.Second, most: 30 * time.Second, token: time.Minute, tick: time.Second, typing: 4 * time.Second, gap: 40 * time.Millisecond},
+		pauses: pauses{first: time.Second, most: 30 * time.Second, token: time.Minute, tick: time.Second, typing: 4 * time.Second, gap: 40 * time.Millisecond,
+			group: 4 * time.Second, margin: 5 * time.Second},
 		fetching: make(chan struct{}, 1), allow: newAllowList(cfg.Allow, d.Now), moved: &moved{},
-		typing: newTyping(cfg.Typing, d.Now), drafts: map[string]*draft{}, busy: map[string]bool{}}
+		typing: newTyping(cfg.Typing, d.Now), drafts: map[string]*draft{}, busy: map[string]bool{}, unnoted: map[partKey]sentPart{}}
 	s.pace = newPace(d.Now, func() time.Duration { return s.pauses.gap })
 	s.evidence = &evidence{off: cfg.BotToken.IsZero(), now: d.Now}
 	s.metrics = newMetrics(s)
@@ -94,7 +98,7 @@ func (s *Service) Door() services.Door {
 		Name: Name,
 		Says: []bus.Lane{bus.MessageReceive, bus.AccessDenied, bus.ChannelDown, bus.ChannelUp},
 		Hears: []bus.Handler{
-			bus.MessageSend.To(Name).Answer(s.deliver).Workers(32),
+			bus.MessageSend.To(Name).Answer(s.deliver).Workers(maxSends),
 			bus.MessageDelta.To(Name).On(func(_ context.Context, d bus.Delta) { s.hear(d) }),
 		},
 		Metrics: append(s.metrics.all(), s.blobs.Metrics()...),
@@ -121,7 +125,6 @@ func (s *Service) begin(ctx context.Context, c *bus.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conn, s.life = c, ctx
-	clear(s.drafts) // an earlier run's
 }
 
 // end waits for the drafts, whose context has ended.
@@ -139,14 +142,15 @@ func (s *Service) bus() *bus.Conn {
 	return s.conn
 }
 
-// watch is the housekeeping of every second: what the evidence says now, and
-// refusals to tell of.
+// watch is the housekeeping of every second: what the evidence says now, refusals
+// to tell of, and drafts that nobody makes any more.
 func (s *Service) watch(ctx context.Context) error {
 	tick := time.NewTicker(s.pauses.tick)
 	defer tick.Stop()
 	for {
 		s.tellDenials(ctx, ctx.Err() != nil)
 		s.tellEvidence(ctx)
+		s.endIdle()
 		if ctx.Err() != nil {
 			return nil
 		}
