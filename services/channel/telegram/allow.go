@@ -3,9 +3,11 @@
 package telegram
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -32,13 +34,33 @@ func newAllowList(ids []int64, now func() time.Time) *allowList {
 	return &allowList{ids: ids, now: now, told: map[int64]time.Time{}}
 }
 
-// permits: someone on the list, or anyone in a group on the list. Whoever speaks
-// as a group or channel has no id of their own.
-func (a *allowList) permits(m *message) bool {
-	if m.Chat.Type != "private" && slices.Contains(a.ids, m.Chat.ID) {
+// permits: someone on the list, or anyone in a group on the list, also under the id
+// that it formerly had. Whoever speaks as a group or channel has no id of their own.
+func (a *allowList) permits(m *message, formerly int64) bool {
+	if m.Chat.Type != "private" && (slices.Contains(a.ids, m.Chat.ID) || slices.Contains(a.ids, formerly)) {
 		return true
 	}
 	return m.From != nil && m.SenderChat == nil && slices.Contains(a.ids, m.From.ID)
+}
+
+func (s *Service) permits(m *message) bool {
+	return s.allow.permits(m, cmp.Or(m.MigrateFrom, s.moved.formerly(m.Chat.ID)))
+}
+
+// noteMove notes that a group has another id: one on the list, or where somebody
+// from the list has spoken. Other people's groups are nothing to remember.
+func (s *Service) noteMove(ctx context.Context, m *message) error {
+	old, now := m.Chat.ID, m.MigrateTo
+	if m.MigrateFrom != 0 {
+		old, now = m.MigrateFrom, m.Chat.ID
+	}
+	if s.permits(m) {
+		s.heard.add(strconv.FormatInt(old, 10))
+	}
+	if now == 0 || !s.heard.has(strconv.FormatInt(old, 10)) {
+		return nil
+	}
+	return s.move(ctx, old, now)
 }
 
 // tell reports whether to tell this person now.

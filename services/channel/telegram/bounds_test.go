@@ -3,10 +3,16 @@
 package telegram
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/blufio/blufio/services/roomtest"
 )
 
 // What the room remembers has bounds, and gives room back.
@@ -66,6 +72,74 @@ func TestBounds(t *testing.T) {
 	now = now.Add(time.Hour)
 	if p.hold(1, time.Minute); len(p.holds) != 1 {
 		t.Errorf("%d silent chats are remembered", len(p.holds))
+	}
+}
+
+// Groups that move have a bound: one beyond is told in the log, and the bound holds
+// over a restart.
+func TestMovedIsBounded(t *testing.T) {
+	ctx := t.Context()
+	var logged bytes.Buffer
+	store := roomtest.OpenStore(t, filepath.Join(t.TempDir(), "blufio.db"), Schema)
+	s := &Service{store: store, moved: &moved{}, log: slog.New(slog.NewTextHandler(&logged, nil))}
+	if err := s.moved.load(ctx, store); err != nil {
+		t.Fatal(err)
+	}
+	for n := range int64(maxMoved - 1) {
+		s.moved.set(-1-n, -1_000_000-n)
+	}
+	for _, old := range []int64{-5001, -5001, -5002} {
+		if err := s.move(ctx, old, old-1_000_000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.moved.size() != maxMoved || s.moved.formerly(-1_005_001) != -5001 || s.moved.formerly(-1_005_002) != 0 || !strings.Contains(logged.String(), "too many") {
+		t.Errorf("%d groups, logged %s", s.moved.size(), logged.String())
+	}
+	if err := s.moved.load(ctx, store); err != nil || s.moved.size() != 1 {
+		t.Errorf("%d groups are noted, %v", s.moved.size(), err)
+	}
+}
+
+// A page that will come again is a reason to pause, also one without any id.
+func TestOffsetBehindAPage(t *testing.T) {
+	for _, c := range []struct {
+		offset, last int64
+		updates      int
+		taken        bool
+		next         int64
+		progress     bool
+	}{
+		{0, 7, 1, true, 8, true},
+		{8, 12, 5, true, 13, true},
+		{13, 0, 0, true, 0, true},
+		{8, 12, 5, false, 8, false},
+		{8, 0, 1, true, 8, false}, // no id
+		{0, 0, 1, true, 0, false},
+		{9000, 5, 1, true, 6, false}, // begun anew
+		{6, 6, 1, true, 7, true},
+		{9, 8, 1, true, 9, false}, // confirmed, and here again
+	} {
+		if next, progress := behind(c.offset, c.last, c.updates, c.taken); next != c.next || progress != c.progress {
+			t.Errorf("%+v: got %d, %v", c, next, progress)
+		}
+	}
+}
+
+// Drafts of one chat share what Telegram allows there, and a group has less of it.
+func TestDraftIntervals(t *testing.T) {
+	s := &Service{cfg: Config{EditInterval: time.Second}, pauses: pauses{group: 4 * time.Second}, drafts: map[string]*draft{}}
+	for id, chat := range map[string]int64{"a": 1, "b": -2, "c": -3, "d": -3} {
+		s.drafts[id] = &draft{place: place{Chat: chat}}
+	}
+	for chat, want := range map[int64]time.Duration{1: time.Second, -2: 4 * time.Second, -3: 8 * time.Second} {
+		if got := s.interval(chat); got != want {
+			t.Errorf("chat %d: %s, want %s", chat, got, want)
+		}
+	}
+	s.cfg.EditInterval = 10 * time.Second
+	if got := s.interval(-2); got != 10*time.Second {
+		t.Errorf("a longer interval is not kept: %s", got)
 	}
 }
 

@@ -24,11 +24,11 @@ type Config struct {
 	AllowPlaintext bool          `koanf:"allow_plaintext" doc:"Let api_url be http:// on another machine than this one: a server in your own network. Messages and the token travel in the clear."`
 	Allow          []int64       `koanf:"allow" max:"1000" doc:"Who may talk to the bot: ids of people, and of groups in which everyone may. Empty is nobody. The bot tells whoever it refuses the id to add."`
 	PollTimeout    time.Duration `koanf:"poll_timeout" min:"1s" max:"50s" doc:"How long Telegram holds a question for news when there is none."`
-	EditInterval   time.Duration `koanf:"edit_interval" min:"200ms" max:"1m" doc:"While an answer is being made, how often its message is brought up to date. Telegram allows about one change a second in a chat."`
+	EditInterval   time.Duration `koanf:"edit_interval" min:"200ms" max:"1m" doc:"While an answer is being made, how often its message is brought up to date. Telegram allows about one change a second in a chat. In a group it is at least 4 s, for there it allows about 20 messages a minute."`
 	Typing         time.Duration `koanf:"typing" min:"0s" max:"1h" doc:"How long at most a chat shows that the bot is typing, before the answer; 0 is never."`
 	MaxFileBytes   int64         `koanf:"max_file_bytes" min:"1024" max:"20971520" doc:"Largest file that is taken; Telegram gives bots at most 20 MiB."`
 	FilesMB        int           `koanf:"files_mb" min:"1" max:"100000" doc:"How much all files together may take in the database, in MiB; beyond, files are refused."`
-	KeepFiles      time.Duration `koanf:"keep_files" min:"1h" max:"3650d" doc:"How long a file is kept after its message was answered."`
+	KeepFiles      time.Duration `koanf:"keep_files" min:"1h" max:"3650d" doc:"How long a file is kept after it came; one whose message is not answered yet stays longer."`
 }
 
 // Defaults are the settings of a fresh install: off.

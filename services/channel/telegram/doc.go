@@ -15,7 +15,8 @@
 // person was told why one cannot be taken. Until then, and after a crash, the same
 // updates come again; the agent knows them by chat and message id (and the time of
 // an edit), so that each is answered once. While the agent is busy, nothing is
-// skipped: the page waits.
+// skipped: the page waits. It waits as well while Telegram does not let the room tell
+// a refusal.
 //
 // A chat is an owner with the session "main"; each topic of a group is a session of
 // its own. In groups the bot hears what mentions it, replies to it, or is a command.
@@ -32,7 +33,8 @@
 // Every part of a reply is noted as soon as Telegram has accepted it, so a delivery
 // that is repeated goes on where the last one came to. Telegram knows no key for a
 // request: when the daemon or the connection dies between Telegram's acceptance
-// and our note of it, that one part is sent twice.
+// and our note of it, that one part is sent twice. While the database takes no
+// notes, nothing more is sent.
 //
 // The first words of an answer are sent at once and then edited, at most once an
 // interval. The reply is the last edit, also in a later life of the daemon.

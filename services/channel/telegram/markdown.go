@@ -111,6 +111,14 @@ func (r run) tags() []tag {
 
 var escaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
+// shared is how many of the open tags stay so for a run that has ts.
+func shared(open, ts []tag) (n int) {
+	for n < len(ts) && n < len(open) && ts[n] == open[n] {
+		n++
+	}
+	return n
+}
+
 // html writes the runs for parse_mode HTML.
 func (rs runs) html() string {
 	var b strings.Builder
@@ -123,10 +131,7 @@ func (rs runs) html() string {
 	}
 	for _, r := range rs {
 		ts := r.tags()
-		keep := 0
-		for keep < len(ts) && keep < len(open) && ts[keep] == open[keep] {
-			keep++
-		}
+		keep := shared(open, ts)
 		shut(keep)
 		for _, t := range ts[keep:] {
 			b.WriteString(t.open)

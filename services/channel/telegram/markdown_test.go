@@ -77,6 +77,33 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// No message has more tags than Telegram reads: the address of a link would be lost.
+func TestSplitAtTooManyTags(t *testing.T) {
+	opened := func(rs runs) (n int) {
+		for _, m := range anyTag.FindAllStringSubmatch(rs.html(), -1) {
+			if m[1] == "" {
+				n++
+			}
+		}
+		return n
+	}
+	for name, in := range map[string]string{
+		"links":  strings.Repeat("[a](https://x.org/1) [b](https://x.org/2)\n", 80),
+		"looks":  strings.Repeat("***~~a~~*** `c` ", 90),
+		"quotes": strings.Repeat("> **q** [l](https://x.org)\n\n", 70),
+	} {
+		parts := split(in, maxUnits)
+		for i, p := range parts {
+			if n := opened(p); n > maxEntities || n < maxEntities/3 && i < len(parts)-1 {
+				t.Errorf("%s: part %d of %d has %d tags", name, i, len(parts), n)
+			}
+		}
+	}
+	if parts := split(strings.Repeat("> quoted\n", 300), maxUnits); len(parts) != 1 {
+		t.Errorf("one quote is %d messages", len(parts))
+	}
+}
+
 // A long text that only opens marks is read in time that grows with its length.
 func TestMarkdownIsNotSlow(t *testing.T) {
 	begin := time.Now()
@@ -150,7 +177,9 @@ func FuzzSplit(f *testing.F) {
 			}
 			plain.WriteString(p.plain())
 		}
-		squeeze := func(s string) string { return strings.Join(strings.Fields(s), "") }
+		squeeze := func(s string) string {
+			return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return !visible(string(r)) }), "")
+		}
 		if got, want := squeeze(plain.String()), squeeze(parse(s).plain()); got != want {
 			t.Fatalf("%q: split lost something: %q, want %q", s, got, want)
 		}

@@ -42,6 +42,7 @@ func newMetrics(s *Service) *metrics {
 		defer s.mu.Unlock()
 		return len(s.unnoted)
 	})
+	gauge("moved_chats", "Groups that have another id since they became supergroups.", maxMoved, s.moved.size)
 	gauge("refused_people", "People remembered as told that they are not on the list.", maxRefused, s.allow.size)
 	gauge("typing", "Messages whose chat shows that the bot is typing.", maxTyping, func() int {
 		s.typing.mu.Lock()

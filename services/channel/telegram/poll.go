@@ -3,6 +3,7 @@
 package telegram
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,17 +18,24 @@ import (
 )
 
 const (
-	maxChats    = 8  // handed over at once
-	maxDefects  = 10 // times that an update is tried which the agent fails on
-	maxFetches  = 5  // times that a file is tried to be fetched
-	offsetStart = 0  // Telegram itself knows what was confirmed
+	maxChats    = 8              // handed over at once
+	maxDefects  = 10             // times that an update is tried which the agent fails on
+	maxFetches  = 5              // times that a file is tried to be fetched
+	offsetStart = 0              // Telegram itself knows what was confirmed
+	keptUpdates = 24 * time.Hour // at Telegram, when nobody asks for them
+	quickPage   = time.Second    // an answer without an update is not expected sooner
 )
 
 // poll asks for updates until ctx ends. A page is confirmed, by asking for what
 // comes behind it, only when all of it is taken or refused.
 func (s *Service) poll(ctx context.Context) error {
 	var offset int64 = offsetStart
+	answered := s.now()
 	for failures := 0; ctx.Err() == nil; {
+		asked := s.now()
+		if asked.Sub(answered) >= keptUpdates {
+			offset = offsetStart // what it would confirm is gone
+		}
 		page, err := s.page(ctx, offset)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -42,13 +50,33 @@ func (s *Service) poll(ctx context.Context) error {
 		}
 		failures = 0
 		s.evidence.succeeded()
+		answered = s.now()
 		last, ok := s.takePage(ctx, page)
-		if ok && last >= offset {
+		if ok && last > 0 {
 			failpoint.Hit("telegram.taken")
-			offset = last + 1
 		}
+		next, progress := behind(offset, last, len(page), ok)
+		if !progress || len(page) == 0 && answered.Sub(asked) < quickPage {
+			sleep(ctx, s.pauses.first)
+		}
+		offset = next
 	}
 	return nil
+}
+
+// behind is the offset to ask for after a page; without progress, the same updates may
+// come again. Telegram chooses the next id at random when there was no update for a week
+// (https://core.telegram.org/bots/api#update), also a lower one, and an offset
+// confirms all that is lower. So it is kept only until it has confirmed what it
+// was for.
+func behind(offset, last int64, updates int, taken bool) (next int64, progress bool) {
+	switch {
+	case updates == 0:
+		return offsetStart, true
+	case !taken || last <= 0:
+		return offset, false
+	}
+	return last + 1, last >= offset
 }
 
 // page asks once. Before the first time it asks who the bot is.
@@ -86,7 +114,8 @@ func (s *Service) pollPause(err error, failures int) time.Duration {
 }
 
 // takePage hands the updates over: those of one chat one after another, chats side
-// by side. It is false when ctx ended before all were done.
+// by side. It is false when the page has to come again: ctx ended before all were
+// done, or the disk is full.
 func (s *Service) takePage(ctx context.Context, page []json.RawMessage) (last int64, done bool) {
 	chats := map[int64][]update{}
 	for _, data := range page {
@@ -96,11 +125,15 @@ func (s *Service) takePage(ctx context.Context, page []json.RawMessage) (last in
 			s.log.Error("an update is not understood and left out", "update", u.ID, "err", err)
 		}
 		last = max(last, u.ID)
-		if m := u.Message; m != nil {
-			chats[m.Chat.ID] = append(chats[m.Chat.ID], u)
-		} else if m := u.Edited; m != nil {
-			chats[m.Chat.ID] = append(chats[m.Chat.ID], u)
+		m := cmp.Or(u.Message, u.Edited)
+		if m == nil {
+			continue
 		}
+		if err := s.noteMove(ctx, m); err != nil { // before anybody speaks under the new id
+			s.log.Error("updates wait", "err", err)
+			return last, false
+		}
+		chats[m.Chat.ID] = append(chats[m.Chat.ID], u)
 	}
 	slots := make(chan struct{}, maxChats)
 	var loops []func(context.Context) error
@@ -137,14 +170,11 @@ func (s *Service) takeSafely(ctx context.Context, u update) error {
 // take hands one update over, or refuses it. An error means that ctx ended.
 func (s *Service) take(ctx context.Context, u update) error {
 	in := read(u, s.self(), s.cfg.MaxFileBytes)
-	if m := in.from; m != nil && m.MigrateTo != 0 {
-		s.move(ctx, m.Chat.ID, m.MigrateTo)
-	}
 	switch {
 	case in.ignored:
 		s.metrics.updates.WithLabelValues("ignored").Inc()
 		return ctx.Err()
-	case !s.allow.permits(in.from):
+	case !s.permits(in.from):
 		s.turnAway(ctx, in)
 		return ctx.Err()
 	case in.refusal != "":

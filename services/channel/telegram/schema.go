@@ -151,8 +151,11 @@ type moved struct {
 	to, from map[int64]int64
 }
 
+// maxMoved bounds the groups; one beyond gets a new session with its new id.
+const maxMoved = 1000
+
 func (m *moved) load(ctx context.Context, store *sqlite.Store) error {
-	rows, err := store.Query(ctx, `SELECT old, new FROM telegram_moved`)
+	rows, err := store.Query(ctx, `SELECT old, new FROM telegram_moved LIMIT ?`, maxMoved)
 	if err != nil {
 		return err
 	}
@@ -168,6 +171,25 @@ func (m *moved) load(ctx context.Context, store *sqlite.Store) error {
 		m.to[old], m.from[now] = now, old
 	}
 	return rows.Err()
+}
+
+// formerly is the id that a chat had before, or 0.
+func (m *moved) formerly(chat int64) int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.from[chat]
+}
+
+func (m *moved) size() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.to)
+}
+
+func (m *moved) set(old, now int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.to[old], m.from[now] = now, old
 }
 
 // owner is whose sessions a chat's are.
@@ -199,15 +221,32 @@ func (m *moved) place(owner, session string) (place, error) {
 }
 
 // move notes that a group has another id.
-func (s *Service) move(ctx context.Context, old, now int64) {
-	s.moved.mu.Lock()
-	s.moved.to[old], s.moved.from[now] = now, old
-	s.moved.mu.Unlock()
+func (s *Service) move(ctx context.Context, old, now int64) error {
+	if s.moved.formerly(now) == old {
+		return nil
+	}
+	if s.moved.size() >= maxMoved {
+		s.log.Warn("a group's new id is not noted: there are too many", "old", old, "new", now, "bound", maxMoved)
+		return nil
+	}
 	err := s.store.Write(ctx, func(tx *sqlite.Tx) error {
 		_, err := tx.Exec(`INSERT INTO telegram_moved (old, new) VALUES (?, ?) ON CONFLICT (old) DO UPDATE SET new = excluded.new`, old, now)
 		return err
 	})
 	if err != nil {
-		s.log.Warn("a group's new id is not noted", "err", err) // Telegram says it again with the next message
+		return fmt.Errorf("note a group's new id: %w", err)
+	}
+	s.moved.set(old, now)
+	return nil
+}
+
+// learn notes a group's new id that sending has told of. The next time tells it
+// again.
+func (s *Service) learn(ctx context.Context, old, now int64) {
+	if old == now {
+		return
+	}
+	if err := s.move(ctx, old, now); err != nil {
+		s.log.Warn("a group's new id is not known from now on", "err", err)
 	}
 }

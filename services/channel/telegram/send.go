@@ -65,6 +65,8 @@ func (s *Service) unclaim(key string) {
 
 // sendReply brings every part to its last state and returns the last one's id.
 func (s *Service) sendReply(ctx context.Context, p place, r bus.Reply, shown []string) (last int64, err error) {
+	was := p.Chat
+	defer func() { s.learn(ctx, was, p.Chat) }()
 	if err := s.adopt(ctx, r); err != nil {
 		return 0, err
 	}
@@ -72,7 +74,7 @@ func (s *Service) sendReply(ctx context.Context, p place, r bus.Reply, shown []s
 	if err != nil {
 		return 0, err
 	}
-	parts := split(r.Text, maxUnits)
+	parts := messages(r.Text)
 	for n, part := range parts {
 		was, known := have[n]
 		if known && was.final {
@@ -98,17 +100,17 @@ func (s *Service) sendReply(ctx context.Context, p place, r bus.Reply, shown []s
 		}
 		last = was.id
 	}
-	return last, s.clearRest(ctx, p, r.Key, have, len(parts))
+	return last, s.clearRest(ctx, &p, r.Key, have, len(parts))
 }
 
 // clearRest deletes messages that were shown while the answer was longer. One that
 // Telegram will never delete stays.
-func (s *Service) clearRest(ctx context.Context, p place, key string, have map[int]sentPart, parts int) error {
+func (s *Service) clearRest(ctx context.Context, p *place, key string, have map[int]sentPart, parts int) error {
 	for n, was := range have {
 		if n < parts || was.final {
 			continue
 		}
-		err := s.paced(ctx, &p, func(ctx context.Context) error {
+		err := s.paced(ctx, p, func(ctx context.Context) error {
 			return s.api.call(ctx, "deleteMessage", deleting{p.Chat, was.id}, nil)
 		})
 		if err != nil && !final(err) {
@@ -141,7 +143,6 @@ func (s *Service) paced(ctx context.Context, p *place, request func(context.Cont
 		case e.code == http.StatusTooManyRequests:
 			s.limited(p.Chat, e)
 		case e.migrateTo != 0 && e.migrateTo != p.Chat:
-			s.move(ctx, p.Chat, e.migrateTo)
 			p.Chat = e.migrateTo
 		case p.Thread != 0 && says(err, "message thread not found"):
 			p.Thread = 0 // the topic was deleted: better beside it than not at all
@@ -184,13 +185,20 @@ func gone(err error) bool {
 	return says(err, "message to edit not found", "message can't be edited", "MESSAGE_ID_INVALID")
 }
 
+// deniedWords are in the refusals that no later try changes. Telegram answers them with
+// 400, and lists them nowhere; those in capitals are of its own protocol
+// (https://core.telegram.org/method/messages.sendMessage).
+var deniedWords = []string{"chat not found", "user not found", "user is deactivated", "group chat was deactivated", "not enough rights", "have no rights",
+	"bot was kicked", "bot was blocked", "bot is not a member", "message text is empty", "TOPIC_CLOSED", "CHAT_WRITE_FORBIDDEN", "CHAT_RESTRICTED",
+	"CHAT_SEND_PLAIN_FORBIDDEN", "CHAT_ADMIN_REQUIRED", "PEER_ID_INVALID", "USER_IS_BLOCKED", "INPUT_USER_DEACTIVATED"}
+
 // refusalOf says to the agent whether to try again.
 func refusalOf(err error) error {
 	var coded *bus.Error
 	switch code := codeOf(err); {
 	case errors.As(err, &coded):
 		return coded
-	case code == http.StatusForbidden, says(err, "chat not found", "user not found", "user is deactivated", "not enough rights", "have no rights"):
+	case code == http.StatusForbidden, says(err, deniedWords...):
 		return bus.Errorf(bus.CodeDenied, "%v", err)
 	case code == http.StatusBadRequest:
 		return bus.Errorf(bus.CodeInvalid, "%v", err)

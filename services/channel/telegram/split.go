@@ -13,6 +13,13 @@ import (
 // UTF-16 units.
 const maxUnits = 4096
 
+// maxEntities is Telegram's bound of the tags in one message; it leaves out the rest,
+// with the addresses of links.
+const maxEntities = 100
+
+// emptyAnswer is said when there is nothing to be seen in an answer.
+const emptyAnswer = "(The answer is empty.)"
+
 // units is the length of s as Telegram counts it.
 func units(s string) (n int) {
 	for _, r := range s {
@@ -23,13 +30,36 @@ func units(s string) (n int) {
 
 // split makes of an answer the messages that it is sent as: at the border of a
 // paragraph if there is one in the second half of a message, else of a line, else of a
-// word, else anywhere. It is the same every time for the same text.
-func split(text string, limit int) []runs {
+// word, else anywhere; earlier where there are too many tags. It is the same every time for the same text.
+func split(text string, limit int) []runs { return parse(text).split(limit) }
+
+// messages is split for an answer, of which something is always sent: when its marks
+// surround nothing, what was written.
+func messages(text string) []runs {
+	if parts := split(text, maxUnits); len(parts) > 0 {
+		return parts
+	}
+	raw := clean(text)
+	if !visible(raw) {
+		raw = emptyAnswer
+	}
+	return runs{{text: raw}}.split(maxUnits)
+}
+
+// visible reports whether there is anything to see. Telegram refuses a message of
+// blanks, in the wide sense of what shows nothing.
+func visible(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsGraphic(r) && !unicode.IsSpace(r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) && r != '\u2800'
+	})
+}
+
+func (rs runs) split(limit int) []runs {
 	var parts []runs
-	rest := parse(text)
+	rest := rs
 	for len(rest) > 0 {
 		part, more := cut(rest, limit)
-		if strings.TrimSpace(part.plain()) != "" {
+		if visible(part.plain()) {
 			parts = append(parts, part)
 		}
 		rest = more
@@ -40,7 +70,7 @@ func split(text string, limit int) []runs {
 // cut takes the first message of rs.
 func cut(rs runs, limit int) (part, rest runs) {
 	text := rs.plain()
-	end := prefix(text, limit)
+	end := min(prefix(text, limit), rs.tagged(maxEntities))
 	if end == len(text) {
 		return rs, nil
 	}
@@ -57,6 +87,21 @@ func prefix(s string, limit int) int {
 		}
 	}
 	return len(s)
+}
+
+// tagged is how many bytes of the text have at most limit tags.
+func (rs runs) tagged(limit int) int {
+	var open []tag
+	at, n := 0, 0
+	for _, r := range rs {
+		ts := r.tags()
+		if n += len(ts) - shared(open, ts); n > limit {
+			return at
+		}
+		open = ts
+		at += len(r.text)
+	}
+	return at
 }
 
 // border finds where to cut within head, and how many bytes of blank are left out

@@ -222,13 +222,23 @@ func (b *Bot) Send(message map[string]any) int64 { return b.queue("message", mes
 // Edit queues an edited message, whose message_id has to be among the fields.
 func (b *Bot) Edit(message map[string]any) int64 { return b.queue("edited_message", message) }
 
-// Push queues an update as it is, with a new update_id.
+// Push queues an update as it is, with the next update_id. One that it has counts
+// from then on; nil is none at all.
 func (b *Bot) Push(update map[string]any) {
 	b.change(func() { b.push(update) })
 }
 
 func (b *Bot) push(update map[string]any) {
-	b.nextID++
+	id, given := update["update_id"]
+	switch n, ok := id.(int64); {
+	case ok:
+		b.nextID = n
+	case given:
+		b.updates = append(b.updates, pending{0, update})
+		return
+	default:
+		b.nextID++
+	}
 	update["update_id"] = b.nextID
 	b.updates = append(b.updates, pending{b.nextID, update})
 }
