@@ -68,7 +68,7 @@ const (
 type Limits struct {
 	Blob int64         // bytes of one file
 	Sum  int64         // bytes of all
-	Keep time.Duration // how long a file stays that nobody holds
+	Keep time.Duration // how old a file gets that nobody holds
 }
 
 // Info describes a file.
@@ -104,37 +104,38 @@ func (s *Store) Put(ctx context.Context, r io.Reader, in Info) (Info, error) {
 		return Info{}, fmt.Errorf("keep file: %w", err)
 	}
 	in.ID, in.Bytes = nuid.Next(), 0
-	err := s.write(ctx, r, &in)
+	noted, err := s.write(ctx, r, &in)
 	if err != nil {
-		s.undo(ctx, in)
+		s.undo(ctx, in, noted)
 		return Info{}, fmt.Errorf("keep file: %w", err)
 	}
 	return in, nil
 }
 
-func (s *Store) write(ctx context.Context, r io.Reader, in *Info) error {
-	err := s.db.Write(ctx, func(tx *sqlite.Tx) error {
+// write also returns how many bytes the database knows of.
+func (s *Store) write(ctx context.Context, r io.Reader, in *Info) (noted int64, err error) {
+	err = s.db.Write(ctx, func(tx *sqlite.Tx) error {
 		_, err := tx.Exec(`INSERT INTO blob (id, name, media_type, created_at) VALUES (?, ?, ?, ?)`, in.ID, in.Name, in.MediaType, s.now())
 		return err
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	buf := make([]byte, pieceBytes)
 	for n := 0; ; n++ {
 		size, err := io.ReadFull(r, buf)
 		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 		if err != nil && !last {
-			return err
+			return noted, err
 		}
 		if err := s.reserve(in, int64(size)); err != nil {
-			return err
+			return noted, err
 		}
 		if err := s.piece(ctx, *in, n, buf[:size], last); err != nil {
-			return err
+			return noted, err
 		}
-		if last {
-			return nil
+		if noted = in.Bytes; last {
+			return noted, nil
 		}
 	}
 }
@@ -167,12 +168,16 @@ func (s *Store) reserve(in *Info, n int64) error {
 	return nil
 }
 
-func (s *Store) undo(ctx context.Context, in Info) {
+// undo gives back the room of a file that is not kept. What cannot be deleted still
+// takes its room, until the sweep finds a file that is not whole.
+func (s *Store) undo(ctx context.Context, in Info, noted int64) {
+	err := s.db.Write(context.WithoutCancel(ctx), func(tx *sqlite.Tx) error { return remove(tx, in.ID) })
+	if err == nil {
+		noted = 0
+	}
 	s.mu.Lock()
-	s.used -= in.Bytes
-	s.mu.Unlock()
-	// When this fails too, the sweep finds a file that is not whole.
-	_ = s.db.Write(context.WithoutCancel(ctx), func(tx *sqlite.Tx) error { return remove(tx, in.ID) })
+	defer s.mu.Unlock()
+	s.used -= in.Bytes - noted
 }
 
 func remove(tx *sqlite.Tx, id string) error {

@@ -81,6 +81,35 @@ func TestBounds(t *testing.T) {
 	put(t, s, make([]byte, 1000))
 }
 
+// A broken file that cannot be deleted takes its room until it is, and gives it back
+// once.
+func TestBrokenFileThatStays(t *testing.T) {
+	s, db, now := open(t, blob.Limits{Blob: 200_000, Sum: 200_000, Keep: time.Hour})
+	statement := func(sql string) {
+		t.Helper()
+		if err := db.Write(t.Context(), func(tx *sqlite.Tx) error { _, err := tx.Exec(sql); return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	statement(`CREATE TRIGGER stuck BEFORE DELETE ON blob BEGIN SELECT RAISE(ABORT, 'stuck'); END`)
+	broken := make([]byte, 250_000) // the first piece is written, the second is too much
+	if _, err := s.Put(t.Context(), bytes.NewReader(broken), blob.Info{}); !errors.Is(err, blob.ErrTooLarge) {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), bytes.NewReader(make([]byte, 100_000)), blob.Info{}); !errors.Is(err, blob.ErrFull) {
+		t.Errorf("beside what could not be deleted: %v", err)
+	}
+	statement(`DROP TRIGGER stuck`)
+	*now = now.Add(25 * time.Hour)
+	if err := s.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, make([]byte, 200_000))
+	if _, err := s.Put(t.Context(), bytes.NewReader([]byte("x")), blob.Info{}); !errors.Is(err, blob.ErrFull) {
+		t.Errorf("beyond the bound: %v", err)
+	}
+}
+
 // A file that is held stays; one that nobody holds goes when it is old enough,
 // and its pieces with it.
 func TestSweep(t *testing.T) {
