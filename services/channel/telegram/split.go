@@ -67,41 +67,53 @@ func (rs runs) split(limit int) []runs {
 	return parts
 }
 
-// cut takes the first message of rs.
+// cut takes the first message of rs, which is the caller's no more.
 func cut(rs runs, limit int) (part, rest runs) {
-	text := rs.plain()
-	end := min(prefix(text, limit), rs.tagged(maxEntities))
+	text, end := rs.first(limit)
 	if end == len(text) {
 		return rs, nil
 	}
 	at, skip := border(text[:end], text[end:])
-	return rs.slice(0, at), rs.slice(at+skip, len(text))
+	return rs.before(at), rs.behind(at + skip)
 }
 
-// prefix is how many bytes of s fit into limit units; at least one character.
-func prefix(s string, limit int) int {
-	n := 0
-	for i, r := range s {
-		if n += utf16.RuneLen(r); n > limit && i > 0 {
-			return i
-		}
-	}
-	return len(s)
-}
-
-// tagged is how many bytes of the text have at most limit tags.
-func (rs runs) tagged(limit int) int {
+// first is the text that fits into limit units and maxEntities tags, at least one
+// character, and a little of what follows; end is where that begins.
+func (rs runs) first(limit int) (text string, end int) {
+	var b strings.Builder
 	var open []tag
-	at, n := 0, 0
+	tags, full := 0, false
 	for _, r := range rs {
-		ts := r.tags()
-		if n += len(ts) - shared(open, ts); n > limit {
-			return at
+		if full && b.Len() >= end+utf8.UTFMax {
+			break
 		}
-		open = ts
-		at += len(r.text)
+		if !full {
+			ts := r.tags()
+			tags += len(ts) - shared(open, ts)
+			open = ts
+			n := 0
+			if tags <= maxEntities {
+				n, limit = prefix(r.text, limit, b.Len() == 0)
+			}
+			end += n
+			full = n < len(r.text)
+		}
+		b.WriteString(r.text[:min(len(r.text), end+utf8.UTFMax-b.Len())])
 	}
-	return at
+	return b.String(), end
+}
+
+// prefix is how many bytes of s fit into limit units, one character whatever the
+// limit if there must be some, and how many units are left.
+func prefix(s string, limit int, some bool) (n, left int) {
+	for i, r := range s {
+		u := utf16.RuneLen(r)
+		if u > limit && !(some && i == 0) {
+			return i, limit
+		}
+		limit -= u
+	}
+	return len(s), limit
 }
 
 // border finds where to cut within head, and how many bytes of blank are left out
@@ -129,18 +141,29 @@ func border(head, tail string) (at, skip int) {
 	return len(head), 0
 }
 
-// slice is the text between two bytes of it.
-func (rs runs) slice(from, to int) runs {
+// before is the first bytes of the text.
+func (rs runs) before(at int) runs {
 	var out builder
-	at := 0
 	for _, r := range rs {
-		begin, end := max(from-at, 0), min(to-at, len(r.text))
-		at += len(r.text)
-		if begin >= end {
-			continue
+		if at <= 0 {
+			break
 		}
-		r.text = r.text[begin:end]
+		size := len(r.text)
+		r.text = r.text[:min(size, at)]
 		out.add(r)
+		at -= size
 	}
 	return out.runs()
+}
+
+// behind is the text without its first bytes. It takes the place of rs.
+func (rs runs) behind(at int) runs {
+	for len(rs) > 0 && at >= len(rs[0].text) {
+		at -= len(rs[0].text)
+		rs = rs[1:]
+	}
+	if len(rs) > 0 {
+		rs[0].text = rs[0].text[at:]
+	}
+	return rs
 }
