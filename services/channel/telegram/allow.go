@@ -54,7 +54,7 @@ func (s *Service) noteMove(ctx context.Context, m *message) error {
 	if m.MigrateFrom != 0 {
 		old, now = m.MigrateFrom, m.Chat.ID
 	}
-	if s.permits(m) {
+	if old < 0 && s.permits(m) { // people keep their ids
 		s.heard.add(strconv.FormatInt(old, 10))
 	}
 	if now == 0 || !s.heard.has(strconv.FormatInt(old, 10)) {

@@ -55,7 +55,7 @@ type Service struct {
 	drafts  map[string]*draft    // by message id
 	over    recent               // message ids whose reply has come
 	busy    map[string]bool      // keys being delivered
-	heard   recent               // chats where somebody from the list has spoken; of the loop that polls
+	heard   recent               // groups where somebody from the list has spoken; of the loop that polls
 	unnoted map[partKey]sentPart // Telegram has accepted it, the database not yet
 	life    context.Context      // of drafts; nil outside of Run
 	work    sync.WaitGroup       // drafts being shown
