@@ -34,7 +34,7 @@ func Names() []string {
 		"relay.store",      // the event is about to go to the stream
 		"relay.stored",     // the stream has it; the event log does not know
 		"telegram.taken",   // a page of updates is accepted; Telegram does not know
-		"telegram.sent",    // Telegram has a message; its id is not noted
+		"telegram.posted",  // Telegram has a message; its id is not noted
 		"telegram.noted",   // its id is noted; the rest of the delivery is not
 		"recover.requeued", // a start has counted what was cut off; nothing runs yet
 	}
