@@ -133,8 +133,8 @@ func TestOpenAIBills(t *testing.T) {
 		t.Errorf("%+v", bills)
 	}
 	v := newVendor(nil)
-	v.bill("m", Answer{Text: []string{"half"}, Error: "boom", Usage: &Usage{Prompt: 9, Completion: 100}}.count(counted{}))
-	if got := v.Bills()[0]; got != (Bill{"m", bus.Usage{Input: 9, Output: 1}, false}) {
+	v.bill("m", Answer{Text: []string{"half"}, Error: "boom", Usage: &Usage{Prompt: 9, Completion: 100}}.count(counted{}), counted{})
+	if got := v.Bills()[0]; got != (Bill{Model: "m", Usage: bus.Usage{Input: 9, Output: 1}}) {
 		t.Errorf("%+v", got)
 	}
 }
