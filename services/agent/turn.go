@@ -53,7 +53,7 @@ type outcome struct {
 	state string
 	code  bus.Code
 	text  string
-	aside bool                    // no part of the conversation
+	aside bool                      // no part of the conversation
 	write func(tx *sqlite.Tx) error // a lasting effect, may be nil
 }
 
