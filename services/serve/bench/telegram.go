@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -34,7 +36,7 @@ func (r *run) telegramTurns() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.stop()) }()
-	var first, whole []float64
+	var first, whole, plain []float64
 	for i := range telegramTurns + 10 {
 		f, w, err := r.telegramTurn(out, i, strings.TrimSpace(reply))
 		if err != nil {
@@ -44,11 +46,34 @@ func (r *run) telegramTurns() (err error) {
 			first, whole = append(first, ms(f)), append(whole, ms(w))
 		}
 		time.Sleep(betweenTurns)
+		p, err := plainExchange(out)
+		if err != nil {
+			return err
+		}
+		plain = append(plain, ms(p))
 	}
+	commits, err := oneRowCommits(filepath.Join(r.tmp, "yardstick.db"))
+	if err != nil {
+		return err
+	}
+	r.report.add(r.box, "one-row FULL commit, same disk, p99", "ms", "yardstick", 0, commits, p99)
+	r.report.add(r.box, "one plain request to the fake Telegram, p50", "ms", "yardstick", 0, plain, median)
 	r.report.add(r.box, "Telegram: own share until the first words arrive, p50", "ms", "≤ 15", 15, first, median)
-	r.report.add(r.box, "the same, p99", "ms", "for comparison", 0, first, p99)
+	r.report.add(r.box, "Telegram: the same, p99", "ms", "for comparison", 0, first, p99)
 	r.report.add(r.box, "Telegram: own share of the whole streamed turn, with 40 ms kept between two messages, p50", "ms", "for comparison", 0, whole, median)
 	return nil
+}
+
+// plainExchange is what a request costs without blufio. It is made from this
+// process, which is not in the box.
+func plainExchange(out *outside) (time.Duration, error) {
+	began := time.Now()
+	res, err := http.Post(out.bot.URL()+"/bot"+out.bot.Token()+"/sendChatAction", "application/json", strings.NewReader(`{"chat_id":1}`))
+	if err != nil {
+		return 0, err
+	}
+	took := time.Since(began)
+	return took, res.Body.Close()
 }
 
 // telegramTurn is the n-th message of the person.
