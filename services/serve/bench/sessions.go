@@ -92,14 +92,14 @@ func (r *run) reportSessions(sent map[string]time.Time, ends *ends, rss []float6
 			first = at
 		}
 	}
-	what := fmt.Sprintf("%d sessions, a model that takes %s, %d turns/s offered for %s", sessions, modelsTime, offered, offeredFor)
+	what := fmt.Sprintf("%d sessions, a model that takes %s, %d turns/s offered for %s: all answered, at", sessions, modelsTime, offered, offeredFor)
 	rate := float64(len(queued)) / (last.Sub(first) - modelsTime).Seconds()
-	r.report.add(r.box, what+": all answered, at", "turns/s", "for comparison", 0, []float64{rate}, median)
-	r.report.add(r.box, "the same: longest wait in the queue", "ms", "≤ 5000", 5000, queued, most)
-	r.report.add(r.box, "the same: from sent to answered beyond the model's time, longest", "ms", "≤ 5000", 5000, beyond, most)
-	r.report.add(r.box, "the same, p50", "ms", "for comparison", 0, beyond, median)
-	r.report.add(r.box, "the same: RSS meanwhile, most", "MB", "≤ 110", 110, rss, most)
-	r.report.add(r.box, "the same: RSS meanwhile, median", "MB", "≤ 110", 110, rss, median)
+	r.report.add(r.box, what, "turns/s", "for comparison", 0, []float64{rate}, median)
+	r.report.add(r.box, "thousand sessions: longest wait in the queue", "ms", "≤ 5000", 5000, queued, most)
+	r.report.add(r.box, "thousand sessions: sent to answered, beyond the model's time, longest", "ms", "≤ 5000", 5000, beyond, most)
+	r.report.add(r.box, "thousand sessions: the same, p50", "ms", "for comparison", 0, []float64{median(beyond)}, median)
+	r.report.add(r.box, "thousand sessions: RSS meanwhile, most", "MB", "≤ 110", 110, rss, most)
+	r.report.add(r.box, "thousand sessions: RSS meanwhile, median", "MB", "≤ 110", 110, []float64{median(rss)}, median)
 	return nil
 }
 
