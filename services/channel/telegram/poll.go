@@ -44,7 +44,7 @@ func (s *Service) poll(ctx context.Context) error {
 		s.evidence.succeeded()
 		last, ok := s.takePage(ctx, page)
 		if ok && last >= offset {
-			failpoint.Hit("telegram.taken")
+			failpoint.Hit("telegram.page-taken")
 			offset = last + 1
 		}
 	}
