@@ -96,8 +96,8 @@ type usageBody struct {
 
 // usage counts four bytes as a token.
 func (c *completion) usage(reply string) *usageBody {
-	tokens := func(s string) int { return (len(s) + 3) / 4 }
-	u := &usageBody{Prompt: tokens(c.message.Text), Completion: tokens(reply)}
+	tokens := func(bytes int) int { return (bytes + 3) / 4 }
+	u := &usageBody{Prompt: tokens(c.asked), Completion: tokens(len(reply))}
 	u.Total = u.Prompt + u.Completion
 	return u
 }
@@ -123,7 +123,7 @@ func (c *completion) stream(known *bus.MessageRecord) error {
 	if err := c.chunk(out, contentBody{}, new("stop")); err != nil {
 		return err
 	}
-	if c.prompt.StreamOptions.IncludeUsage {
+	if c.withUsage {
 		if err := c.encode(out, completionBody{Choices: []choiceBody{}, Usage: c.usage(text)}); err != nil {
 			return err
 		}
