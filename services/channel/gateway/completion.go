@@ -15,8 +15,8 @@ import (
 // sessionHeader names a lasting session; so does the member "user".
 const sessionHeader = "X-Blufio-Session"
 
-// keepAliveEvery is the pause after which a stream says that it lives.
-const keepAliveEvery = 15 * time.Second
+// unnamedSession begins the name of a session of its own.
+const unnamedSession = "completion-"
 
 // completion is a chat completion on its way. It may wait long: what the client
 // sent is not kept.
@@ -112,7 +112,7 @@ func messageOf(r *request, p *prompt) (bus.Message, error) {
 		sum := sha256.Sum256([]byte(m.ExternalID))
 		unique = hex.EncodeToString(sum[:16])
 	}
-	m.Session, m.Text = "completion-"+unique, p.transcript()
+	m.Session, m.Text = unnamedSession+unique, p.transcript()
 	return m, nil
 }
 

@@ -5,6 +5,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -55,6 +56,34 @@ func TestOwnership(t *testing.T) {
 		if a := r.get(path, "me", "chat"); a.status != 404 || strings.Contains(a.body, "mine") {
 			t.Errorf("%s of another channel: %d %s", path, a.status, a.body)
 		}
+	}
+}
+
+// A message is stopped by its owner, on its channel.
+func TestCancelMessage(t *testing.T) {
+	r := start(t)
+	r.post("/v1/messages", "x")
+	stop := func(subject string) answer {
+		return r.do("DELETE", "/v1/messages/m1", "", "Authorization", "Bearer "+r.token(subject, "chat"))
+	}
+	if a := stop("you"); a.status != 404 {
+		t.Errorf("another subject: %d %s", a.status, a.body)
+	}
+	r.agent.set(func() { r.agent.byID["m1"].Channel = "telegram" })
+	if a := stop("me"); a.status != 404 {
+		t.Errorf("another channel: %d %s", a.status, a.body)
+	}
+	if len(r.agent.canceled) != 0 {
+		t.Errorf("the agent was asked to stop %v", r.agent.canceled)
+	}
+	r.agent.set(func() { r.agent.byID["m1"].Channel = name })
+	a := stop("me")
+	var m messageBody
+	if a.decode(t, &m); a.status != 200 || m.ID != "m1" || m.State != "failed" || m.Error != bus.CodeCanceled {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	if want := (bus.MessageQuery{ID: "m1", Owner: "me"}); len(r.agent.canceled) != 1 || r.agent.canceled[0] != want {
+		t.Errorf("the agent was asked to stop %v", r.agent.canceled)
 	}
 }
 
@@ -295,8 +324,20 @@ func TestSessions(t *testing.T) {
 	if a := r.get("/v1/sessions?limit=7", "me", "chat"); a.status != 200 || strings.TrimSpace(a.body) != `{"sessions":[]}` {
 		t.Errorf("got %d %s", a.status, a.body)
 	}
-	if q := (bus.SessionQuery{Channel: "gateway", Owner: "me", Limit: 7}); r.agent.sessions != q {
+	if q := (bus.SessionQuery{Channel: "gateway", Owner: "me", Limit: maxPage}); r.agent.sessions != q {
 		t.Errorf("the agent was asked %+v", r.agent.sessions)
+	}
+	r.agent.set(func() {
+		for i := range 120 {
+			r.agent.listed = append(r.agent.listed, bus.Session{Name: unnamedSession + fmt.Sprint(i)}, bus.Session{Name: fmt.Sprint(i)})
+		}
+	})
+	for path, want := range map[string]int{"/v1/sessions": 100, "/v1/sessions?limit=7": 7, "/v1/sessions?limit=500": 120} {
+		var all bus.Sessions
+		r.get(path, "me", "chat").decode(t, &all)
+		if len(all.Sessions) != want || all.Sessions[want-1].Name != fmt.Sprint(want-1) {
+			t.Errorf("%s: %d sessions %+v", path, len(all.Sessions), all.Sessions)
+		}
 	}
 	r.post("/v1/messages", "x")
 	var page historyBody

@@ -14,11 +14,10 @@ import (
 )
 
 const (
-	maxInFlight  = 16               // messages of one socket without a reply
-	maxPieces    = 32               // partial texts of one message that wait for a slow client; more are lost
-	pingEvery    = 30 * time.Second // a client that does not answer has gone
-	farewellTime = time.Second      // for a client to say goodbye as well
-	handTime     = 2 * time.Second  // for the agent to store a message; less than the drain
+	maxInFlight  = 16              // messages of one socket without a reply
+	maxPieces    = 32              // partial texts of one message that wait for a slow client; more are lost
+	farewellTime = time.Second     // for a client to say goodbye as well
+	handTime     = 2 * time.Second // for the agent to store a message; less than the drain
 )
 
 // socket is one client's WebSocket.
@@ -45,8 +44,8 @@ func (f *front) getSocket(w http.ResponseWriter, r *request) error {
 			message: "this is a WebSocket", hint: "connect with ws:// or wss://, or POST to /v1/messages"}
 	}
 	conn, err := websocket.Accept(w, r.Request, &websocket.AcceptOptions{
-		Subprotocols:       chooseProtocol(r),
-		InsecureSkipVerify: true, // the guard has looked at the origin
+		Subprotocols:       []string{protocol}, // never the one with the token
+		InsecureSkipVerify: true,               // the guard has looked at the origin
 	})
 	if err != nil { // answered already
 		f.log.Debug("no socket", "trace", r.trace, "err", err)
@@ -88,8 +87,10 @@ func (s *socket) run(ctx context.Context, cancel context.CancelFunc) {
 
 // watch finds out that the client has gone, and sends it away at the end.
 func (s *socket) watch(ctx context.Context, cancel context.CancelFunc, gone <-chan struct{}) {
-	tick := time.NewTicker(pingEvery)
+	tick := time.NewTicker(s.every.ping)
 	defer tick.Stop()
+	expired := time.NewTimer(s.r.expires.Sub(s.now()))
+	defer expired.Stop()
 	for {
 		select {
 		case <-gone:
@@ -99,14 +100,22 @@ func (s *socket) watch(ctx context.Context, cancel context.CancelFunc, gone <-ch
 				cancel()
 				return
 			}
+		case <-expired.C:
+			s.dismiss(cancel, websocket.StatusPolicyViolation, "the token has expired")
+			return
 		case <-s.draining:
-			impatient := time.AfterFunc(farewellTime, cancel)
-			defer impatient.Stop()
-			_ = s.ws.Close(websocket.StatusGoingAway, "the gateway is stopping") // that it ends is all there is to know
-			cancel()
+			s.dismiss(cancel, websocket.StatusGoingAway, "the gateway is stopping")
 			return
 		}
 	}
+}
+
+// dismiss tells the client to go, and sees that it does.
+func (s *socket) dismiss(cancel context.CancelFunc, code websocket.StatusCode, why string) {
+	impatient := time.AfterFunc(farewellTime, cancel)
+	defer impatient.Stop()
+	_ = s.ws.Close(code, why) // that it ends is all there is to know
+	cancel()
 }
 
 func (s *socket) ping(ctx context.Context) error {

@@ -133,7 +133,7 @@ func (c *completion) stream(known *bus.MessageRecord) error {
 
 // follow waits for the reply, and sends partial text to out meanwhile; nil: none.
 func (c *completion) follow(out *sse) (bus.Reply, error) {
-	timer, tick := time.NewTimer(c.cfg.MaxAnswer), time.NewTicker(keepAliveEvery)
+	timer, tick := time.NewTimer(c.cfg.MaxAnswer), time.NewTicker(c.every.keepAlive)
 	defer timer.Stop()
 	defer tick.Stop()
 	ready, alive := c.draft.ready, tick.C
