@@ -316,16 +316,20 @@ func TestCompletionFails(t *testing.T) {
 		status int
 		code   bus.Code
 		retry  string // X-Should-Retry
+		sound  bool   // nothing is wrong with the channel
 	}{
 		{name: "busy", before: func(r *rig) { r.agent.fail = bus.Errorf(bus.CodeBusy, "full") }, status: 503, code: "busy"},
+		{name: "handed over late", before: func(r *rig) { r.agent.fail = bus.Errorf(bus.CodeTimeout, "slow") }, status: 504, code: "timeout", retry: "false"},
+		{name: "cut off", before: func(r *rig) { r.agent.fail = bus.Errorf(bus.CodeUnavailable, "the bus connection is closed") }, status: 503, code: "unavailable", retry: "false"},
+		{name: "nobody there", before: func(r *rig) { _ = r.agent.conn.Drain(r.t.Context()) }, status: 503, code: "unavailable"},
 		{name: "broken", before: func(r *rig) { r.agent.fail = errors.New("x") }, status: 500, code: "internal"},
 		{name: "over budget", status: 402, code: "budget_exhausted", retry: "false", during: func(r *rig, id string) {
 			r.agent.set(func() { r.agent.byID[id].Error = bus.CodeBudget })
 			_ = r.agent.reply(id, bus.StateFailed, "the budget is spent")
 		}},
 		{name: "dead", status: 500, code: "internal", retry: "false", during: func(r *rig, id string) { _ = r.agent.reply(id, bus.StateDead, "given up") }},
-		{name: "too late", change: []func(*Config){short}, status: 504, code: "timeout", retry: "false"},
-		{name: "stopped", status: 503, code: "unavailable", retry: "false", during: func(r *rig, _ string) { r.stop() }},
+		{name: "too late", change: []func(*Config){short}, status: 504, code: "timeout", retry: "false", sound: true},
+		{name: "stopped", status: 503, code: "unavailable", retry: "false", sound: true, during: func(r *rig, _ string) { r.stop() }},
 	}
 	for _, tt := range tests {
 		for _, stream := range []bool{false, true} {
@@ -344,6 +348,9 @@ func TestCompletionFails(t *testing.T) {
 				}()
 				a := r.do("POST", "/v1/chat/completions", `{"stream":`+fmt.Sprint(stream)+`,"messages":[{"role":"user","content":"x"}]}`, header...)
 				<-done
+				if c := r.service.Door().Channel(); tt.sound && c.LastError != nil {
+					t.Errorf("the channel's last error: %s", *c.LastError)
+				}
 				if a.status != 200 {
 					if e := a.blame(t); a.status != tt.status || e.Code != tt.code || a.header.Get("X-Should-Retry") != tt.retry {
 						t.Errorf("got %d %s, retry %q", a.status, a.body, a.header.Get("X-Should-Retry"))
@@ -506,6 +513,20 @@ func TestCompletionAgain(t *testing.T) {
 	second := r.complete(helloStream, "Idempotency-Key", "k")
 	if first.status != 200 || second.status != 200 || r.agent.last.Session != session || len(r.agent.order) != 1 || !strings.Contains(second.body, `"content":"hi"`) {
 		t.Errorf("got %s, then %s", first.body, second.body)
+	}
+}
+
+func TestStreamKeepAlive(t *testing.T) {
+	r := startEvery(t, &periods{heartbeat: time.Hour, keepAlive: time.Millisecond, ping: time.Hour})
+	s := r.open("POST", "/v1/chat/completions", helloStream, r.completionHeader()...)
+	for range 2 {
+		s.until(func(ev event) bool { return ev.comment == "keep-alive" })
+	}
+	if err := r.agent.reply("m1", bus.StateAnswered, "hi"); err != nil {
+		t.Fatal(err)
+	}
+	if text, done, failure := s.collect(); text != "hi" || !done || failure != "" {
+		t.Errorf("%q %v %s", text, done, failure)
 	}
 }
 

@@ -93,7 +93,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 			return nil, &ConfigError{Key: "tls_cert", Message: err.Error(), Hint: "both files must be PEM and readable by the daemon's user"}
 		}
 	}
-	s.meter = newMeter(cfg, s.waiters, s.streams)
+	s.meter = newMeter(cfg, s.waiters, s.streams, s.bodies)
 	return s, nil
 }
 

@@ -228,6 +228,40 @@ func TestTooManyWaiters(t *testing.T) {
 	}
 }
 
+// A body has a slot from its first byte until its message is handed over.
+func TestTooManyBodies(t *testing.T) {
+	r := start(t, func(c *Config) { c.ReadTimeout = 200 * time.Millisecond })
+	held, release := make(chan int, 2), make(chan struct{})
+	r.agent.set(func() {
+		r.agent.received = func(string) { held <- len(r.service.bodies); <-release }
+	})
+	posted := make(chan answer, 1)
+	token := r.token("me", "chat")
+	go func() {
+		a, _ := r.try("POST", "/v1/messages", `{"text":"x"}`, "Authorization", "Bearer "+token, "Content-Type", "application/json")
+		posted <- a
+	}()
+	if n := <-held; n != 1 {
+		t.Errorf("%d slots are taken while the agent stores it", n)
+	}
+	for range maxBodies - 1 {
+		r.service.bodies <- struct{}{}
+	}
+	for _, a := range []answer{r.post("/v1/messages", "y"), r.complete(hello)} {
+		if a.status != 503 || !strings.Contains(a.body, "too many requests are being read") {
+			t.Errorf("one too many: %d %s", a.status, a.body)
+		}
+	}
+	close(release)
+	if a := <-posted; a.status != 202 || len(r.service.bodies) != maxBodies-1 {
+		t.Errorf("the first: %d %s", a.status, a.body)
+	}
+	p := r.socket()
+	p.send(`{"type":"message","id":"a","text":"z"}`)
+	p.expect("accepted", "a")
+	eventually(t, "its slot is free", func() bool { return len(r.service.bodies) == maxBodies-1 })
+}
+
 func TestDrainAnswersWaiters(t *testing.T) {
 	r := start(t)
 	got := make(chan answer, 1)

@@ -336,3 +336,18 @@ func TestSocketPing(t *testing.T) {
 	alive.send(`{"type":"ping","id":"p"}`)
 	alive.expect("pong", "p")
 }
+
+// A client that takes nothing is cut off in write_timeout.
+func TestSocketWriteTimeout(t *testing.T) {
+	r := start(t, func(c *Config) { c.WriteTimeout = 100 * time.Millisecond })
+	p := r.socket()
+	for i := range maxInFlight {
+		p.send(fmt.Sprintf(`{"type":"message","id":"%d","text":"x"}`, i))
+	}
+	for range maxInFlight { // more than the kernel's buffers hold
+		if err := r.agent.reply(<-r.agent.asked, bus.StateAnswered, strings.Repeat("x", 900<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "it is cut off", func() bool { return len(r.service.streams) == 0 && r.service.waiters.len() == 0 })
+}
