@@ -52,6 +52,8 @@ const hello = `{"model":"blufio","messages":[{"role":"user","content":"hello"}]}
 
 func TestCompletion(t *testing.T) {
 	r := start(t)
+	held := 0 // slots of bodies, while the agent stores it
+	r.agent.set(func() { r.agent.received = func(string) { held = len(r.service.bodies) } })
 	r.answering(bus.StateAnswered, "hi <there>")
 	a := r.complete(hello)
 	var body completionBody
@@ -69,8 +71,8 @@ func TestCompletion(t *testing.T) {
 	if got.Owner != "me" || got.Channel != "gateway" || got.Text != "hello" || !strings.HasPrefix(got.Session, "completion-") {
 		t.Errorf("the agent got %+v", got)
 	}
-	if n := r.service.waiters.len(); n != 0 {
-		t.Errorf("%d waiters stay", n)
+	if w, b := r.service.waiters.len(), len(r.service.bodies); w != 0 || b != 0 || held != 1 {
+		t.Errorf("%d waiters and %d slots stay, %d was held", w, b, held)
 	}
 }
 

@@ -259,6 +259,9 @@ func TestTooManyBodies(t *testing.T) {
 	p := r.socket()
 	p.send(`{"type":"message","id":"a","text":"z"}`)
 	p.expect("accepted", "a")
+	if n := <-held; n != maxBodies {
+		t.Errorf("%d slots are taken while a socket's message is stored", n)
+	}
 	eventually(t, "its slot is free", func() bool { return len(r.service.bodies) == maxBodies-1 })
 }
 
