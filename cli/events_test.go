@@ -56,7 +56,7 @@ func TestEveryFactHasALine(t *testing.T) {
 		}
 		e := bus.EventRecord{Position: 7, Time: time.Date(2026, 11, 23, 9, 30, 0, 0, time.Local), Event: s.Name, Payload: payload}
 		plain := eventLine(ui{}, e)
-		if !strings.HasPrefix(plain, "2026-11-23 09:30:00 #7  "+strings.TrimPrefix(s.Name, "evt.")) || !strings.Contains(plain, "=") ||
+		if !strings.HasPrefix(plain, happened(e).Local().Format(time.DateTime)+" #7  "+strings.TrimPrefix(s.Name, "evt.")) || !strings.Contains(plain, "=") ||
 			strings.Contains(plain, "{") || strings.Count(plain, "\n") != 1 {
 			t.Errorf("%s: %q", s.Name, plain)
 		}

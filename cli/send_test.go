@@ -119,3 +119,19 @@ func TestSendOutlivesTheDaemon(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestHintsOfTurns: what is said about a message that failed is about the message.
+func TestHintsOfTurns(t *testing.T) {
+	for code, want := range map[bus.Code]string{
+		bus.CodeCanceled: "",
+		bus.CodeDenied:   "check the key of the model's provider",
+		bus.CodeBudget:   "cost.daily_usd",
+		"":               "`blufio status` shows what is wrong",
+	} {
+		a := &app{}
+		f := explain(a.printReply(bus.MessageRecord{State: bus.StateFailed, Error: code, Reply: "no"}, nil))
+		if !strings.Contains(f.hint, want) || want == "" && f.hint != "" {
+			t.Errorf("%s: hint %q", code, f.hint)
+		}
+	}
+}

@@ -109,7 +109,7 @@ func failedText(u ui, r bus.MessageRecord) string {
 		reason = "the message could not be answered (" + line(r.State) + ")"
 	}
 	text := u.bad() + " " + reason
-	if hint := busHints[r.Error]; hint != "" {
+	if hint := turnHint(r.Error); hint != "" {
 		text += "\n" + u.yellow("hint:") + " " + hint
 	}
 	return text

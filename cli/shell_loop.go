@@ -33,9 +33,9 @@ type shell struct {
 	ended   chan struct{} // closed when nothing is taken from todo any more
 	workers sync.WaitGroup
 
-	task      *task // what is waited for; nil: the person may type
-	down      bool  // the daemon is not there
-	typed     []key // meanwhile
+	task      *task               // what is waited for; nil: the person may type
+	down      bool                // the daemon is not there
+	typed     []key               // meanwhile
 	pending   []bus.MessageRecord // what the agent still answers of before, after the task
 	elsewhere []*elsewhere
 	seen      []string     // ids of messages whose reply was shown, newest last

@@ -172,6 +172,9 @@ func (t *tail) catchUp(ctx context.Context, c *bus.Conn, before int64) error {
 			continue
 		}
 		if q.After > p.Last && !t.joined {
+			if !t.follow {
+				return fail(exitFailed, "without --no-follow it is waited for", "position %d is not there yet: the newest is %d", q.After+1, p.Last)
+			}
 			t.app.note("position %d is not there yet: the newest is %d", q.After+1, p.Last)
 		}
 		t.epoch, t.fresh = p.Epoch, present
