@@ -32,8 +32,8 @@ func TestSendAgain(t *testing.T) {
 	if code, stdout, _ := h.blufio("send", "hello"); code != 0 || stdout != "at last\n" {
 		t.Errorf("code %d, stdout %q", code, stdout)
 	}
-	if len(h.handed) != 3 || h.handed[0].ExternalID != h.handed[2].ExternalID {
-		t.Errorf("handed over %+v", h.handed)
+	if m := h.messagesHanded(); len(m) != 3 || m[0].ExternalID != m[2].ExternalID {
+		t.Errorf("handed over %+v", m)
 	}
 }
 
