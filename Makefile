@@ -17,6 +17,7 @@ run: build ## build and run the daemon in the foreground; Ctrl-C stops it
 
 test: ## every test, in a few minutes
 	go test -timeout 8m $(PACKAGES)
+	go test -tags failpoint ./services/internal/failpoint
 
 check: lint generated race build ## all that CI asks for beside `make test`
 
@@ -26,6 +27,7 @@ race: ## every test under the race detector
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo 'not formatted:'; gofmt -l .; exit 1; }
 	go vet $(PACKAGES)
+	go vet -tags failpoint,mutate ./services/agent ./services/internal/failpoint
 	go tool staticcheck $(PACKAGES)
 
 generate: ## write the generated files: bus/EVENTS.md, CONFIG.md, contrib
@@ -34,11 +36,11 @@ generate: ## write the generated files: bus/EVENTS.md, CONFIG.md, contrib
 generated: generate ## fail when a generated file was not up to date
 	git diff --exit-code -- bus/EVENTS.md CONFIG.md contrib
 
-bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 8 minutes)
+bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 11 minutes)
 	go run ./services/serve/bench
 
-soak: ## the long proofs: many kills, and the proof that the kill test can fail
-	SOAK_KILLS=$${SOAK_KILLS:-200} go test -count 1 -timeout 60m -v -run 'Kill' ./services/serve/crashtest
+soak: ## the long proofs: many kills, trouble of every kind, and that the proofs can fail (about 40 minutes)
+	SOAK_KILLS=$${SOAK_KILLS:-500} go test -count 1 -timeout 120m -v ./services/serve/crashtest
 
 clean: ## remove what was built
 	rm -rf bin

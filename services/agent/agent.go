@@ -23,7 +23,7 @@
 // A session is idle, waiting or running. A message is queued, running, then
 // answered, failed or dead; the states are stored, so a crash loses nothing: at
 // the start running ones are queued again and counted as interrupted, and one
-// that was begun [maxAttempts] times without an end is a dead letter.
+// that was begun [maxAttempts] times without an end is a dead letter (suspect.go).
 package agent
 
 import (
@@ -52,19 +52,22 @@ type Service struct {
 	models   Models
 	breakers map[string]*breaker // by provider
 	spent    spent
-	blobs    *blob.Store   // files that came with messages; nil: none come
-	reading  chan struct{} // a slot for each turn that holds pictures in memory
-	tools    map[string]tool.Tool
-	specs    []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
-	system   string
-	texts    bool // events carry message text
-	log      *slog.Logger
-	now      func() time.Time
-	finish   time.Duration // for what is under way when Run is asked to end
-	pauses   pauses
+
+	heartbeat Heartbeat
+	blobs     *blob.Store   // files that came with messages; nil: none come
+	reading   chan struct{} // a slot for each turn that holds pictures in memory
+	tools     map[string]tool.Tool
+	specs     []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
+	system    string
+	texts     bool // events carry message text
+	log       *slog.Logger
+	now       func() time.Time
+	finish    time.Duration // for what is under way when Run is asked to end
+	pauses    pauses
 
 	queue      *queue
 	thinking   *thinking
+	suspects   suspects
 	outbox     map[string]*outbox // by channel, so that one that hangs does not hold up the others
 	settle     chan struct{}      // wakes the settler
 	turning    sync.WaitGroup     // turns under way
@@ -79,15 +82,16 @@ var _ services.Service = (*Service)(nil)
 
 // Deps is what the room works with.
 type Deps struct {
-	Store  *sqlite.Store
-	Events *eventlog.Log
-	Blobs  *blob.Store // files that come with messages, in the same store; nil: none come
-	Models Models
-	Tools  *tool.Set
-	Logger *slog.Logger
-	Now    func() time.Time
-	Texts  bool          // events carry message text
-	Finish time.Duration // at the end, for turns and deliveries under way; default 6 s
+	Store     *sqlite.Store
+	Events    *eventlog.Log
+	Blobs     *blob.Store // files that come with messages, in the same store; nil: none come
+	Models    Models
+	Heartbeat Heartbeat
+	Tools     *tool.Set
+	Logger    *slog.Logger
+	Now       func() time.Time
+	Texts     bool          // events carry message text
+	Finish    time.Duration // at the end, for turns and deliveries under way; default 6 s
 }
 
 // New returns the room.
@@ -100,7 +104,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		return nil, errors.New("agent: no model is given")
 	}
 	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, maxReading),
-		models: d.Models.named(), system: system, texts: d.Texts,
+		models: d.Models.named(), heartbeat: d.Heartbeat, system: system, texts: d.Texts,
 		log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
@@ -172,7 +176,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 		delivered <- services.Work(delivering, s.deliveryLoops(finishing)...)
 		end() // earlier than asked for only after a failure
 	}()
-	err := services.Work(ctx, s.runSettlements, s.runRetention, func(ctx context.Context) error { return s.runTurns(ctx, turning) })
+	err := services.Work(ctx, s.runSettlements, s.runRetention, s.runHeartbeat, func(ctx context.Context) error { return s.runTurns(ctx, turning) })
 	defer time.AfterFunc(s.finish*4/5, cutTurns).Stop()
 	defer time.AfterFunc(s.finish, cut).Stop()
 	s.turning.Wait()
@@ -200,12 +204,13 @@ type pauses struct {
 	absent       time.Duration // while no room answers for a channel; doubles each time
 	absentMost   time.Duration
 	settle       time.Duration // after the ledger did not book a call
+	heartbeat    time.Duration // how often it is looked whether it is time for a heartbeat
 }
 
 func defaultPauses() pauses {
 	return pauses{turn: time.Second, store: 2 * time.Second, check: 50 * time.Millisecond,
 		absent: 50 * time.Millisecond, absentMost: 10 * time.Second,
-		delivery: time.Second, deliveryMost: 5 * time.Minute, settle: 10 * time.Second}
+		delivery: time.Second, deliveryMost: 5 * time.Minute, settle: 10 * time.Second, heartbeat: time.Minute}
 }
 
 // spawn runs fn on a goroutine that Run waits for. What is meant to fail has its

@@ -11,6 +11,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
@@ -29,7 +30,10 @@ func (s *Service) post(tx *sqlite.Tx, t *turn, now time.Time) error {
 	if _, err := tx.Exec(`INSERT INTO outbox (seq, session_id, created_at) VALUES (?, ?, ?)`, t.seq, t.session, now); err != nil {
 		return err
 	}
-	tx.AfterCommit(func() { s.outbox[t.key.channel].add(t.session, 1) })
+	tx.AfterCommit(func() {
+		failpoint.Hit("turn.committed")
+		s.outbox[t.key.channel].add(t.session, 1)
+	})
 	return nil
 }
 
@@ -97,17 +101,19 @@ func (s *Service) deliver(ctx context.Context, o *outbox, session int64) {
 		o.hold(session, s.now().Add(s.pauses.delivery))
 		return
 	}
+	failpoint.Hit("deliver.ask")
 	err = services.Contain(func() error {
 		_, err := bus.MessageSend.To(d.channel).Ask(bus.WithTrace(ctx, d.reply.MessageID), s.bus(), d.reply)
 		return err
 	})
 	switch {
 	case err == nil:
+		failpoint.Hit("deliver.receipt")
 		s.metrics.messages.WithLabelValues(d.channel, "out").Inc()
 		s.close(ctx, o, d, bus.ReplyDelivered, nil)
 	case ctx.Err() != nil:
 		o.hold(session, s.now()) // asked to stop: the next start tries again
-	case s.now().Sub(d.created) >= s.cfg.ReplyExpires, bus.CodeOf(err) == bus.CodeDenied: // refused for good: the person blocked the bot
+	case s.now().Sub(d.created) >= s.cfg.ReplyExpires, refusedForGood(err):
 		s.log.Error("reply given up", "service", "agent", "trace", d.reply.MessageID, "err", err)
 		s.close(ctx, o, d, bus.ReplyDied, err)
 	case bus.Nobody(err):
@@ -117,6 +123,17 @@ func (s *Service) deliver(ctx context.Context, o *outbox, session int64) {
 	default:
 		s.retryLater(ctx, o, d, err)
 	}
+}
+
+// refusedForGood reports whether the channel will never take this reply: the person
+// blocked the bot, the chat is gone, or the channel cannot carry such a text. To try
+// on would only hold up the replies behind it.
+func refusedForGood(err error) bool {
+	switch bus.CodeOf(err) {
+	case bus.CodeDenied, bus.CodeInvalid, bus.CodeTooLarge:
+		return true
+	}
+	return false
 }
 
 // close writes the end of an entry with its event: delivered, or dead of why.
@@ -138,6 +155,7 @@ func (s *Service) close(ctx context.Context, o *outbox, d delivery, lane bus.Eve
 		return eventlog.Record(s.events, tx, lane, fact)
 	})
 	if noted {
+		failpoint.Hit("deliver.noted")
 		o.ended(d.session)
 	} else {
 		o.hold(d.session, s.now()) // the room is ending
@@ -178,7 +196,7 @@ func doubled(first time.Duration, times int, most time.Duration) time.Duration {
 func (s *Service) note(ctx context.Context, fn func(tx *sqlite.Tx) error) bool {
 	for ctx.Err() == nil {
 		done := make(chan error, 1)
-		err := s.store.WriteLazy(fn, func(err error) { done <- err })
+		err := s.keepNote(fn, func(err error) { done <- err })
 		if err == nil {
 			err = <-done
 		}

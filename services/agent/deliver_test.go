@@ -238,20 +238,7 @@ func TestDrain(t *testing.T) {
 // TestDiskFull: an answer that cannot be stored is kept until it can; it is not
 // asked for again.
 func TestDiskFull(t *testing.T) {
-	r := newRig(t, nil)
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); errors.Is(err, os.ErrPermission) {
-		t.Skip("mounting a small file system is not permitted: ", err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	ballast := filepath.Join(dir, "ballast")
-	r.path = filepath.Join(dir, "blufio.db")
+	r, ballast := smallDisk(t)
 	r.model.complete = func(context.Context, llm.Request, func(string)) (llm.Response, error) {
 		fill(t, ballast)
 		return say(strings.Repeat("long ", 20_000)), nil
@@ -274,6 +261,57 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("the model was asked %d times", n)
 	}
 	r.stop()
+}
+
+// TestDiskFullWithinATurn: a round whose effects cannot be stored waits until they
+// can; the model is not asked for it again.
+func TestDiskFullWithinATurn(t *testing.T) {
+	r, ballast := smallDisk(t)
+	r.model.complete = func(_ context.Context, q llm.Request, _ func(string)) (llm.Response, error) {
+		if len(last(q).Results) > 0 {
+			return say("done"), nil
+		}
+		fill(t, ballast)
+		asked := call("c1", "remember", `{"text":"milk"}`)
+		asked.Text = strings.Repeat("long ", 20_000)
+		return asked, nil
+	}
+	r.start()
+	r.send("s", "hello")
+	r.until("the disk is full", func() bool { return r.store.Stats().LastError != nil })
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.wait(1)[0]; got.State != bus.StateAnswered || got.Text != "done" {
+		t.Errorf("reply: %+v", got)
+	}
+	if n := len(r.model.asked()); n != 2 {
+		t.Errorf("the model was asked %d times", n)
+	}
+	if n := r.number(`SELECT count(*) FROM note`); n != 1 {
+		t.Errorf("%d notes", n)
+	}
+	r.stop()
+}
+
+// smallDisk is a rig, not yet started, whose database has little space, and the
+// path for what fills it.
+func smallDisk(t *testing.T) (r *rig, ballast string) {
+	t.Helper()
+	r = newRig(t, nil)
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); errors.Is(err, os.ErrPermission) {
+		t.Skip("mounting a small file system is not permitted: ", err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	r.path = filepath.Join(dir, "blufio.db")
+	return r, filepath.Join(dir, "ballast")
 }
 
 // fill takes all space that is left for path.

@@ -64,6 +64,8 @@ type metrics struct {
 	unsettled prometheus.Counter
 	queued    prometheus.Histogram
 
+	heartbeats *prometheus.CounterVec
+
 	providerUp       *prometheus.GaugeVec
 	providerFailures *prometheus.CounterVec
 
@@ -78,6 +80,8 @@ func newMetrics(s *Service) *metrics {
 			Help: "Messages stored (in) and replies taken over by their channel (out)."}, []string{"channel", "direction"}),
 		turns: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_turns_total",
 			Help: "Turns ended, by how."}, []string{"state"}),
+		heartbeats: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_agent_heartbeats_total",
+			Help: "Heartbeats, by whether the agent looked or nothing had changed."}, []string{"result"}),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "blufio_messages_refused_total",
 			Help: "Messages told to try again later because a queue was full."}),
 		broken: prometheus.NewCounter(prometheus.CounterOpts{Name: "blufio_turns_broken_total",
@@ -119,5 +123,5 @@ func newMetrics(s *Service) *metrics {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return append([]prometheus.Collector{m.messages, m.turns, m.refused, m.broken, m.unsettled, m.queued, m.latency, m.providerUp, m.providerFailures}, m.gauges...)
+	return append([]prometheus.Collector{m.messages, m.turns, m.refused, m.broken, m.unsettled, m.queued, m.latency, m.heartbeats, m.providerUp, m.providerFailures}, m.gauges...)
 }

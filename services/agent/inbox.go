@@ -16,6 +16,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/nats-io/nuid"
 )
@@ -56,6 +57,7 @@ func (s *Service) receive(ctx context.Context, m bus.Message) (bus.Accepted, err
 		return acc, storeError(err)
 	}
 	s.metrics.messages.WithLabelValues(m.Channel, "in").Inc()
+	failpoint.Hit("accept.answer")
 	return acc, nil
 }
 
@@ -102,6 +104,7 @@ func (s *Service) accept(ctx context.Context, m bus.Message, key sessionKey) (bu
 	now := s.now()
 	sum := sha256.Sum256([]byte(m.Session + "\x00" + m.Text))
 	acc := bus.Accepted{ID: nuid.Next(), Session: m.Session}
+	failpoint.Hit("accept.begin")
 	err := s.promise(ctx, func(tx *sqlite.Tx) error {
 		if m.ExternalID != "" {
 			first, err := acceptedBefore(tx, m, sum[:])
@@ -128,7 +131,10 @@ func (s *Service) accept(ctx context.Context, m bus.Message, key sessionKey) (bu
 		if err := attach(tx, seq, m.Attachments); err != nil {
 			return err
 		}
-		tx.AfterCommit(func() { s.queue.add(key, seq) })
+		tx.AfterCommit(func() {
+			failpoint.Hit("accept.committed")
+			s.queue.add(key, seq)
+		})
 		return eventlog.Record(s.events, tx, bus.MessageReceived, bus.MessageReceivedFact{
 			Time: now, MessageID: acc.ID, Session: m.Session, Channel: m.Channel, Bytes: len(m.Text), Text: s.text(m.Text)})
 	})
@@ -189,6 +195,7 @@ const (
 // counted and begin again.
 func (s *Service) recoverInbox(ctx context.Context) error {
 	s.queue.reset()
+	s.suspects.reset()
 	err := s.store.Write(ctx, func(tx *sqlite.Tx) error {
 		cut, err := interrupted(tx)
 		if err != nil {
@@ -212,6 +219,7 @@ func (s *Service) recoverInbox(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("recover.requeued")
 	rows, err := s.store.Query(ctx, selectQueued)
 	if err != nil {
 		return err

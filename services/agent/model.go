@@ -13,6 +13,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/nats-io/nuid"
 )
@@ -25,6 +26,9 @@ import (
 // does not work; and the end of the turn's time.
 func (s *Service) complete(ctx context.Context, t *turn, round int, messages []llm.Message) (llm.Response, error) {
 	history := len(messages) - 1 - 2*len(t.steps)
+	if t.route == nil && t.purpose == purposeHeartbeat {
+		t.route = []Model{s.models.heartbeat()}
+	}
 	if t.route == nil {
 		t.route = s.routeFor(ctx, t, messages, history)
 	}
@@ -154,12 +158,16 @@ func (s *Service) ask(ctx context.Context, t *turn, round int, m Model, messages
 	if round == s.cfg.MaxRounds {
 		lastWord(&req)
 	}
-	if err := s.reserve(ctx, call, req); err != nil {
+	failpoint.Hit("reserve.ask")
+	if err := s.reserve(ctx, t, call, req); err != nil {
 		return llm.Response{}, err
 	}
+	failpoint.HitOn("reserve.granted", t.text)
 	t.asked(m)
 	live := s.newPartial(t, round)
+	live.silent = t.purpose == purposeHeartbeat // nobody may hear of it in the end
 	answer, err := m.Provider.Complete(ctx, req, live.add)
+	failpoint.Hit("model.answered")
 	t.used = append(t.used, bus.Settle{ModelCall: call, Usage: plausible(answer.Usage), Time: s.now()})
 	said, why = judge(ctx, err, live.heard), err
 	if err != nil {
@@ -177,9 +185,12 @@ func (s *Service) ask(ctx context.Context, t *turn, round int, m Model, messages
 
 // reserve asks the ledger. A model that may not be paid for leaves room for one
 // that costs less; a ledger that does not answer is in the way of all.
-func (s *Service) reserve(ctx context.Context, call bus.ModelCall, req llm.Request) error {
-	granted, err := bus.CostReserve.Ask(ctx, s.bus(), bus.Reserve{ModelCall: call,
-		InputTokens: llm.EstimateTokens(req.Size()), OutputTokens: req.MaxTokens})
+func (s *Service) reserve(ctx context.Context, t *turn, call bus.ModelCall, req llm.Request) error {
+	want := bus.Reserve{ModelCall: call, InputTokens: llm.EstimateTokens(req.Size()), OutputTokens: req.MaxTokens}
+	if t.purpose == purposeHeartbeat {
+		want.PurposeLimit = bus.USD(s.heartbeat.MonthlyUSD)
+	}
+	granted, err := bus.CostReserve.Ask(ctx, s.bus(), want)
 	switch bus.CodeOf(err) {
 	case "":
 		if granted.Amount > 0 { // a free call does not say
@@ -187,7 +198,9 @@ func (s *Service) reserve(ctx context.Context, call bus.ModelCall, req llm.Reque
 		}
 		return nil
 	case bus.CodeBudget:
-		s.spent.note(100, s.now())
+		if want.PurposeLimit == 0 { // else it may be that one's
+			s.spent.note(100, s.now())
+		}
 		return err
 	case bus.CodePriceUnknown, bus.CodeStopped:
 		return err

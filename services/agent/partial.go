@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/failpoint"
 )
 
 // Text is said in pieces of at least this much or this age, whichever is first:
@@ -19,12 +20,13 @@ const (
 // partial says the text of one model call while it arrives. It is used from one
 // goroutine. What cannot be said is left out: the reply will have it all.
 type partial struct {
-	s     *Service
-	delta bus.Delta
-	event bus.Event[bus.Delta]
-	text  strings.Builder
-	last  time.Time
-	heard bool // the model said something
+	s      *Service
+	delta  bus.Delta
+	event  bus.Event[bus.Delta]
+	text   strings.Builder
+	last   time.Time
+	heard  bool // the model said something
+	silent bool // nothing is published
 }
 
 // attemptStride keeps the attempts of Delta growing from one attempt of a turn to
@@ -38,6 +40,7 @@ func (s *Service) newPartial(t *turn, round int) *partial {
 }
 
 func (p *partial) add(text string) {
+	failpoint.Hit("model.delta")
 	p.heard = p.heard || text != ""
 	p.text.WriteString(text)
 	if p.text.Len() >= partialBytes || p.s.now().Sub(p.last) >= partialEvery {
@@ -49,7 +52,8 @@ func (p *partial) add(text string) {
 func (p *partial) said() bool { return p.delta.N > 0 }
 
 func (p *partial) flush() {
-	if p.text.Len() == 0 {
+	if p.text.Len() == 0 || p.silent {
+		p.text.Reset()
 		return
 	}
 	p.delta.Text = p.text.String()

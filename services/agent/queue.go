@@ -172,6 +172,20 @@ func (q *queue) again(s *session, t time.Time) {
 	q.enqueue(s)
 }
 
+// park takes a running session out of the queue, with its message, until unpark.
+func (q *queue) park(s *session) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s.running = false
+	q.running--
+}
+
+func (q *queue) unpark(s *session) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.enqueue(s)
+}
+
 // forget drops a session that has become idle.
 func (q *queue) forget(s *session) {
 	if s.admitted == 0 && len(s.pending) == 0 && !s.running {

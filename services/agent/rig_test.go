@@ -135,6 +135,7 @@ type rig struct {
 	costs      cost.Config
 	model      *model
 	others     agent.Models // instead of model
+	heartbeat  agent.Heartbeat
 	clock      *clock
 	gateway    *channel
 	ask        *bus.Conn
@@ -220,7 +221,7 @@ func (r *rig) startRoom() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Blobs: r.blobs, Models: r.models(), Tools: tools, Logger: r.log,
+	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Blobs: r.blobs, Models: r.models(), Heartbeat: r.heartbeat, Tools: tools, Logger: r.log,
 		Now: r.clock.now, Texts: r.texts, Finish: r.finish})
 	if err != nil {
 		r.t.Fatal(err)

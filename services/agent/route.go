@@ -46,6 +46,7 @@ func (m Model) String() string { return m.Provider.Name() + "/" + m.Name }
 type Models struct {
 	List                      []Model // in the order of fallback, at least one
 	Simple, Standard, Complex *Model  // asked before the list; nil: the list answers
+	Heartbeat                 *Model  // asked by the agent itself; nil: Simple, or the first of the list
 }
 
 // named returns the models with every name filled in.
@@ -63,7 +64,7 @@ func (ms Models) named() Models {
 	for _, t := range []struct {
 		from *Model
 		to   **Model
-	}{{ms.Simple, &out.Simple}, {ms.Standard, &out.Standard}, {ms.Complex, &out.Complex}} {
+	}{{ms.Simple, &out.Simple}, {ms.Standard, &out.Standard}, {ms.Complex, &out.Complex}, {ms.Heartbeat, &out.Heartbeat}} {
 		if t.from != nil {
 			m := name(*t.from)
 			*t.to = &m
@@ -75,7 +76,7 @@ func (ms Models) named() Models {
 // all lists every model, tiers included.
 func (ms Models) all() []Model {
 	all := slices.Clone(ms.List)
-	for _, m := range []*Model{ms.Simple, ms.Standard, ms.Complex} {
+	for _, m := range []*Model{ms.Simple, ms.Standard, ms.Complex, ms.Heartbeat} {
 		if m != nil {
 			all = append(all, *m)
 		}
@@ -84,7 +85,17 @@ func (ms Models) all() []Model {
 }
 
 // routed reports whether it makes a difference what is asked.
-func (ms Models) routed() bool { return len(ms.all()) > len(ms.List) }
+func (ms Models) routed() bool { return ms.Simple != nil || ms.Standard != nil || ms.Complex != nil }
+
+// heartbeat is who is asked by the agent itself, and nobody else.
+func (ms Models) heartbeat() Model {
+	for _, m := range []*Model{ms.Heartbeat, ms.Simple} {
+		if m != nil {
+			return *m
+		}
+	}
+	return ms.List[0]
+}
 
 // route is who is asked a question of this tier, in order.
 func (ms Models) route(t tier) []Model {

@@ -103,4 +103,8 @@ ALTER TABLE message ADD COLUMN forgiven INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE message ADD COLUMN aside INTEGER NOT NULL DEFAULT 0;
 -- The conversation as models read it begins behind this seq; it moves in large steps.
 ALTER TABLE session ADD COLUMN window INTEGER NOT NULL DEFAULT 0;
+-- What a message's model calls are booked as: "turn", or "heartbeat" for one of the agent's own.
+ALTER TABLE message ADD COLUMN purpose TEXT NOT NULL DEFAULT 'turn';
+ALTER TABLE agent_state ADD COLUMN heartbeat_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE agent_state ADD COLUMN heartbeat_mark TEXT NOT NULL DEFAULT '';
 `}}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
+	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
@@ -23,7 +24,7 @@ func (s *Service) bookLater(tx *sqlite.Tx, used []bus.Settle) error {
 		if err != nil {
 			return fmt.Errorf("encode settlement: %w", err)
 		}
-		if _, err := tx.Exec(`INSERT INTO settlement (payload) VALUES (?)`, payload); err != nil {
+		if err := listed(tx, payload); err != nil {
 			return err
 		}
 	}
@@ -103,6 +104,7 @@ func (s *Service) settlePage(ctx context.Context, page []settlement) error {
 
 func (s *Service) settleOne(ctx context.Context, st settlement) {
 	ctx = bus.WithTrace(ctx, st.payload.MessageID)
+	failpoint.Hit("settle.ask")
 	if _, err := bus.CostSettle.Ask(ctx, s.bus(), st.payload); err != nil {
 		if ctx.Err() == nil {
 			s.log.Warn("call not booked, trying again", "service", "agent", "trace", st.payload.MessageID, "err", err)
@@ -110,6 +112,7 @@ func (s *Service) settleOne(ctx context.Context, st settlement) {
 		}
 		return
 	}
+	failpoint.Hit("settle.booked")
 	err := s.store.WriteLazy(func(tx *sqlite.Tx) error {
 		_, err := tx.Exec(`DELETE FROM settlement WHERE id = ?`, st.id)
 		return err

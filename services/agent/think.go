@@ -16,6 +16,7 @@ import (
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/agent/tool"
 	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
@@ -125,7 +126,7 @@ func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
 	}
 	keep := fitting(newest, s.cfg.HistoryTokens)
 	if keep < len(newest)/2 {
-		keep = fitting(newest[:2*keep], s.cfg.HistoryTokens/2)
+		keep = max(min(keep, 1), fitting(newest[:2*keep], s.cfg.HistoryTokens/2)) // the last exchange stays if it fits at all
 		t.window, t.moved = seqs[keep], true
 	}
 	history := newest[:2*keep]
@@ -207,9 +208,10 @@ func (s *Service) useTools(ctx context.Context, t *turn, round int, answer llm.R
 		facts = append(facts, bus.ToolFact{Time: s.now(), MessageID: t.id, Tool: s.toolLabel(call.Name), OK: err == nil,
 			DurationMS: s.now().Sub(began).Milliseconds(), Bytes: len(res.Text)})
 	}
-	if err := s.commitStep(ctx, t, round, st, writes, facts); err != nil {
+	if err := s.storeStep(ctx, t, func() error { return s.commitStep(ctx, t, round, st, writes, facts) }); err != nil {
 		return st, fmt.Errorf("store step: %w", err)
 	}
+	failpoint.Hit("step.committed")
 	t.steps = append(t.steps, st)
 	t.tools += len(facts)
 	t.used = nil
@@ -259,13 +261,30 @@ func (s *Service) useTool(ctx context.Context, t *turn, call llm.ToolCall) (tool
 	return res, err
 }
 
+// storeStep commits a step. While the disk refuses, it keeps the step and tries
+// again for as long as the turn may take: the round is paid for.
+func (s *Service) storeStep(ctx context.Context, t *turn, commit func() error) error {
+	for {
+		err := commit()
+		if !errors.Is(err, sqlite.ErrFull) && !errors.Is(err, sqlite.ErrBusy) {
+			return err
+		}
+		s.log.Warn("step not stored, trying again", "service", "agent", "trace", t.id, "err", err)
+		select {
+		case <-time.After(s.pauses.store):
+		case <-ctx.Done():
+			return bus.Errorf(bus.CodeUnavailable, "what the tools did could not be stored").WithHint("see that the disk has space, and say it again")
+		}
+	}
+}
+
 func (s *Service) commitStep(ctx context.Context, t *turn, round int, st step, writes []func(*sqlite.Tx) error, facts []bus.ToolFact) error {
 	st.Provider, st.Model = t.provider, t.model
 	payload, err := json.Marshal(st)
 	if err != nil {
 		return err
 	}
-	return s.store.Write(ctx, func(tx *sqlite.Tx) error {
+	return s.keepStep(ctx, func(tx *sqlite.Tx) error {
 		if _, err := tx.Exec(`INSERT INTO step (seq, round, payload) VALUES (?, ?, ?)`, t.seq, round, payload); err != nil {
 			return err
 		}

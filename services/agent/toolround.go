@@ -14,8 +14,8 @@ const maxPurpose = 64 // bytes
 // purpose is what the next model call is booked for: the message itself, or the
 // tools of the step before whose results it reads, as "tool:http_get,recall".
 func (s *Service) purpose(t *turn) string {
-	if len(t.steps) == 0 {
-		return "turn"
+	if len(t.steps) == 0 || t.purpose == purposeHeartbeat {
+		return t.purpose
 	}
 	var names []string
 	for _, c := range t.steps[len(t.steps)-1].Asked.Calls {

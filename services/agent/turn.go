@@ -33,6 +33,7 @@ type turn struct {
 	started  time.Time
 	attempt  int    // from 1; it grows each time the turn begins
 	crashes  int    // attempts that ended in one, as far as known
+	purpose  string // of its model calls
 	canceled bool   // before the turn began
 	hard     bool   // the person asked for thought
 	steps    []step // rounds already done, also by an attempt before a crash
@@ -53,7 +54,8 @@ type outcome struct {
 	state string
 	code  bus.Code
 	text  string
-	aside bool                    // no part of the conversation
+	quiet bool                      // nobody is told
+	aside bool                      // no part of the conversation
 	write func(tx *sqlite.Tx) error // a lasting effect, may be nil
 }
 
@@ -110,6 +112,8 @@ func (s *Service) answer(ctx context.Context, sess *session, seq int64) {
 	switch {
 	case err == nil:
 		s.queue.done(sess)
+	case errors.Is(err, errSuspect):
+		s.suspects.await(s.queue, sess)
 	case ctx.Err() != nil:
 		s.putBack(context.WithoutCancel(ctx), t, 1) // nothing crashed: the attempt does not count
 		s.queue.again(sess, time.Time{})
@@ -149,6 +153,12 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 		return s.finishTurn(ctx, t, outcome{state: bus.StateDead, code: bus.CodeInternal,
 			text: "I could not answer this message: I crashed on it " + fmt.Sprint(maxAttempts) + " times. It is kept as a dead letter."})
 	}
+	if t.crashes == maxAttempts-1 {
+		if !s.suspects.enter() {
+			return errSuspect
+		}
+		defer s.suspects.leave(s.queue)
+	}
 	if err := s.begin(t); err != nil {
 		return fmt.Errorf("begin turn: %w", err)
 	}
@@ -173,9 +183,9 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 func (s *Service) load(ctx context.Context, t *turn) error {
 	var received int64
 	var files string
-	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.attachments, m.received_at, m.attempts, m.attempts - m.forgiven, m.canceled, m.session_id,
+	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.attachments, m.received_at, m.attempts, m.attempts - m.forgiven, m.canceled, m.purpose, m.session_id,
 		s.since, s.window FROM message m JOIN session s ON s.id = m.session_id WHERE m.seq = ?`, t.seq).
-		Scan(&t.id, &t.text, &files, &received, &t.attempt, &t.crashes, &t.canceled, &t.session, &t.since, &t.window)
+		Scan(&t.id, &t.text, &files, &received, &t.attempt, &t.crashes, &t.canceled, &t.purpose, &t.session, &t.since, &t.window)
 	if err != nil {
 		return err
 	}
@@ -246,7 +256,8 @@ func (s *Service) finishTurn(ctx context.Context, t *turn, out outcome) error {
 
 func (s *Service) commitTurn(ctx context.Context, t *turn, out outcome) error {
 	now := s.now()
-	return s.store.Write(ctx, func(tx *sqlite.Tx) error {
+	out = t.hush(out)
+	return s.keepEnd(ctx, func(tx *sqlite.Tx) error {
 		if _, err := tx.Exec(`UPDATE message SET state = ?, reply = ?, error = ?, aside = ?, finished_at = ? WHERE seq = ?`,
 			out.state, out.text, string(out.code), out.aside, now, t.seq); err != nil {
 			return err
@@ -269,11 +280,15 @@ func (s *Service) commitTurn(ctx context.Context, t *turn, out outcome) error {
 		if err := s.bookLater(tx, t.used); err != nil {
 			return err
 		}
-		if err := release(tx, t.files); err != nil {
-			return err
+		if out.state != bus.StateDead { // a dead letter may be taken up again, and needs its files
+			if err := release(tx, t.files); err != nil {
+				return err
+			}
 		}
-		if err := s.post(tx, t, now); err != nil {
-			return err
+		if !out.quiet {
+			if err := s.post(tx, t, now); err != nil {
+				return err
+			}
 		}
 		return s.tell(tx, t, out, now)
 	})

@@ -37,6 +37,7 @@ import (
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -295,7 +296,11 @@ func (s *Service) hand(ctx context.Context, row eventlog.Row, send func(context.
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	answer := s.progress.sent(row.Seq)
-	err := send(ctx, s.event(row), func(_ embedded.Ack, err error) { answer(err) })
+	failpoint.Hit("relay.store")
+	err := send(ctx, s.event(row), func(_ embedded.Ack, err error) {
+		failpoint.Hit("relay.stored")
+		answer(err)
+	})
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload):
 		answer(nil) // no answer will make it smaller

@@ -25,6 +25,7 @@ type Config struct {
 	OpenRouter openai.Config    `koanf:"openrouter" doc:"Models of many vendors, by way of OpenRouter."`
 	Groq       openai.Config    `koanf:"groq" doc:"Models that run at Groq."`
 	Routing    agent.Routing    `koanf:"routing" doc:"Which model is asked first, by what is asked; without entries the order of agent.provider counts."`
+	Heartbeat  agent.Heartbeat  `koanf:"heartbeat" doc:"Looks of the agent's own, off by default."`
 	Tools      tool.Config      `koanf:"tools" doc:"What the model can do besides talking."`
 	Telegram   telegram.Config  `koanf:"telegram" doc:"The Telegram bot."`
 	Gateway    gateway.Config   `koanf:"gateway" doc:"The HTTP gateway."`
@@ -61,7 +62,7 @@ func Defaults() Config {
 	return Config{
 		Agent: agent.Defaults(), Anthropic: anthropic.Defaults(), OpenAI: openai.Defaults(),
 		Ollama: openai.Ollama(), OpenRouter: openai.OpenRouter(), Groq: openai.Groq(),
-		Tools: tool.Defaults(), Telegram: telegram.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
+		Heartbeat: agent.HeartbeatDefaults(), Tools: tool.Defaults(), Telegram: telegram.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(),
 		Bus:    BusConfig{Listen: "127.0.0.1:4222", EventsDays: 7, EventsMB: 64, MaxConns: 64},
 		Log:    LogConfig{Level: "info", Format: "auto"},
 		Daemon: DaemonConfig{DrainTimeout: 8 * time.Second},

@@ -18,6 +18,9 @@ import (
 // maxProviders bounds agent.provider.
 const maxProviders = 8
 
+// heartbeatTier is how the model of [heartbeat] stands among the tiers.
+const heartbeatTier = "heartbeat"
+
 // maker is one provider that the configuration may name.
 type maker struct {
 	name  string
@@ -66,11 +69,15 @@ func (c Config) entries(report func(key, message, hint string)) (list []entry, t
 		list = append(list, e)
 	}
 	tiers = map[string]entry{}
-	for _, t := range []struct{ name, text string }{{"simple", c.Routing.Simple}, {"standard", c.Routing.Standard}, {"complex", c.Routing.Complex}} {
+	for _, t := range []struct{ name, text string }{{"simple", c.Routing.Simple}, {"standard", c.Routing.Standard}, {"complex", c.Routing.Complex}, {heartbeatTier, c.Heartbeat.Model}} {
 		if t.text == "" {
 			continue
 		}
-		if e, ok := c.entry("routing."+t.name, t.text, new(string), report); ok {
+		key := "routing." + t.name
+		if t.name == heartbeatTier {
+			key = "heartbeat.model"
+		}
+		if e, ok := c.entry(key, t.text, new(string), report); ok {
 			tiers[t.name] = e
 		}
 	}
@@ -124,7 +131,7 @@ func (c Config) Check(report func(key, message, hint string)) {
 	for _, e := range list {
 		e.checkKey(told, report)
 	}
-	for _, name := range []string{"simple", "standard", "complex"} {
+	for _, name := range []string{"simple", "standard", "complex", heartbeatTier} {
 		if e, ok := tiers[name]; ok {
 			e.checkKey(told, report)
 		}
@@ -168,7 +175,7 @@ func (c Config) models() (agent.Models, error) {
 	for _, e := range list {
 		out.List = append(out.List, model(e))
 	}
-	for name, at := range map[string]**agent.Model{"simple": &out.Simple, "standard": &out.Standard, "complex": &out.Complex} {
+	for name, at := range map[string]**agent.Model{"simple": &out.Simple, "standard": &out.Standard, "complex": &out.Complex, heartbeatTier: &out.Heartbeat} {
 		if e, ok := tiers[name]; ok {
 			m := model(e)
 			*at = &m

@@ -160,7 +160,7 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 	if err != nil {
 		return nil, err
 	}
-	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Tools: tools, Logger: o.Logger, Now: o.Now,
+	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Tools: tools, Logger: o.Logger, Now: o.Now,
 		Texts: cfg.Bus.EventsText, Finish: agentFinish(cfg.Daemon.DrainTimeout)})
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@
 package telegram
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -65,5 +66,20 @@ func TestBounds(t *testing.T) {
 	now = now.Add(time.Hour)
 	if p.hold(1, time.Minute); len(p.holds) != 1 {
 		t.Errorf("%d silent chats are remembered", len(p.holds))
+	}
+}
+
+// A draft whose reply has come leaves the next slot to it.
+func TestOverdueDraftTakesNoSlot(t *testing.T) {
+	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	s := &Service{pace: newPace(func() time.Time { return now }, func() time.Duration { return time.Minute })}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	request := func(context.Context) error { t.Error("it was sent"); return nil }
+	if err := s.unhurried(ctx, &draft{place: place{Chat: 1}}, request); err == nil {
+		t.Error("it was shown")
+	}
+	if d := s.pace.wait(1); d != 0 {
+		t.Errorf("the reply waits %s", d)
 	}
 }

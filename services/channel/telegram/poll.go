@@ -13,6 +13,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/internal/blob"
+	"github.com/blufio/blufio/services/internal/failpoint"
 )
 
 const (
@@ -43,6 +44,7 @@ func (s *Service) poll(ctx context.Context) error {
 		s.evidence.succeeded()
 		last, ok := s.takePage(ctx, page)
 		if ok && last >= offset {
+			failpoint.Hit("telegram.page-taken")
 			offset = last + 1
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
@@ -63,6 +64,7 @@ func (s *Service) sent(ctx context.Context, key string) (map[int]sentPart, error
 // record notes a part that Telegram has accepted. It does not give up while there
 // is time: what is not noted would be sent again.
 func (s *Service) record(ctx context.Context, key string, part int, p sentPart) error {
+	failpoint.Hit("telegram.part-sent")
 	for {
 		err := s.store.Write(context.WithoutCancel(ctx), func(tx *sqlite.Tx) error {
 			_, err := tx.Exec(`INSERT INTO telegram_sent (key, part, message_id, final, at) VALUES (?, ?, ?, ?, ?)
@@ -70,6 +72,7 @@ func (s *Service) record(ctx context.Context, key string, part int, p sentPart) 
 			return err
 		})
 		if err == nil {
+			failpoint.Hit("telegram.part-noted")
 			return nil
 		}
 		s.log.Error("sent message not noted, trying again", "err", err)

@@ -195,6 +195,9 @@ func (s *Service) showNow(ctx context.Context, d *draft, ids *[]int64) error {
 // at all once the reply is there.
 func (s *Service) unhurried(ctx context.Context, d *draft, request func(context.Context) error) error {
 	for {
+		if ctx.Err() != nil {
+			return ctx.Err() // the reply gets the slot
+		}
 		if !sleep(ctx, s.pace.wait(d.place.Chat)) {
 			return ctx.Err()
 		}

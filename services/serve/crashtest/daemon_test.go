@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -22,12 +23,12 @@ import (
 const (
 	startLimit = 30 * time.Second // to be healthy
 	stopLimit  = 20 * time.Second // to end when asked to
+	deathLimit = time.Minute      // to come to its failpoint
 	lookEvery  = 5 * time.Millisecond
 )
 
-// config makes model calls cost something, so that they are reserved, without a
-// budget to run out of.
-const config = `
+// settings is what every daemon here has; the model's own settings come with it.
+const settings = `
 [gateway]
 listen = "127.0.0.1:0"
 [bus]
@@ -35,32 +36,65 @@ listen = "127.0.0.1:0"
 events_mb = 1024
 [memory]
 limit_mb = 4000
-[cost]
-daily_usd = 0
-monthly_usd = 0
-[cost.prices.offline]
-input = 1
-output = 2
 [log]
 format = "json"
 `
 
 // newPlan lays out a directory for one daemon and one driver.
-func newPlan(t *testing.T) plan {
+func newPlan(t *testing.T, m *model, more ...string) plan {
 	t.Helper()
 	p := plan{dir: t.TempDir()}
-	if err := os.WriteFile(p.config(), []byte(config), 0o600); err != nil {
+	if err := os.WriteFile(p.config(), []byte(settings+m.config(more...)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-// build makes the real binary, race-enabled when the test is.
-func build(t *testing.T, tags ...string) string {
+// add puts more at the end of the configuration.
+func (p plan) add(t *testing.T, more string) {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "blufio")
-	args := []string{"build", "-o", binary, "-tags", strings.Join(tags, ",")}
-	cgo := "CGO_ENABLED=0"
+	f, err := os.OpenFile(p.config(), os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(more); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// builds are the binaries made so far, by tag, for all tests.
+var builds binaryCache
+
+type binaryCache struct {
+	mu    sync.Mutex
+	dir   string
+	built map[string]string
+}
+
+func (b *binaryCache) remove() {
+	if b.dir != "" {
+		_ = os.RemoveAll(b.dir)
+	}
+}
+
+// build makes the real binary, race-enabled when the test is.
+func build(t *testing.T, tag string) string {
+	t.Helper()
+	builds.mu.Lock()
+	defer builds.mu.Unlock()
+	if binary := builds.built[tag]; binary != "" {
+		return binary
+	}
+	if builds.dir == "" {
+		dir, err := os.MkdirTemp("", "crashtest")
+		if err != nil {
+			t.Fatal(err)
+		}
+		builds.dir, builds.built = dir, map[string]string{}
+	}
+	binary := filepath.Join(builds.dir, "blufio-"+tag)
+	args, cgo := []string{"build", "-o", binary, "-tags", tag}, "CGO_ENABLED=0"
 	if raceEnabled {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
 	}
@@ -69,8 +103,16 @@ func build(t *testing.T, tags ...string) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
+	builds.built[tag] = binary
 	return binary
 }
+
+// Tags of builds.
+const (
+	shipped = ""
+	armed   = "failpoint"
+	mutant  = "mutate"
+)
 
 // daemon is one process of the daemon.
 type daemon struct {
@@ -83,7 +125,7 @@ type daemon struct {
 	watched chan struct{} // closed when it is healthy or gone
 }
 
-func start(t *testing.T, p plan, binary string) *daemon {
+func start(t *testing.T, p plan, binary string, env ...string) *daemon {
 	t.Helper()
 	log, err := os.OpenFile(p.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -92,7 +134,7 @@ func start(t *testing.T, p plan, binary string) *daemon {
 	defer log.Close()
 	d := &daemon{plan: p, exited: make(chan struct{}), watched: make(chan struct{})}
 	d.cmd = exec.Command(binary, "serve", "--data-dir", p.data(), "--config", p.config())
-	d.cmd.Env = []string{"HOME=" + p.dir, "PATH=" + os.Getenv("PATH")}
+	d.cmd.Env = append([]string{"HOME=" + p.dir, "PATH=" + os.Getenv("PATH")}, env...)
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	d.started = time.Now()
 	if err := d.cmd.Start(); err != nil {
@@ -172,6 +214,21 @@ func (d *daemon) kill(t *testing.T) {
 	<-d.watched
 }
 
+// awaitDeath returns when the daemon has killed itself.
+func (d *daemon) awaitDeath(t *testing.T, why string) {
+	t.Helper()
+	select {
+	case <-d.exited:
+	case <-time.After(deathLimit):
+		t.Fatalf("%s: the daemon still lives after %s\n%s", why, deathLimit, d.logTail())
+	}
+	<-d.watched
+	var exit *exec.ExitError
+	if !errors.As(d.err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("%s: the daemon ended with %v\n%s", why, d.err, d.logTail())
+	}
+}
+
 // stop asks the daemon to end and wants it to end well.
 func (d *daemon) stop(t *testing.T) {
 	t.Helper()
@@ -197,14 +254,15 @@ func (p plan) logTail() string {
 	return string(data[max(0, len(data)-4000):])
 }
 
-// complaints are the lines of the log that no crash excuses.
-func (p plan) complaints() []string {
+// complaints are the lines of the log that no crash excuses, without errors
+// where there may be some.
+func (p plan) complaints(errors bool) []string {
 	data, err := os.ReadFile(p.log())
 	if err != nil {
 		return []string{err.Error()}
 	}
 	return slices.DeleteFunc(strings.Split(string(data), "\n"), func(line string) bool {
-		return !strings.Contains(line, "DATA RACE") && !strings.Contains(line, "panic") && !strings.Contains(line, `"level":"ERROR"`)
+		return !strings.Contains(line, "DATA RACE") && !strings.Contains(line, "panic") && (errors || !strings.Contains(line, `"level":"ERROR"`))
 	})
 }
 

@@ -83,10 +83,12 @@ func (s speaker) speak(ctx context.Context, p plan, stop <-chan struct{}, acked 
 }
 
 func (s speaker) lane(p plan) lane {
-	if s.channel() == terminal {
+	switch s.channel() {
+	case terminal:
 		return &busLane{speaker: s, plan: p}
+	default:
+		return &httpLane{speaker: s, plan: p}
 	}
-	return &httpLane{speaker: s, plan: p}
 }
 
 // deliver sends message number n until it is acknowledged.

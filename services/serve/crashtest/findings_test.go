@@ -21,11 +21,23 @@ const (
 // findings are what the checks found out.
 type findings struct {
 	kills        int
+	speakers     int
 	acknowledged int
 	answered     int
 	lost         int // acknowledged, and not in the session's history
-	dead         int // given up after three crashes, as the manual says
+	failed       int // answered with the reason why there is no answer, where that is allowed
+	mayFail      bool
+	strained     bool // the log may have errors
+	dead         int  // given up after three crashes, as the manual says
 	interrupted  int64
+	calls        int // in the ledger
+	unbooked     int // answers of the model that a kill cut off from any commit
+	twice        int // messages that Telegram was sent twice
+	estimates    int // of answers that broke off
+	settleLimit  time.Duration
+	bills        []bill
+	faults       []string
+	booked       map[int]string  // message of the ledger's row, by the bill's number
 	messages     map[string]told // by id: what the daemon told of each message
 	count        int             // of problems
 	problems     []string
@@ -36,7 +48,12 @@ type told struct {
 	speaker speaker
 	n       int
 	state   string
+	text    string
+	reply   string
 }
+
+// whole reports whether all that its turn does has to be there.
+func (m told) whole() bool { return m.state == bus.StateAnswered }
 
 func (f *findings) problem(format string, args ...any) {
 	if f.count++; f.count <= maxProblems {
@@ -87,8 +104,8 @@ func (f *findings) status(t *testing.T, p plan, cuts []cut) {
 	if q := *st.Queues; q.Inbox != 0 || q.Outbox != 0 || q.Dead != int64(f.dead) {
 		f.problem("the queues are %+v with %d dead letters, want them empty", q, f.dead)
 	}
-	if st.Sessions.Active != 0 || st.Sessions.Total != speakers {
-		f.problem("the sessions are %+v, want 0 active of %d", *st.Sessions, speakers)
+	if st.Sessions.Active != 0 || st.Sessions.Total != everyone {
+		f.problem("the sessions are %+v, want 0 active of %d", *st.Sessions, everyone)
 	}
 }
 
@@ -98,7 +115,7 @@ func (p plan) settle(t *testing.T, f *findings) int64 {
 	t.Helper()
 	store := openReadOnly(t, p)
 	defer closeStore(t, store)
-	ctx, cancel := context.WithTimeout(t.Context(), settleLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), f.settleLimit)
 	defer cancel()
 	var last int64
 	for {
@@ -118,7 +135,7 @@ func (p plan) settle(t *testing.T, f *findings) int64 {
 		case <-time.After(lookEvery):
 		case <-ctx.Done():
 			f.problem("after %s there are still %d messages, %d replies, %d settlements; %d of %d events are relayed",
-				settleLimit, inbox, outbox, unsettled, relayed, last)
+				f.settleLimit, inbox, outbox, unsettled, relayed, last)
 			return last
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/blufio/blufio/bus"
@@ -18,7 +19,7 @@ const historyLimit = 500
 func (f *findings) histories(t *testing.T, p plan) {
 	t.Helper()
 	f.messages = map[string]told{}
-	for s := range speaker(speakers) {
+	for s := range speaker(f.speakers) {
 		acks, err := readJournal(p.journal(s))
 		if err != nil {
 			t.Fatal(err)
@@ -65,12 +66,14 @@ func (f *findings) compare(s speaker, acks []ack, history []bus.MessageRecord) {
 
 // check wants the message answered by the reply to it.
 func (f *findings) check(s speaker, a ack, m bus.MessageRecord) {
-	f.messages[m.ID] = told{s, a.N, m.State}
+	f.messages[m.ID] = told{s, a.N, m.State, m.Text, m.Reply}
 	switch {
-	case m.ID != a.ID:
+	case a.ID != "" && m.ID != a.ID:
 		f.problem("%s: message %d was acknowledged as %s and is %s", s.session(), a.N, a.ID, m.ID)
 	case m.State == bus.StateDead:
 		f.dead++ // whether it may be is for the database to say
+	case m.State == bus.StateFailed && f.mayFail && strings.HasPrefix(m.Reply, "I could not answer: "):
+		f.failed++
 	case m.State != bus.StateAnswered:
 		f.problem("%s: message %d is %s: %s", s.session(), a.N, m.State, m.Reply)
 	case !s.answers(a.N, m.Reply):
@@ -101,9 +104,9 @@ func (s speaker) history(ctx context.Context, p plan) ([]bus.MessageRecord, erro
 
 // reader returns what reads a page.
 func (s speaker) reader(ctx context.Context, p plan) func(after int64) (bus.History, error) {
-	if s.channel() == terminal {
+	if s.channel() != gateway {
 		return func(after int64) (bus.History, error) {
-			return ask(ctx, p, bus.AgentHistory, bus.HistoryQuery{Channel: terminal, Owner: s.owner(), Session: s.session(), After: after, Limit: historyLimit})
+			return ask(ctx, p, bus.AgentHistory, bus.HistoryQuery{Channel: s.channel(), Owner: s.owner(), Session: s.session(), After: after, Limit: historyLimit})
 		}
 	}
 	l := &httpLane{speaker: s, plan: p}

@@ -3,49 +3,36 @@
 package crashtest
 
 import (
-	"io"
+	"cmp"
+	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"strconv"
-	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/blufio/blufio/services/internal/failpoint"
 )
 
-const (
-	defaultKills = 16
-	ackLimit     = time.Minute // without any acknowledgement
-
-	// A kill comes after up to mostAcks acknowledgements of one run and then up to
-	// slightly later, but one of earlyKills within whileStart of the start.
-	mostAcks   = 200
-	slightly   = 4 * time.Millisecond
-	earlyKills = 4
-	whileStart = 60 * time.Millisecond
-)
+// randomKills come beside one kill at each failpoint.
+const randomKills = 8
 
 func TestKill(t *testing.T) {
-	found := crash(t, build(t), number(t, "SOAK_KILLS", defaultKills))
-	for _, problem := range found.problems {
-		t.Error(problem)
-	}
-	if more := found.count - len(found.problems); more > 0 {
-		t.Errorf("and %d more", more)
-	}
+	b := binaries{shipped: build(t, shipped), armed: build(t, armed)}
+	found := crash(t, b, story{kills: number(t, "SOAK_KILLS", len(failpoint.Names())+randomKills), acks: mostAcks})
+	found.report(t)
 }
 
-// TestKillTestSeesALostCommit: with a daemon that acknowledges before the inbox
-// is committed, the test must find lost messages.
-func TestKillTestSeesALostCommit(t *testing.T) {
-	if os.Getenv("SOAK_KILLS") == "" {
-		t.Skip("runs with SOAK_KILLS: it builds a second binary")
-	}
-	found := crash(t, build(t, "mutate_inbox"), defaultKills)
-	if found.lost == 0 {
-		t.Errorf("no message was lost; the kill test would not notice a missing commit")
-	}
-	t.Logf("the mutant lost %d of %d messages; %d problems in all", found.lost, found.acknowledged, found.count)
+// binaries are the daemon as it is shipped and with failpoints.
+type binaries struct{ shipped, armed string }
+
+// story says what happens to one data directory.
+type story struct {
+	kills       int
+	random      bool          // no failpoints
+	acks        int64         // most acknowledgements between two random kills
+	env         []string      // of every daemon
+	settleLimit time.Duration // 0: the usual
 }
 
 // number reads a number from the environment.
@@ -62,145 +49,95 @@ func number(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
+// moments are the failpoints to die at, each equally often and at least once if
+// there are kills enough, and "" for a kill at random.
+func (s story) moments(rng *rand.Rand) []string {
+	all := make([]string, s.kills)
+	if s.random {
+		return all
+	}
+	names := failpoint.Names()
+	rounds := max(1, s.kills/2/len(names))
+	for i := range min(s.kills, rounds*len(names)) {
+		all[i] = names[i%len(names)]
+	}
+	rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all
+}
+
+// arm is the setting that kills the daemon at the named failpoint, some of the
+// first times that it comes by.
+func arm(rng *rand.Rand, name string) string {
+	most := map[string]int{"recover.requeued": 1, "step.committed": 10, "model.delta": 200, "relay.store": 100, "relay.stored": 100,
+		"telegram.page-taken": 3, "telegram.part-sent": 4, "telegram.part-noted": 4}[name]
+	if most == 0 {
+		most = 20
+	}
+	return fmt.Sprintf("BLUFIO_FAILPOINT=%s:%d", name, 1+rng.IntN(most))
+}
+
 // crash is the whole story of one data directory.
-func crash(t *testing.T, binary string, kills int) *findings {
+func crash(t *testing.T, b binaries, s story) *findings {
 	t.Helper()
 	seed := uint64(number(t, "CRASH_SEED", int(rand.Uint32())+1))
 	t.Logf("CRASH_SEED=%d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	p := newPlan(t)
+	m := newModel(t)
+	g := newMessenger(t)
+	p := newPlan(t, m)
+	p.add(t, g.config())
 
-	d := start(t, p, binary)
-	d.awaitHealthy(t) // so that there is a database to look into
+	d := start(t, p, b.shipped, s.env...)
+	d.awaitHealthy(t)
+	d.stop(t) // from now on there is a database to look into
 	drv := startDriver(t, p)
+	g.talk(t, p)
+	found := &findings{kills: s.kills, speakers: everyone, settleLimit: cmp.Or(s.settleLimit, settleLimit)}
 	var healthy []time.Duration
 	var cuts []cut
-	for range kills {
-		drv.awaitMoment(t, rng, d)
-		d.kill(t)
+	for _, name := range s.moments(rng) {
+		if name == "" {
+			d = start(t, p, b.shipped, s.env...)
+			drv.awaitMoment(t, rng, d, s.acks)
+			d.kill(t)
+		} else {
+			d = start(t, p, b.armed, append([]string{arm(rng, name)}, s.env...)...)
+			d.awaitDeath(t, name)
+		}
 		cuts = append(cuts, readCut(t, p))
 		if h := d.healthy.Load(); h > 0 {
 			healthy = append(healthy, time.Duration(h))
 		}
-		d = start(t, p, binary)
 	}
+	d = start(t, p, b.shipped, s.env...)
 	d.awaitHealthy(t)
 	drv.finish(t)
-	return judge(t, p, d, kills, cuts, healthy)
-}
-
-// judge lets the daemon settle and compares what it made of the messages with
-// the driver's list.
-func judge(t *testing.T, p plan, d *daemon, kills int, cuts []cut, healthy []time.Duration) *findings {
-	t.Helper()
-	found := &findings{kills: kills}
-	last := p.settle(t, found)
-	found.histories(t, p)
-	found.status(t, p, cuts)
-	d.stop(t)
-	found.books(t, p)
-	found.stream(t, p, last)
-	for _, line := range p.complaints() {
-		found.problem("the daemon's log: %s", line)
-	}
-	t.Logf("%d kills, %d acknowledged, %d answered, %d interrupted, %d lost, %d dead; start to healthy %s (median of %d)",
-		kills, found.acknowledged, found.answered, found.interrupted, found.lost, found.dead, median(healthy), len(healthy))
+	g.finish(t)
+	g.caughtUp(t)
+	judge(t, p, d, m, found, cuts)
+	found.delivered(g)
+	t.Logf("%d kills, %d acknowledged, %d answered, %d interrupted, %d lost, %d dead, %d twice on Telegram; %d calls billed, %d booked, %d cut off; start to healthy %s (median of %d)",
+		s.kills, found.acknowledged, found.answered, found.interrupted, found.lost, found.dead, found.twice, len(found.bills), found.calls, found.unbooked, median(healthy), len(healthy))
 	return found
 }
 
-// driver is the process that speaks.
-type driver struct {
-	cmd    *exec.Cmd
-	stdin  io.Closer
-	acked  atomic.Int64
-	moved  chan struct{} // capacity 1: acked has grown
-	exited chan struct{} // closed when the process is gone; err is then set
-	err    error
-}
-
-func startDriver(t *testing.T, p plan) *driver {
+// judge lets the daemon settle and compares what it made of the messages with
+// the driver's list and the model's bills.
+func judge(t *testing.T, p plan, d *daemon, m *model, found *findings, cuts []cut) {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
+	last := p.settle(t, found)
+	found.histories(t, p)
+	if len(cuts) > 0 {
+		found.status(t, p, cuts)
 	}
-	d := &driver{cmd: exec.Command(self), moved: make(chan struct{}, 1), exited: make(chan struct{})}
-	d.cmd.Env = append(os.Environ(), driverDir+"="+p.dir)
-	d.cmd.Stderr = os.Stderr
-	stdin, err := d.cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
+	d.stop(t)
+	found.bills, found.faults = m.seen()
+	for _, fault := range found.faults {
+		found.problem("%s", fault)
 	}
-	stdout, err := d.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.stdin = stdin
-	if err := d.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go d.count(stdout)
-	t.Cleanup(func() {
-		_ = d.cmd.Process.Kill() // it may be gone
-		<-d.exited
-	})
-	return d
-}
-
-// count counts the driver's acknowledgements until it ends.
-func (d *driver) count(stdout io.Reader) {
-	buf := make([]byte, 4096)
-	for {
-		n, err := stdout.Read(buf)
-		d.acked.Add(int64(n))
-		select {
-		case d.moved <- struct{}{}:
-		default:
-		}
-		if err != nil {
-			break
-		}
-	}
-	d.err = d.cmd.Wait()
-	close(d.exited)
-}
-
-// awaitMoment returns at a random moment: shortly after some acknowledgements,
-// or early in the daemon's start.
-func (d *driver) awaitMoment(t *testing.T, rng *rand.Rand, dm *daemon) {
-	t.Helper()
-	acks, early, delay := rng.Int64N(mostAcks), rng.IntN(earlyKills) == 0, time.Duration(rng.Int64N(int64(slightly)))
-	if early {
-		time.Sleep(time.Until(dm.started.Add(time.Duration(rng.Int64N(int64(whileStart))))))
-		return
-	}
-	limit := time.After(ackLimit)
-	for target := d.acked.Load() + acks; d.acked.Load() < target; {
-		select {
-		case <-d.moved:
-		case <-d.exited:
-			t.Fatalf("the driver gave up: %v", d.err)
-		case <-dm.exited:
-			t.Fatalf("the daemon ended by itself: %v\n%s", dm.err, dm.logTail())
-		case <-limit:
-			t.Fatalf("too few acknowledgements in %s\n%s", ackLimit, dm.logTail())
-		}
-	}
-	time.Sleep(delay) // the moment itself, not a wait for something
-}
-
-// finish lets the driver end what it began.
-func (d *driver) finish(t *testing.T) {
-	t.Helper()
-	if err := d.stdin.Close(); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-d.exited:
-	case <-time.After(2 * ackLimit):
-		t.Fatal("the driver does not end")
-	}
-	if d.err != nil {
-		t.Fatalf("driver: %v", d.err)
+	found.books(t, p)
+	found.stream(t, p, last)
+	for _, line := range p.complaints(found.strained) {
+		found.problem("the daemon's log: %s", line)
 	}
 }

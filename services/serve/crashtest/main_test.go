@@ -16,7 +16,9 @@ const driverDir = "BLUFIO_TEST_CRASH_DRIVER"
 func TestMain(m *testing.M) {
 	dir := os.Getenv(driverDir)
 	if dir == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		builds.remove()
+		os.Exit(code)
 	}
 	if err := drive(context.Background(), plan{dir: dir}, os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "driver:", err)

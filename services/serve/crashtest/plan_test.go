@@ -13,14 +13,16 @@ import (
 )
 
 const (
-	speakers   = 8 // sessions that speak at once, each with an owner of its own
-	awaitEvery = 8 // every so many messages a speaker waits for the reply, so that no backlog grows for ever
+	everyone   = speakers + 3 // with those on Telegram, whom it lets read about one message a second
+	speakers   = 8            // sessions that speak at once, each with an owner of its own
+	awaitEvery = 8            // every so many messages a speaker waits for the reply, so that no backlog grows for ever
 )
 
 // Channels of the speakers.
 const (
 	gateway  = "gateway"
 	terminal = "terminal"
+	telegram = "telegram"
 )
 
 // plan says where things are.
@@ -35,14 +37,28 @@ func (p plan) journal(s speaker) string { return filepath.Join(p.dir, s.owner()+
 // speaker is one session, by its number.
 type speaker int
 
-func (s speaker) owner() string   { return fmt.Sprintf("owner-%d", s) }
-func (s speaker) session() string { return fmt.Sprintf("session-%d", s) }
+func (s speaker) owner() string {
+	if s.channel() == telegram {
+		return fmt.Sprint(s.chat())
+	}
+	return fmt.Sprintf("owner-%d", s)
+}
+
+func (s speaker) session() string {
+	if s.channel() == telegram {
+		return "main"
+	}
+	return fmt.Sprintf("session-%d", s)
+}
+
+// chat is the speaker's id on Telegram.
+func (s speaker) chat() int64 { return 1000 + int64(s) }
 
 func (s speaker) channel() string {
-	if s%2 == 0 {
-		return gateway
+	if s >= speakers {
+		return telegram
 	}
-	return terminal
+	return []string{gateway, terminal}[s%2]
 }
 
 // Kinds of messages: each goes another way through a turn.
@@ -70,11 +86,11 @@ func (s speaker) note(n int) string { return fmt.Sprintf("crash-%d-%d has a note
 func (s speaker) answers(n int, reply string) bool {
 	switch n % kinds {
 	case remember:
-		return reply == "Noted: "+s.note(n)
+		return spokenBy(reply) >= 0 && strings.Contains(reply, "Noted: "+s.note(n))
 	case command:
 		return strings.HasPrefix(reply, "/new ")
 	}
-	return strings.Contains(reply, fmt.Sprintf("%q", s.text(n)))
+	return spokenBy(reply) >= 0 && strings.Contains(reply, fmt.Sprintf("%q", s.text(n)))
 }
 
 // modelCalls is how many a turn about message number n takes.

@@ -71,13 +71,17 @@ func (r *replay) complete() {
 		if m.n%kinds == remember {
 			want["evt.tool.called"] = 1
 		}
-		if m.state == bus.StateDead {
+		switch m.state {
+		case bus.StateFailed:
+			want["evt.turn.failed"] = 1
+			want["evt.cost.recorded"], want["evt.tool.called"] = got["evt.cost.recorded"], got["evt.tool.called"]
+		case bus.StateDead:
 			want["evt.message.died"] = 1
 			want["evt.cost.recorded"], want["evt.tool.called"] = got["evt.cost.recorded"], got["evt.tool.called"]
 			if n := got["evt.turn.interrupted"]; n != maxCrashes {
 				r.found.problem("message %s is dead after %d crashes", id, n)
 			}
-		} else {
+		default:
 			want["evt.turn.completed"] = 1
 		}
 		for _, event := range []string{"evt.message.received", "evt.message.died", "evt.turn.completed", "evt.turn.failed",

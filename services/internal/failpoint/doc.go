@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+// Package failpoint marks the moments at which a crash would hurt most, so that
+// the kill test of services/serve/crashtest can have one exactly there.
+//
+//	failpoint.Hit("accept.committed")
+//
+// In the product a Hit is an empty function: it costs nothing, reads nothing, and
+// leaves not even its name in the binary. Built with the tag failpoint, the
+// process kills itself (SIGKILL) at the one that the environment names:
+//
+//	BLUFIO_FAILPOINT=accept.committed:3      the third time it comes by
+//	BLUFIO_FAILPOINT=reserve.granted=poison  when it is about a text with that word
+package failpoint
+
+// Names are all there are, in the order in which a message meets them. Each
+// stands in the source exactly once, and the kill test dies at each.
+func Names() []string {
+	return []string{
+		"accept.begin",        // the message is in memory only
+		"accept.committed",    // it is on disk; the queue does not know
+		"accept.answer",       // it is queued; the channel has not heard
+		"reserve.ask",         // the turn is about to ask for money
+		"reserve.granted",     // the reservation is on disk; the model was not asked
+		"model.delta",         // the model speaks
+		"model.answered",      // it is paid for, and only in memory
+		"step.committed",      // the tools' effects are on disk; the turn goes on
+		"turn.committed",      // the reply is on disk; the outbox does not know
+		"deliver.ask",         // the channel is about to be asked
+		"deliver.receipt",     // the channel has the reply; the outbox has it still
+		"deliver.noted",       // the outbox has let it go
+		"settle.ask",          // the ledger is about to be told
+		"settle.booked",       // it is booked; the settlement is still listed
+		"relay.store",         // the event is about to go to the stream
+		"relay.stored",        // the stream has it; the event log does not know
+		"telegram.page-taken", // a page of updates is accepted; Telegram does not know
+		"telegram.part-sent",  // Telegram has a message; its id is not noted
+		"telegram.part-noted", // its id is noted; the rest of the delivery is not
+		"recover.requeued",    // a start has counted what was cut off; nothing runs yet
+	}
+}
