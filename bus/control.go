@@ -178,6 +178,10 @@ type GapFact struct {
 	Why  string    `json:"why"`
 }
 
+// GapNotStored is the Why of events that the stream does not hold (any more), whoever
+// finds that out.
+const GapNotStored = "not in the stream"
+
 // ChannelFact: a channel went down or came up again.
 type ChannelFact struct {
 	Time        time.Time  `json:"time"`

@@ -193,6 +193,9 @@ func (t *tail) catchUp(ctx context.Context, c *bus.Conn, before int64) error {
 			continue
 		}
 		if q.After > p.Last && !t.joined {
+			if !t.follow {
+				return fail(exitFailed, "without --no-follow it is waited for", "position %d is not there yet: the newest is %d", q.After+1, p.Last)
+			}
 			t.app.note("position %d is not there yet: the newest is %d", q.After+1, p.Last)
 		}
 		t.epoch, t.fresh = p.Epoch, present
@@ -206,12 +209,17 @@ func (t *tail) catchUp(ctx context.Context, c *bus.Conn, before int64) error {
 
 // page shows one page and reports whether to ask for the next.
 func (t *tail) page(p bus.EventPage, before int64) (more bool, err error) {
+	if !t.placed && !t.joined && t.since != nil && p.First > 1 && len(p.Events) > 0 && p.Events[0].Position == p.First {
+		if err := t.gap(missing{1, p.First - 1, bus.GapNotStored}); err != nil { // some may be of the time that is asked for
+			return false, err
+		}
+	}
 	if t.placed && p.First > t.last+1 {
 		to := p.First - 1
 		if before > 0 {
 			to = min(to, before-1)
 		}
-		if err := t.gap(missing{t.last + 1, to, "no longer kept"}); err != nil {
+		if err := t.gap(missing{t.last + 1, to, bus.GapNotStored}); err != nil {
 			return false, err
 		}
 	}
@@ -269,7 +277,7 @@ func (t *tail) live(ctx context.Context, c *bus.Conn, m *nats.Msg) error {
 
 // fill shows what was missed before a live event. The stream may still have to store it.
 func (t *tail) fill(ctx context.Context, c *bus.Conn, before int64) error {
-	why := "not heard, and not in the stream"
+	why := "not heard, and " + bus.GapNotStored
 	for range lagTries {
 		err := t.catchUp(ctx, c, before)
 		switch {
@@ -294,7 +302,7 @@ func (t *tail) fill(ctx context.Context, c *bus.Conn, before int64) error {
 // step shows one event, if it is wanted, and tells what is missing before it.
 func (t *tail) step(e bus.EventRecord) error {
 	if t.placed && e.Position > t.last+1 {
-		if err := t.gap(missing{t.last + 1, e.Position - 1, "not in the stream"}); err != nil {
+		if err := t.gap(missing{t.last + 1, e.Position - 1, bus.GapNotStored}); err != nil {
 			return err
 		}
 	}
