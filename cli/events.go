@@ -4,7 +4,6 @@ package cli
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/blufio/blufio/bus"
@@ -91,12 +90,12 @@ func (a *app) newTail(cmd *cobra.Command, o eventsOptions, pattern string) (*tai
 // readPattern reads a pattern that fits an event that there is.
 func readPattern(cmd *cobra.Command, text string) (bus.Pattern, error) {
 	p, err := bus.ParsePattern(text)
-	if err != nil || anyFact(p) {
+	if err != nil || p.Known() {
 		return p, err
 	}
 	f := misuse(cmd, "no event is called %q", text)
 	f.hint = "`blufio events --list` names all events"
-	if wider, err := bus.ParsePattern(text + ".*"); err == nil && anyFact(wider) {
+	if wider, err := bus.ParsePattern(text + ".*"); err == nil && wider.Known() {
 		f.hint = fmt.Sprintf("did you mean '%s.*'? All events are '>'", text)
 		if strings.TrimPrefix(text, "evt.") == "*" {
 			f.hint = "* is any one word, and names have several: did you mean '>', all events?"
@@ -140,11 +139,6 @@ func facts() (specs []*bus.Spec) {
 		}
 	}
 	return specs
-}
-
-// anyFact reports whether a pattern fits an event that there is.
-func anyFact(p bus.Pattern) bool {
-	return slices.ContainsFunc(facts(), func(s *bus.Spec) bool { return p.Match(s.Name) })
 }
 
 // completeFacts offers the names of all events.

@@ -180,8 +180,11 @@ func (c *completion) outcome(rec bus.MessageRecord) (string, error) {
 	if code == "" {
 		code = bus.CodeInternal
 	}
-	return "", &refusal{status: statusOf(code), code: code, final: true,
-		message: "message " + c.id + " could not be answered: " + rec.Reply}
+	status := statusOf(code)
+	if code == bus.CodeDenied { // by the model's vendor: the client's own token is good
+		status = http.StatusBadGateway
+	}
+	return "", &refusal{status: status, code: code, final: true, message: rec.Reply, hint: "it is message " + c.id}
 }
 
 func (c *completion) late() *refusal {

@@ -212,6 +212,10 @@ func TestCompletionFails(t *testing.T) {
 			r.agent.set(func() { r.agent.byID[id].Error = bus.CodeBudget })
 			_ = r.agent.reply(id, bus.StateFailed, "the budget is spent")
 		}},
+		{name: "the vendor takes no key", status: 502, code: "denied", retry: "false", during: func(r *rig, id string) {
+			r.agent.set(func() { r.agent.byID[id].Error = bus.CodeDenied })
+			_ = r.agent.reply(id, bus.StateFailed, "the vendor does not accept the key")
+		}},
 		{name: "dead", status: 500, code: "internal", retry: "false", during: func(r *rig, id string) { _ = r.agent.reply(id, bus.StateDead, "given up") }},
 		{name: "too late", change: []func(*Config){short}, status: 504, code: "timeout", retry: "false", sound: true},
 		{name: "stopped", status: 503, code: "unavailable", retry: "false", sound: true, during: func(r *rig, _ string) { r.stop() }},

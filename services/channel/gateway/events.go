@@ -33,6 +33,9 @@ func (f *front) getEvents(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	if !pattern.Known() {
+		return invalid("use a name as turn.completed, turn.* or budget.>", "no event is called %q", shorten(q.Pattern))
+	}
 	leave, err := f.enterStream()
 	if err != nil {
 		return err
