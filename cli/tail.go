@@ -79,9 +79,9 @@ func (t *tail) session(ctx context.Context, joined func()) error {
 	}
 	defer hangUp(ctx, c)
 	heard := make(chan *nats.Msg, heardEvents)
+	var sub *nats.Subscription
 	if t.follow { // before the replay, so that nothing falls between
-		sub, err := c.NATS().ChanSubscribe(bus.Facts, heard)
-		if err != nil {
+		if sub, err = c.NATS().ChanSubscribe(bus.Facts, heard); err != nil {
 			return unanswered(err)
 		}
 		defer sub.Unsubscribe() //nolint:errcheck // what waits is not wanted any more
@@ -93,11 +93,21 @@ func (t *tail) session(ctx context.Context, joined func()) error {
 		return err
 	}
 	joined()
+	read := 0 // of the events dropped
 	for t.follow {
 		select {
 		case m := <-heard:
 			if err := t.live(ctx, c, m); err != nil {
 				return err
+			}
+			if len(heard) > 0 {
+				continue
+			}
+			if dropped, err := sub.Dropped(); err == nil && dropped > read {
+				read = dropped
+				if err := t.dropped(ctx, c); err != nil {
+					return err
+				}
 			}
 		case <-c.Closed():
 			return nil
@@ -106,6 +116,17 @@ func (t *tail) session(ctx context.Context, joined func()) error {
 		}
 	}
 	return nil
+}
+
+// dropped shows what came while there was no room to wait, when perhaps nothing else
+// happens that would tell of it. If the stream is closed, the next event does.
+func (t *tail) dropped(ctx context.Context, c *bus.Conn) error {
+	pause(ctx, lagTries*lagEvery) // for the stream to store the last of them
+	err := t.catchUp(ctx, c, 0)
+	if errors.Is(err, &bus.Error{Code: bus.CodeUnavailable}) && !c.NATS().IsClosed() {
+		return nil
+	}
+	return err
 }
 
 // unanswered is the failure of a connection that broke.
@@ -268,7 +289,7 @@ func (t *tail) fill(ctx context.Context, c *bus.Conn, before int64) error {
 			return nil
 		}
 		if !pause(ctx, lagEvery) {
-			return nil
+			return ctx.Err()
 		}
 	}
 	if !t.placed { // a new epoch, of which nothing else is known

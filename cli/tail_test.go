@@ -288,3 +288,29 @@ func TestEventsOnATerminal(t *testing.T) {
 		t.Errorf("exit code %d", got)
 	}
 }
+
+// Who reads slowly gets the end of a burst too, when nothing more happens.
+func TestTailOfASlowReader(t *testing.T) {
+	r := newRelayed(t)
+	r.store(1)
+	f := r.followEvents(eventsOptions{seq: 1})
+	f.shows("1")
+	const n = 2*heardEvents + 1000 // what waits in the test's own channel included
+	r.store(positions(2, n)...)
+	r.say(positions(2, n)...) // nobody reads
+	r.check(r.terminal.NATS().Flush())
+	f.shows(numbered(2, n)...)
+	f.ends()
+}
+
+// Ctrl-C while it looks for what is not stored yet tells of no gap.
+func TestTailInterruptedInAHole(t *testing.T) {
+	r := newRelayed(t)
+	r.store(1)
+	f := r.followEvents(eventsOptions{seq: 1})
+	f.shows("1")
+	asks := r.questions()
+	r.say(5)
+	r.listens(asks + 1)
+	f.ends()
+}

@@ -74,6 +74,7 @@ func (w wire) talk(t *testing.T, turns int, said func(n int) string, reply strin
 func TestHelloCostsFewTokens(t *testing.T) {
 	for _, w := range wires {
 		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
 			fake := w.talk(t, 20, func(int) string { return "hello" }, "Hello! What can I do for you?")
 			bodies, tokens := fake.bodies()
 			if len(tokens) != 20 {
@@ -125,6 +126,7 @@ func TestLongConversationIsMostlySeen(t *testing.T) {
 	long := func(n int) string { return fmt.Sprintf("%d: ", n) + strings.Repeat("tell me more of this ", 30) } // 160 tokens
 	for _, w := range wires {
 		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
 			fake := w.talk(t, turns, long, strings.Repeat("there is a lot to say about that ", 30)) // 250 tokens
 			bodies, tokens := fake.bodies()
 			static := int64(len(beginning(t, bodies[0]))) / 4
