@@ -36,7 +36,7 @@ generate: ## write the generated files: bus/EVENTS.md, CONFIG.md, contrib
 generated: generate ## fail when a generated file was not up to date
 	git diff --exit-code -- bus/EVENTS.md CONFIG.md contrib
 
-bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 8 minutes)
+bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 11 minutes)
 	go run ./services/serve/bench
 
 soak: ## the long proofs: many kills, trouble of every kind, and that the proofs can fail (about 40 minutes)

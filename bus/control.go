@@ -133,7 +133,7 @@ type EventPage struct {
 // EventRecord is one event of the stream.
 type EventRecord struct {
 	Position int64           `json:"position"`
-	Time     time.Time       `json:"time"`    // when it was stored
+	Time     time.Time       `json:"time"`    // when it was stored; the payload says when it happened
 	Event    string          `json:"event"`   // the lane's name, as "evt.turn.completed"
 	Payload  json.RawMessage `json:"payload"` // as EVENTS.md says; null when it is too large to be told
 }
@@ -177,6 +177,10 @@ type GapFact struct {
 	To   int64     `json:"to"`
 	Why  string    `json:"why"`
 }
+
+// GapNotStored is the Why of events that the stream does not hold (any more), whoever
+// finds that out.
+const GapNotStored = "not in the stream"
 
 // ChannelFact: a channel went down or came up again.
 type ChannelFact struct {

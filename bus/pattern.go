@@ -33,6 +33,16 @@ func ParsePattern(text string) (Pattern, error) {
 	return Pattern{words: words}, nil
 }
 
+// Known reports whether the pattern chooses any lane of the contract.
+func (p Pattern) Known() bool {
+	for _, l := range Contract() {
+		if l.Spec().Kind == KindDurable && p.Match(l.Spec().Name) {
+			return true
+		}
+	}
+	return false
+}
+
 // Match reports whether the pattern chooses the lane of that name, as
 // "evt.turn.completed".
 func (p Pattern) Match(name string) bool {

@@ -37,8 +37,8 @@ func (a *app) costStopCommand() *cobra.Command {
 		Use:   "stop",
 		Short: "Refuse every model call that costs money, at once and until `cost resume`",
 		Long: "Refuse every model call that costs money, at once and until `blufio cost resume`, also\n" +
-			"across restarts. Calls under way are finished and booked. Messages are still taken in\n" +
-			"and told why they are not answered.",
+			"across restarts. Models that cost nothing go on answering. Calls under way are\n" +
+			"finished and booked. Messages are still taken in and told why they are not answered.",
 		Example: "  blufio cost stop\n  blufio cost stop --reason \"checking a strange bill\"",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -72,15 +72,19 @@ func (a *app) switchSpending(ctx context.Context, s bus.SpendingSwitch) error {
 	if a.json {
 		return a.printJSON(sum)
 	}
-	return a.print(switchLine(a.ui(a.out), sum.Stopped, sum.StoppedReason) + "\n")
+	text := a.ui(a.out).ok() + " " + switchText(sum.Stopped, sum.StoppedReason) + "\n"
+	if sum.Stopped {
+		text += "models that cost nothing go on answering\n"
+	}
+	return a.print(text)
 }
 
-// switchLine says how the kill switch stands.
-func switchLine(u ui, stopped bool, reason string) string {
+// switchText says how the kill switch stands.
+func switchText(stopped bool, reason string) string {
 	if !stopped {
-		return u.ok() + " spending is allowed, within the budgets"
+		return "spending is allowed, within the budgets"
 	}
-	s := u.bad() + " spending is stopped"
+	s := "spending is stopped"
 	if reason != "" {
 		s += ": " + line(reason)
 	}
@@ -99,7 +103,7 @@ func costTable(u ui, sum bus.CostSummary) string {
 		fmt.Fprintf(&b, "%s in calls that are under way\n", sum.Reserved)
 	}
 	if sum.Stopped {
-		b.WriteString(switchLine(u, true, sum.StoppedReason) + "\n")
+		b.WriteString(u.warn() + " " + switchText(true, sum.StoppedReason) + "\n")
 	}
 	if len(sum.Models) > 0 {
 		b.WriteString("\n" + modelTable(u, sum.Models))

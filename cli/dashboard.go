@@ -11,6 +11,9 @@ import (
 	"github.com/blufio/blufio/bus"
 )
 
+// offlineProvider stands in where no model is set up.
+const offlineProvider = "offline"
+
 // dashboard draws a status for people: one labelled line for each thing they ask
 // about, more only where something is wrong.
 func dashboard(u ui, p picture, now time.Time) string {
@@ -84,11 +87,19 @@ func (d *drawing) state(s string) string {
 }
 
 func (d *drawing) agent(p picture) {
-	if p.Provider != "" {
+	switch p.Provider {
+	case "":
+	case offlineProvider:
+		d.fact("model", "no model ("+offlineProvider+")")
+	default:
 		d.fact("model", d.join(line(p.Provider), line(p.Model)))
 	}
 	if s := p.Sessions; s != nil {
-		d.fact("sessions", d.join(fmt.Sprintf("%d active", s.Active), fmt.Sprintf("%d in all", s.Total), plural(s.Interrupted, "turn")+" interrupted"))
+		cut := ""
+		if s.Interrupted > 0 {
+			cut = plural(s.Interrupted, "turn") + " interrupted since the beginning"
+		}
+		d.fact("sessions", d.join(fmt.Sprintf("%d active", s.Active), fmt.Sprintf("%d in all", s.Total), cut))
 	}
 }
 
@@ -121,21 +132,20 @@ func (d *drawing) cost(c *bus.CostStatus) {
 	d.fact("today", bar(c.Today, c.DailyLimit))
 	d.fact("month", bar(c.Month, c.MonthlyLimit))
 	if c.Stopped {
-		d.fact("spending", switchLine(d.u, true, ""))
+		d.fact("spending", d.u.warn()+" "+switchText(true, ""))
 	}
 }
 
 func (d *drawing) dead(n int64) string {
 	s := fmt.Sprintf("dead %d", n)
 	if n > 0 {
-		return d.u.yellow(s)
+		return d.u.yellow(s) + " (`blufio queue list`)"
 	}
 	return s
 }
 
 func (d *drawing) backup(b bus.BackupStatus) {
 	if b.LastSuccess == nil {
-		d.fact("backup", "none yet")
 		return
 	}
 	d.fact("backup", d.join("made "+ago(b.LastSuccess, d.now), "verified "+ago(b.LastVerified, d.now)))

@@ -22,8 +22,20 @@ const maxDetail = 160 // characters of one field on a terminal
 // payload says, what only serves to find it again at the end.
 func eventLine(u ui, e bus.EventRecord) string {
 	name := strings.TrimPrefix(e.Event, "evt.")
-	return strings.TrimRight(fmt.Sprintf("%s %s  %s  %s", u.dim(e.Time.Local().Format(time.DateTime)),
+	return strings.TrimRight(fmt.Sprintf("%s %s  %s  %s", u.dim(happened(e).Local().Format(time.DateTime)),
 		u.dim(fmt.Sprintf("#%d", e.Position)), nameColour(u, name)(fmt.Sprintf("%-20s", line(name))), eventDetails(u, e.Payload)), " ") + "\n"
+}
+
+// happened is when an event happened, as its payload says; without that, when it was
+// stored, which is much later in a stream that was made anew.
+func happened(e bus.EventRecord) time.Time {
+	var said struct {
+		Time time.Time `json:"time"`
+	}
+	if err := json.Unmarshal(e.Payload, &said); err != nil || said.Time.IsZero() {
+		return e.Time
+	}
+	return said.Time
 }
 
 // nameColour is red and yellow for what an owner should know of, otherwise it

@@ -4,7 +4,6 @@ package cli
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/blufio/blufio/bus"
@@ -16,6 +15,7 @@ type eventsOptions struct {
 	since    string
 	seq      int64
 	noFollow bool
+	list     bool
 }
 
 func (a *app) eventsCommand() *cobra.Command {
@@ -27,16 +27,24 @@ func (a *app) eventsCommand() *cobra.Command {
 			"has kept come first. A daemon that restarts is followed; nothing is left out or shown\n" +
 			"twice, and what cannot be shown is said.\n\n" +
 			"PATTERN chooses events by name: turn.completed, turn.* (any one word), budget.> (any\n" +
-			"words). Quote it for the shell.\n\n" +
+			"words), > (all). Quote it for the shell. `blufio events --list` names all events. A\n" +
+			"name may be written as --json has it, too: evt.turn.completed.\n\n" +
+			"Each event is shown with the time when it happened. --since goes by when it was\n" +
+			"stored: later, where the stream had to be made anew.\n\n" +
 			"With --json each line is an object: {position, time, event, payload} for an event,\n" +
 			"{gap: {from, to, why}} for positions that cannot be shown, {epoch} when positions\n" +
-			"begin to count anew. The time is when the event was stored, or heard.",
+			"begin to count anew. There, event is the full name, such as evt.turn.completed, time\n" +
+			"is when it was stored, or heard, and payload.time when it happened.",
 		Example: "  blufio events\n" +
+			"  blufio events --list\n" +
 			"  blufio events 'turn.*' --since 1h\n" +
 			"  blufio events --seq 1 --no-follow --json | jq -r .event | sort | uniq -c",
 		Args:              atMostOne("PATTERN"),
 		ValidArgsFunction: completeFacts,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.list {
+				return a.listEvents(cmd, strings.Join(args, ""))
+			}
 			t, err := a.newTail(cmd, o, strings.Join(args, ""))
 			if err != nil {
 				return err
@@ -49,6 +57,7 @@ func (a *app) eventsCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.since, "since", "", "begin with what was stored this `LONG` ago, such as 1h or 7d")
 	cmd.Flags().Int64Var(&o.seq, "seq", 0, "begin with this `POSITION`")
 	cmd.Flags().BoolVar(&o.noFollow, "no-follow", false, "show what the stream has kept, and end; without --since or --seq all of it")
+	cmd.Flags().BoolVar(&o.list, "list", false, "name all events that there are, or those of PATTERN, and end")
 	return cmd
 }
 
@@ -56,11 +65,8 @@ func (a *app) eventsCommand() *cobra.Command {
 func (a *app) newTail(cmd *cobra.Command, o eventsOptions, pattern string) (*tail, error) {
 	t := &tail{app: a, follow: !o.noFollow, replay: o.noFollow, contact: a.now(), opening: openingTime}
 	var err error
-	if t.pattern, err = bus.ParsePattern(pattern); err != nil {
+	if t.pattern, err = readPattern(cmd, pattern); err != nil {
 		return nil, err
-	}
-	if !anyFact(t.pattern) {
-		return nil, misuse(cmd, "no event is called %q; bus/EVENTS.md lists them, and Tab completes", pattern)
 	}
 	bySeq := cmd.Flags().Changed("seq")
 	switch {
@@ -81,6 +87,50 @@ func (a *app) newTail(cmd *cobra.Command, o eventsOptions, pattern string) (*tai
 	return t, nil
 }
 
+// readPattern reads a pattern that fits an event that there is.
+func readPattern(cmd *cobra.Command, text string) (bus.Pattern, error) {
+	p, err := bus.ParsePattern(text)
+	if err != nil || p.Known() {
+		return p, err
+	}
+	f := misuse(cmd, "no event is called %q", text)
+	f.hint = "`blufio events --list` names all events"
+	if wider, err := bus.ParsePattern(text + ".*"); err == nil && wider.Known() {
+		f.hint = fmt.Sprintf("did you mean '%s.*'? All events are '>'", text)
+		if strings.TrimPrefix(text, "evt.") == "*" {
+			f.hint = "* is any one word, and names have several: did you mean '>', all events?"
+		}
+	}
+	return p, f
+}
+
+// eventName is an event that there is, for scripts.
+type eventName struct {
+	Event   string `json:"event"`
+	Meaning string `json:"meaning"`
+}
+
+// listEvents names the events that a pattern chooses. It needs no daemon.
+func (a *app) listEvents(cmd *cobra.Command, pattern string) error {
+	p, err := readPattern(cmd, pattern)
+	if err != nil {
+		return err
+	}
+	u := a.ui(a.out)
+	names, rows := []eventName{}, [][]string(nil)
+	for _, s := range facts() {
+		if p.Match(s.Name) {
+			short := strings.TrimPrefix(s.Name, "evt.")
+			names = append(names, eventName{s.Name, s.Meaning})
+			rows = append(rows, []string{nameColour(u, short)(short), s.Meaning})
+		}
+	}
+	if a.json {
+		return a.printJSON(names)
+	}
+	return a.print(table(rows))
+}
+
 // facts are the lanes of all events.
 func facts() (specs []*bus.Spec) {
 	for _, l := range bus.Contract() {
@@ -89,11 +139,6 @@ func facts() (specs []*bus.Spec) {
 		}
 	}
 	return specs
-}
-
-// anyFact reports whether a pattern fits an event that there is.
-func anyFact(p bus.Pattern) bool {
-	return slices.ContainsFunc(facts(), func(s *bus.Spec) bool { return p.Match(s.Name) })
 }
 
 // completeFacts offers the names of all events.

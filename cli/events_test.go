@@ -56,7 +56,7 @@ func TestEveryFactHasALine(t *testing.T) {
 		}
 		e := bus.EventRecord{Position: 7, Time: time.Date(2026, 11, 23, 9, 30, 0, 0, time.Local), Event: s.Name, Payload: payload}
 		plain := eventLine(ui{}, e)
-		if !strings.HasPrefix(plain, "2026-11-23 09:30:00 #7  "+strings.TrimPrefix(s.Name, "evt.")) || !strings.Contains(plain, "=") ||
+		if !strings.HasPrefix(plain, happened(e).Local().Format(time.DateTime)+" #7  "+strings.TrimPrefix(s.Name, "evt.")) || !strings.Contains(plain, "=") ||
 			strings.Contains(plain, "{") || strings.Count(plain, "\n") != 1 {
 			t.Errorf("%s: %q", s.Name, plain)
 		}
@@ -64,6 +64,41 @@ func TestEveryFactHasALine(t *testing.T) {
 		if rich := eventLine(ui{rich: true, tty: true}, e); !colour.MatchString(rich) {
 			t.Errorf("%s: %q", s.Name, rich)
 		}
+	}
+}
+
+// A line says when the event happened, not when a stream that was made anew stored it.
+func TestEventLineTime(t *testing.T) {
+	stored := time.Date(2026, 11, 26, 12, 0, 0, 0, time.Local)
+	happened := time.Date(2026, 11, 23, 9, 30, 0, 0, time.Local)
+	for payload, want := range map[string]time.Time{
+		`{"time":"` + happened.Format(time.RFC3339) + `","n":1}`: happened,
+		`{"n":1}`:                         stored,
+		`{"time":"yesterday"}`:            stored,
+		`null`:                            stored,
+		`{"time":"0001-01-01T00:00:00Z"}`: stored,
+	} {
+		got := eventLine(ui{}, bus.EventRecord{Position: 7, Time: stored, Event: "evt.turn.failed", Payload: json.RawMessage(payload)})
+		if !strings.HasPrefix(got, want.Format(time.DateTime)+" #7") {
+			t.Errorf("%s: %q", payload, got)
+		}
+	}
+}
+
+// All events can be named without a daemon and without the documentation.
+func TestEventsList(t *testing.T) {
+	none := []string{"HOME=" + t.TempDir()}
+	code, text, _ := runMain(none, "events", "--list")
+	if code != 0 || strings.Count(text, "\n") != len(facts()) || !strings.Contains(text, "turn.completed ") {
+		t.Errorf("exit code %d, %s", code, text)
+	}
+	code, text, _ = runMain(none, "events", "--list", "--json", "evt.turn.*")
+	names := decodeAs[[]eventName](t, []byte(text))
+	if code != 0 || len(names) < 2 || !strings.HasPrefix(names[0].Event, "evt.turn.") || names[0].Meaning == "" {
+		t.Errorf("exit code %d, %s", code, text)
+	}
+	if code, _, _ := runMain(none, "events", "--list", "nope"); code != exitUsage {
+		t.Errorf("exit code %d", code)
 	}
 }
 
@@ -75,6 +110,9 @@ func TestEventsUsage(t *testing.T) {
 	}{
 		"no pattern":         {[]string{"a..b"}, "is not a pattern"},
 		"no such event":      {[]string{"turn.complete"}, "no event is called"},
+		"an area":            {[]string{"turn"}, "did you mean 'turn.*'? All events are '>'"},
+		"an area in full":    {[]string{"evt.turn"}, "did you mean 'evt.turn.*'?"},
+		"one word":           {[]string{"*"}, "did you mean '>', all events?"},
 		"not a duration":     {[]string{"--since", "never"}, "--since"},
 		"both":               {[]string{"--since", "1h", "--seq", "3"}, "exclude each other"},
 		"before the first":   {[]string{"--seq", "0"}, "--seq counts from 1"},

@@ -13,6 +13,7 @@ import (
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services/config"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Exit codes. Scripts and units rely on them; package serve adds its own.
@@ -133,12 +134,34 @@ var busHints = map[bus.Code]string{
 	bus.CodePriceUnknown: "add the model to [cost.prices] in blufio.toml",
 }
 
+// turnHint is what to do about a message that was not answered, by the code of its
+// error. What the reply says is not said again.
+func turnHint(code bus.Code) string {
+	switch code {
+	case bus.CodeCanceled: // as was asked for
+		return ""
+	case bus.CodeDenied: // by the model's provider, to the daemon
+		return "check the key of the model's provider, and what it may do; `blufio status` names the provider"
+	case bus.CodeTimeout:
+		return "the model did not answer in time; ask again, or see `blufio status`"
+	}
+	return busHints[code]
+}
+
 // misuse is wrong usage of cmd.
 func misuse(cmd *cobra.Command, format string, args ...any) *failure {
 	return fail(exitUsage, "`"+cmd.CommandPath()+" --help` shows how to use it", format, args...)
 }
 
 func flagError(cmd *cobra.Command, err error) error {
+	var wrong *pflag.InvalidValueError
+	var missing *pflag.ValueRequiredError
+	switch {
+	case errors.As(err, &wrong):
+		return misuse(cmd, "--%s: %s", wrong.GetFlag().Name, wrongValue(wrong.GetFlag(), wrong.GetValue()))
+	case errors.As(err, &missing):
+		return misuse(cmd, "--%s needs a value", missing.GetFlag().Name)
+	}
 	f := misuse(cmd, "%w", err)
 	if name, ok := strings.CutPrefix(err.Error(), "unknown flag: --"); ok {
 		if near := nearestFlag(cmd, name); near != "" {
@@ -146,6 +169,19 @@ func flagError(cmd *cobra.Command, err error) error {
 		}
 	}
 	return f
+}
+
+// wrongValue says what a flag takes that cannot take this.
+func wrongValue(f *pflag.Flag, value string) string {
+	switch f.Value.Type() {
+	case "bool":
+		return fmt.Sprintf("%q is neither true nor false; the flag needs no value", value)
+	case "int64":
+		return fmt.Sprintf("%q is not a whole number", value)
+	case "duration":
+		return fmt.Sprintf("%q is not a duration; write it like 90s or 5m", value)
+	}
+	return fmt.Sprintf("%q cannot be understood", value)
 }
 
 // usage turns cobra's own error about an unknown command into ours.
@@ -186,7 +222,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 // oneArg wants exactly one argument, called what.
 func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != 1 {
+		if len(args) != 1 || strings.TrimSpace(args[0]) == "" {
 			return misuse(cmd, "`%s` needs exactly one %s", cmd.CommandPath(), what)
 		}
 		return nil

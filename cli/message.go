@@ -12,7 +12,7 @@ func (a *app) messageCommand() *cobra.Command {
 		Use:     "message ID",
 		Short:   "Show what became of a message",
 		Long:    "Show what became of a message: its state, its text and, once there is one, its reply.",
-		Example: "  blufio message 01K9Z3E8M4\n  blufio message --json 01K9Z3E8M4 | jq -r .reply",
+		Example: "  blufio message hW4XJq7T2MbN5kWc3rHA6P\n  blufio message --json hW4XJq7T2MbN5kWc3rHA6P | jq -r .reply",
 		Args:    oneArg("message id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := ask(cmd.Context(), a, bus.MessageGet, bus.MessageQuery{ID: args[0]})

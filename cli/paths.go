@@ -20,6 +20,9 @@ const (
 // says, the package's if it exists, the user's own. It need not exist.
 func (a *app) data() (string, error) {
 	if a.dataDir != "" {
+		if info, err := os.Stat(a.dataDir); err == nil && !info.IsDir() {
+			return "", fail(exitUsage, "name a directory with --data-dir, or leave it out", "%s is not a directory", a.dataDir)
+		}
 		return filepath.Abs(a.dataDir)
 	}
 	if dirs := a.getenv("STATE_DIRECTORY"); dirs != "" {

@@ -17,7 +17,7 @@ var letterStates = []string{bus.StateQueued, bus.StateRunning, bus.StatePending,
 
 func (a *app) queueCommand() *cobra.Command {
 	cmd := group("queue", "Show what waits and what was given up; take it up again or delete it",
-		"  blufio queue list\n  blufio queue retry --all\n  blufio queue drop 01K9Z3E8M4",
+		"  blufio queue list\n  blufio queue retry --all\n  blufio queue drop hW4XJq7T2MbN5kWc3rHA6P",
 		a.queueListCommand(), a.queueRetryCommand(), a.queueDropCommand())
 	cmd.Long = "Messages wait until they are answered, and replies until they are delivered. A message\n" +
 		"that the agent crashed on three times and a reply that could not be delivered for days\n" +
@@ -60,7 +60,7 @@ func (a *app) queueRetryCommand() *cobra.Command {
 		Long: "Take dead letters up again. A message goes back into the inbox and is answered as if it\n" +
 			"had just come; that its person was told of the failure stays told. A reply goes back to\n" +
 			"its channel. Where one of them cannot be taken up, the exit code is 1.",
-		Example: "  blufio queue retry 01K9Z3E8M4\n  blufio queue retry --all",
+		Example: "  blufio queue retry hW4XJq7T2MbN5kWc3rHA6P\n  blufio queue retry --all",
 		Args:    oneOrAll(&all),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.changeQueue(cmd.Context(), bus.QueueRetry, "retried", args, nil)
@@ -78,7 +78,7 @@ func (a *app) queueDropCommand() *cobra.Command {
 		Long: "Delete dead letters for good: a message with all that is kept of it, a reply without its\n" +
 			"message. On a terminal you are asked first; elsewhere --yes says that it is meant. Where\n" +
 			"one of them cannot be deleted, the exit code is 1.",
-		Example: "  blufio queue drop 01K9Z3E8M4\n  blufio queue drop --all --yes",
+		Example: "  blufio queue drop hW4XJq7T2MbN5kWc3rHA6P\n  blufio queue drop --all --yes",
 		Args:    oneOrAll(&all),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			confirm := func(n int) error { return a.confirm(cmd, fmt.Sprintf("delete %s for good?", letters(n)), yes) }

@@ -48,6 +48,9 @@ func (a *app) sendCommand() *cobra.Command {
 			if o.timeout <= 0 {
 				return misuse(cmd, "--timeout must be more than zero")
 			}
+			if cmd.Flags().Changed("session") && strings.TrimSpace(o.session) == "" {
+				return misuse(cmd, "--session needs a name")
+			}
 			text, err := a.messageText(cmd, args)
 			if err != nil {
 				return err
@@ -119,7 +122,7 @@ func (a *app) send(ctx context.Context, o sendOptions, text string) error {
 		f := explain(err)
 		return fail(f.code, fetchHint(accepted.ID), "the message is stored, but its reply cannot be fetched: %w", err)
 	}
-	return a.printReply(record)
+	return a.printReply(record, a.printJSON)
 }
 
 func fetchHint(id string) string { return "get the reply with `blufio message " + id + "`" }
@@ -143,24 +146,25 @@ func (a *app) printAccepted(acc bus.Accepted) error {
 	return a.print(acc.ID + "\n")
 }
 
-// printReply ends a send: the reply on standard output, or why there is none.
-func (a *app) printReply(r bus.MessageRecord) error {
+// printReply ends a send: the reply on standard output, or why there is none. show
+// writes it for scripts.
+func (a *app) printReply(r bus.MessageRecord, show func(any) error) error {
 	answered := r.State == bus.StateAnswered
 	switch {
 	case a.json && answered:
-		return a.printJSON(r)
+		return show(r)
 	case a.json:
-		return errors.Join(a.printJSON(r), exit(exitFailed))
+		return errors.Join(show(r), exit(exitFailed))
 	case answered:
 		return a.printText(r.Reply)
-	}
-	hint := "`blufio status` shows what is wrong"
-	if h := busHints[r.Error]; h != "" {
-		hint = h
 	}
 	reason := r.Reply
 	if reason == "" {
 		reason = "the message could not be answered (" + r.State + ")"
+	}
+	hint := turnHint(r.Error)
+	if hint == "" && r.Error != bus.CodeCanceled {
+		hint = "`blufio status` shows what is wrong"
 	}
 	return fail(exitFailed, hint, "%s", reason)
 }

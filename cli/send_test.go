@@ -32,8 +32,8 @@ func TestSendAgain(t *testing.T) {
 	if code, stdout, _ := h.blufio("send", "hello"); code != 0 || stdout != "at last\n" {
 		t.Errorf("code %d, stdout %q", code, stdout)
 	}
-	if len(h.handed) != 3 || h.handed[0].ExternalID != h.handed[2].ExternalID {
-		t.Errorf("handed over %+v", h.handed)
+	if m := h.messagesHanded(); len(m) != 3 || m[0].ExternalID != m[2].ExternalID {
+		t.Errorf("handed over %+v", m)
 	}
 }
 
@@ -117,5 +117,21 @@ func TestSendOutlivesTheDaemon(t *testing.T) {
 	h.start()
 	if r := <-done; r.code != 0 || r.stdout != "I am back\n" {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestHintsOfTurns: what is said about a message that failed is about the message.
+func TestHintsOfTurns(t *testing.T) {
+	for code, want := range map[bus.Code]string{
+		bus.CodeCanceled: "",
+		bus.CodeDenied:   "check the key of the model's provider",
+		bus.CodeBudget:   "cost.daily_usd",
+		"":               "`blufio status` shows what is wrong",
+	} {
+		a := &app{}
+		f := explain(a.printReply(bus.MessageRecord{State: bus.StateFailed, Error: code, Reply: "no"}, nil))
+		if !strings.Contains(f.hint, want) || want == "" && f.hint != "" {
+			t.Errorf("%s: hint %q", code, f.hint)
+		}
 	}
 }

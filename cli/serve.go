@@ -37,7 +37,28 @@ func (a *app) serveCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringArrayVar(&set, "set", nil, "set a configuration `KEY=VALUE`, over files and environment (repeatable)")
+	_ = cmd.RegisterFlagCompletionFunc("set", a.completeSetting) // the flag is there
 	return cmd
+}
+
+// completeSetting offers the keys of the configuration, then the values of a key that
+// has a closed list of them.
+func (a *app) completeSetting(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	_, loaded, err := serve.Load(a.sources(nil))
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var found []string
+	if key, _, ok := strings.Cut(typed, "="); ok {
+		for _, value := range loaded.Choices(key) {
+			found = append(found, key+"="+value)
+		}
+		return found, cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, key := range loaded.Keys() {
+		found = append(found, key+"=")
+	}
+	return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
 // keyValues splits the values of --set.
@@ -113,9 +134,13 @@ func (a *app) untilToldTwice(ctx context.Context, log *slog.Logger, run func(con
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- run(ctx) }()
+	var began time.Time
 	for told := false; ; {
 		select {
 		case err := <-done:
+			if told {
+				log.Info("stopped", "took", a.now().Sub(began).Round(time.Millisecond).String())
+			}
 			return err
 		case s := <-signals:
 			switch {
@@ -124,7 +149,7 @@ func (a *app) untilToldTwice(ctx context.Context, log *slog.Logger, run func(con
 			case told:
 				return fail(exitFailed, "what was accepted is stored and is taken up at the next start", "ended at once by a second signal")
 			default:
-				told = true
+				told, began = true, a.now()
 				log.Info("stopping; a second signal ends at once", "signal", s.String())
 				cancel()
 			}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/blufio/blufio/services/serve"
 )
@@ -24,12 +25,22 @@ func tell(t *testing.T, s syscall.Signal) {
 	}
 }
 
+// said takes lines of a log.
+type said chan string
+
+func (s said) Write(p []byte) (int, error) {
+	s <- string(p)
+	return len(p), nil
+}
+
 func TestFirstSignalStops(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		a := &app{}
+		a := &app{now: time.Now}
 		last := errors.New("drained")
-		err := a.untilToldTwice(t.Context(), slog.New(slog.DiscardHandler), func(ctx context.Context) error {
+		said := make(said, 10)
+		err := a.untilToldTwice(t.Context(), slog.New(slog.NewTextHandler(said, nil)), func(ctx context.Context) error {
 			tell(t, syscall.SIGHUP)
+			<-said // before it is heard, it must not end the test
 			if ctx.Err() != nil {
 				t.Error("SIGHUP ended it")
 			}
@@ -40,11 +51,14 @@ func TestFirstSignalStops(t *testing.T) {
 		if err != last {
 			t.Errorf("%s: %v", s, err)
 		}
+		if first, last := <-said, <-said; !strings.Contains(first, "msg=\"stopping;") || !strings.Contains(last, "msg=stopped took=") {
+			t.Errorf("logs %q and %q", first, last)
+		}
 	}
 }
 
 func TestSecondSignalDoesNotWait(t *testing.T) {
-	a := &app{}
+	a := &app{now: time.Now}
 	release := make(chan struct{})
 	defer close(release)
 	err := a.untilToldTwice(t.Context(), slog.New(slog.DiscardHandler), func(ctx context.Context) error {

@@ -31,7 +31,8 @@ func (a *app) shellCommand() *cobra.Command {
 			"A backslash at the end of a line continues the message on the next one; a line of\n" +
 			"``` or <<< opens a block that the same line closes; what is pasted is one message.\n" +
 			"Ctrl-C clears the line, or stops the answer, a second one the waiting for it;\n" +
-			"Ctrl-D leaves. When the daemon restarts, the shell waits for it and goes on.\n\n" +
+			"Ctrl-D leaves, and an answer under way goes on: a shell that is opened again waits\n" +
+			"for it. When the daemon restarts, the shell waits for it, too.\n\n" +
 			shellHelp + "\n\nOther commands that begin with a slash are the agent's: /help lists them. If\n" +
 			"standard input is not a terminal, each of its lines is a message, and the replies\n" +
 			"are printed; the exit code is 1 if one of them failed.",

@@ -15,6 +15,7 @@ const aheadPieces = 256
 // when one is missing, nothing more is until the answer begins anew or is complete.
 type answer struct {
 	pane *pane
+	late bool // nobody listened when it began: it is shown from the first piece that comes
 
 	attempt, round int
 	next           int // number of the piece to show next
@@ -24,6 +25,10 @@ type answer struct {
 
 // delta takes a piece.
 func (a *answer) delta(d bus.Delta) {
+	if a.late && a.attempt == 0 {
+		a.attempt, a.round, a.next = d.Attempt, d.Round, d.N
+		a.late = d.N > 0
+	}
 	switch {
 	case d.Attempt < a.attempt, d.Attempt == a.attempt && d.Round < a.round:
 		return // late, of what was given up
@@ -50,7 +55,7 @@ func (a *answer) anew(d bus.Delta, why string) {
 	if a.shown.Len() > 0 {
 		a.pane.line(a.pane.u.dim(why))
 	}
-	a.attempt, a.round, a.next, a.ahead = d.Attempt, d.Round, 0, nil
+	a.attempt, a.round, a.next, a.ahead, a.late = d.Attempt, d.Round, 0, nil, false
 	a.shown.Reset()
 }
 
@@ -58,6 +63,9 @@ func (a *answer) show(text string) {
 	said := text
 	if strings.TrimSpace(a.shown.String()) == "" {
 		said = strings.TrimLeft(text, " \n\t") // an answer begins with its first word
+		if a.late && said != "" {
+			said = a.pane.u.mark("…", "...") + said
+		}
 	}
 	a.shown.WriteString(text)
 	a.pane.text(clean(said))
@@ -81,6 +89,9 @@ func (a *answer) finish(r bus.MessageRecord) {
 			rest = strings.TrimPrefix(rest, all[len(shown):])
 		}
 		a.pane.text(clean(rest))
+	case a.late:
+		a.pane.line(u.dim("(the whole answer)"))
+		a.pane.text(clean(reply))
 	default:
 		a.pane.line(u.dim("(the answer in the end)"))
 		a.pane.text(clean(reply))
@@ -98,7 +109,7 @@ func failedText(u ui, r bus.MessageRecord) string {
 		reason = "the message could not be answered (" + line(r.State) + ")"
 	}
 	text := u.bad() + " " + reason
-	if hint := busHints[r.Error]; hint != "" {
+	if hint := turnHint(r.Error); hint != "" {
 		text += "\n" + u.yellow("hint:") + " " + hint
 	}
 	return text

@@ -104,6 +104,7 @@ func TestEarly(t *testing.T) {
 		t.Error("the reply is not known")
 	}
 	s.outcome(w, bus.MessageRecord{ID: "m1", State: bus.StateAnswered, Reply: "The answer"})
+	s.elsewhere[0].known = true // as far as its question can be
 	s.show()
 	_ = s.pane.flush()
 	g.want(t, "The answer", "(a late answer, or one to a message from elsewhere)", "| Another's", ">")

@@ -54,7 +54,7 @@ func (g *glass) Write(data []byte) (int, error) {
 		var cluster string
 		var width int
 		cluster, s, width, state = uniseg.FirstGraphemeClusterInString(s, state)
-		for _, part := range []string{"\r", "\n"} { // "\r\n" is one cluster
+		for _, part := range []string{"\r", "\n", "\t"} { // "\r\n" is one cluster
 			if strings.Contains(cluster, part) {
 				g.control(part)
 				cluster = strings.Replace(cluster, part, "", 1)
@@ -68,8 +68,12 @@ func (g *glass) Write(data []byte) (int, error) {
 }
 
 func (g *glass) control(s string) {
-	if s == "\r" {
+	switch s {
+	case "\r":
 		g.col = 0
+		return
+	case "\t":
+		g.col = min((g.col/8+1)*8, g.columns-1)
 		return
 	}
 	if g.row++; g.row == g.rows {

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -19,8 +21,8 @@ const (
 )
 
 // history is what was typed before, oldest first, and the file that keeps it. Several
-// shells may append to one file at a time. It is cut to historyEntries lines when it
-// is opened and after as many more.
+// shells may append to one file at a time: whoever writes has locked it. It is cut to
+// historyEntries lines when it is opened and after as many more.
 type history struct {
 	path    string // "" keeps nothing
 	entries []string
@@ -39,9 +41,36 @@ func openHistory(path string) (*history, error) {
 	}
 	h := &history{path: path, entries: newest(entries)}
 	if len(entries) > historyEntries {
-		err = h.rewrite()
+		var f *os.File
+		if f, err = h.lock(); err == nil {
+			err = errors.Join(h.rewrite(), f.Close())
+		}
 	}
 	return h, err
+}
+
+// lock opens the file for appending, as the only one until it is closed. Another
+// shell may have put a shortened file in its place meanwhile: then that one counts.
+func (h *history) lock() (*os.File, error) {
+	for {
+		f, err := os.OpenFile(h.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		mine, err := f.Stat()
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		if there, err := os.Stat(h.path); err == nil && os.SameFile(mine, there) {
+			return f, nil
+		}
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+	}
 }
 
 func readHistory(path string) ([]string, error) {
@@ -108,28 +137,32 @@ func (h *history) write(text string) error {
 	if err := os.MkdirAll(filepath.Dir(h.path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(h.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	f, err := h.lock()
 	if err != nil {
 		return err
 	}
 	_, err = f.WriteString(encodeEntry(text) + "\n")
-	if err = errors.Join(err, f.Chmod(0o600), f.Close()); err != nil {
-		return err
+	if err = errors.Join(err, f.Chmod(0o600)); err == nil {
+		if h.written++; h.written >= historyEntries {
+			err = h.rewrite()
+		}
 	}
-	if h.written++; h.written >= historyEntries {
-		return h.rewrite()
-	}
-	return nil
+	return errors.Join(err, f.Close())
 }
 
-// rewrite drops the oldest entries from the file, in one step.
+// rewrite drops the oldest entries from the file, in one step. It is locked; other
+// shells may have added to it.
 func (h *history) rewrite() error {
 	h.written = 0
+	entries, err := readHistory(h.path)
+	if err != nil {
+		return fmt.Errorf("shorten history: %w", err)
+	}
 	f, err := os.CreateTemp(filepath.Dir(h.path), "shell_history-*") // mode 0600
 	if err != nil {
 		return fmt.Errorf("shorten history: %w", err)
 	}
-	for _, e := range h.entries {
+	for _, e := range newest(entries) {
 		if _, err = f.WriteString(encodeEntry(e) + "\n"); err != nil {
 			break
 		}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -78,5 +79,48 @@ func TestHistoryOfOthers(t *testing.T) {
 	}
 	if _, err := openHistory(filepath.Dir(path)); err == nil {
 		t.Error("a directory was read")
+	}
+}
+
+// Two shells at a time: the one that shortens the file keeps what the other added,
+// and that one goes on in the new file.
+func TestHistoryOfTwoShells(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "shell_history")
+	one, other := remembered(t, path), remembered(t, path)
+	for i := range historyEntries - 1 {
+		if err := one.add(fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, h := range []*history{other, one, other} {
+		if err := h.add(fmt.Sprint("typed ", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := remembered(t, path).entries
+	if want := []string{"typed 0", "typed 1", "typed 2"}; !slices.Equal(got[len(got)-3:], want) {
+		t.Errorf("the newest are %q, want %q", got[len(got)-3:], want)
+	}
+}
+
+// Shells that write at the same time lose nothing to one that shortens the file.
+func TestHistoryOfManyShells(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "shell_history")
+	const shells, each = 4, 100
+	var wg sync.WaitGroup
+	for s := range shells {
+		h := remembered(t, path)
+		h.written = historyEntries - 1 - s*each/shells // each of them shortens it at another time
+		wg.Go(func() {
+			for i := range each {
+				if err := h.add(fmt.Sprint(s, " ", i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := remembered(t, path).entries; len(got) != shells*each {
+		t.Errorf("%d entries of %d", len(got), shells*each)
 	}
 }

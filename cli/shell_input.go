@@ -54,7 +54,7 @@ func slash(text string) (name, argument string) {
 
 // Commands that Tab knows: the agent's, and the shell's own.
 var (
-	agentCommands = []string{"cost", "help", "new", "status"}
+	agentCommands = []string{"cost", "help", "new", "status", "stop", "think"}
 	ownCommands   = []string{"history", "quit", "session", "sessions"}
 )
 

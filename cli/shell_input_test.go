@@ -53,7 +53,8 @@ func TestComplete(t *testing.T) {
 	for typed, want := range map[string][]string{
 		"":              nil,
 		"hello":         nil,
-		"/s":            {"/status", "/session", "/sessions"},
+		"/s":            {"/status", "/stop", "/session", "/sessions"},
+		"/t":            {"/think"},
 		"/sessions":     {"/sessions"},
 		"/session w":    {"/session work", "/session wörk"},
 		"/session work": {"/session work"},

@@ -134,7 +134,7 @@ func (r *lineShell) send(ctx context.Context, text string) error {
 	case err != nil:
 		return err
 	}
-	return r.app.printReply(record)
+	return r.app.printReply(record, r.app.printJSONLine)
 }
 
 // deliver hands the message over as often as it takes: the daemon was there when the

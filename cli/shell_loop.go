@@ -33,10 +33,11 @@ type shell struct {
 	ended   chan struct{} // closed when nothing is taken from todo any more
 	workers sync.WaitGroup
 
-	task      *task // what is waited for; nil: the person may type
-	down      bool  // the daemon is not there
-	typed     []key // meanwhile
-	elsewhere []bus.MessageRecord
+	task      *task               // what is waited for; nil: the person may type
+	down      bool                // the daemon is not there
+	typed     []key               // meanwhile
+	pending   []bus.MessageRecord // what the agent still answers of before, after the task
+	elsewhere []*elsewhere
 	seen      []string     // ids of messages whose reply was shown, newest last
 	names     []string     // of sessions, for Tab
 	unsure    *bus.Message // handed over without a confirmation
@@ -68,7 +69,9 @@ func (s *shell) greet(problem error) {
 func (s *shell) run(ctx context.Context, keys <-chan []key, resized <-chan os.Signal) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	s.lookBack(ctx)
 	for !s.quit && s.err == nil {
+		s.goOn(ctx)
 		s.replay(ctx)
 		s.show()
 		if err := s.pane.flush(); err != nil || s.quit {
@@ -82,7 +85,7 @@ func (s *shell) run(ctx context.Context, keys <-chan []key, resized <-chan os.Si
 		select {
 		case typed, ok := <-keys:
 			s.quit = !ok
-			s.typed = append(s.typed, typed...)
+			s.hear(typed)
 		case fn := <-s.todo:
 			fn()
 		case <-second:
@@ -114,10 +117,7 @@ func (s *shell) show() {
 		}
 		return
 	}
-	for _, r := range s.elsewhere {
-		s.showElsewhere(r)
-	}
-	s.elsewhere = nil
+	s.showElsewhere()
 	s.pane.typing(s.prompt(), s.editor)
 }
 
@@ -130,6 +130,16 @@ func (s *shell) prompt() string {
 		return mark
 	}
 	return line(s.session) + " " + mark
+}
+
+// hear takes keys. Ctrl-D leaves what is waited for at once, unless something that was
+// typed before it waits, too.
+func (s *shell) hear(typed []key) {
+	if s.task != nil && s.editor.text == "" && len(s.typed) == 0 && len(typed) > 0 && typed[0].stroke == strokeEOF {
+		s.leaveShell()
+		return
+	}
+	s.typed = append(s.typed, typed...)
 }
 
 // replay does what the keys say. While something is waited for, only Ctrl-C counts;

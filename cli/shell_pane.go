@@ -31,6 +31,7 @@ type pane struct {
 	err  error           // of the first write that failed
 
 	inLine bool // the text does not end with a line break
+	flow   flow // how its last line goes on
 	status bool // the last line is a status
 	drawn  *drawn
 }
@@ -60,7 +61,11 @@ func (p *pane) text(s string) {
 		return
 	}
 	p.wipe()
-	p.put(strings.ReplaceAll(s, "\n", "\r\n"))
+	if !p.inLine {
+		p.flow = flow{}
+	}
+	columns, _ := p.size()
+	p.put(p.flow.wrap(s, columns))
 	p.inLine = !strings.HasSuffix(s, "\n")
 }
 

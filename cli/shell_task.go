@@ -97,6 +97,7 @@ func (s *shell) interrupt(ctx context.Context) {
 func (s *shell) leaveTask() {
 	t := s.task
 	s.stopTask()
+	s.pending = nil
 	switch {
 	case t.message == nil:
 	case t.id != "":
@@ -107,15 +108,28 @@ func (s *shell) leaveTask() {
 	}
 }
 
+// leaveShell is Ctrl-D while something is waited for.
+func (s *shell) leaveShell() {
+	switch t := s.task; {
+	case t.message == nil:
+	case t.id == "":
+		s.note("the message may not have arrived; /history shows whether it did")
+	default:
+		s.note("the answer goes on without you; /history shows it when you come back")
+	}
+	s.quit = true
+}
+
 // command does what the shell itself can do, and leaves the rest to the agent.
 func (s *shell) command(ctx context.Context, text string) {
 	switch name, argument := slash(text); {
 	case name == "quit" || name == "exit":
 		s.quit = true
 	case name == "session" && argument != "":
-		s.session = argument
+		s.session, s.pending = argument, nil
 		s.know(argument)
 		s.note("session " + argument)
+		s.lookBack(ctx)
 	case name == "session":
 		s.note("this is session " + s.session + "; /session NAME goes to another one")
 	case name == "sessions":
@@ -142,12 +156,17 @@ func (s *shell) send(ctx context.Context, text string) {
 			return func() { s.failed(err) }
 		}
 		s.postFor(t, func() { s.accepted(t, accepted) })
-		r, err := s.link.outcome(ctx, accepted.ID, t.replied)
-		if err != nil {
-			return func() { s.failed(fmt.Errorf("the message is stored, but its reply cannot be fetched: %w", err)) }
-		}
-		return func() { s.outcome(t, r) }
+		return s.awaitOutcome(ctx, t, accepted.ID)
 	})
+}
+
+// awaitOutcome waits for the end of a message that is stored.
+func (s *shell) awaitOutcome(ctx context.Context, t *task, id string) func() {
+	r, err := s.link.outcome(ctx, id, t.replied)
+	if err != nil {
+		return func() { s.failed(fmt.Errorf("the message is stored, but its reply cannot be fetched: %w", err)) }
+	}
+	return func() { s.outcome(t, r) }
 }
 
 func (s *shell) failed(err error) {
@@ -202,19 +221,10 @@ func (s *shell) reply(r bus.Reply) {
 		default: // it knows
 		}
 	case r.Owner != terminalOwner || r.Session != s.session || slices.Contains(s.seen, r.MessageID):
+	case slices.ContainsFunc(s.pending, func(m bus.MessageRecord) bool { return m.ID == r.MessageID }): // its turn comes
 	case len(s.elsewhere) < maxElsewhere:
 		s.saw(r.MessageID)
-		s.elsewhere = append(s.elsewhere, bus.MessageRecord{ID: r.MessageID, State: r.State, Reply: r.Text})
-	}
-}
-
-// showElsewhere shows the reply to a message that was sent from elsewhere, or that
-// the person did not wait for.
-func (s *shell) showElsewhere(r bus.MessageRecord) {
-	u := s.pane.u
-	s.pane.line(u.dim("(a late answer, or one to a message from elsewhere)"))
-	for _, l := range textLines(r.Reply) {
-		s.pane.line(u.dim(u.mark("│ ", "| ") + l))
+		s.elsewhere = append(s.elsewhere, &elsewhere{reply: r})
 	}
 }
 

@@ -329,7 +329,7 @@ func TestShellKeys(t *testing.T) {
 	k.press("\x0c")
 	k.see(eraseScreen)
 	k.press("/\t")
-	k.see("/cost  /help  /new  /status  /history  /quit  /session  /sessions")
+	k.see("/cost  /help  /new  /status  /stop  /think  /history  /quit  /session  /sessions")
 	k.press("\x15/h\x01\t\x05i\t\r") // not in the middle of a line; then there is one
 	k.see("/history \r\n")
 	k.see("…looking ") // nobody answers it in the house of this test

@@ -100,6 +100,17 @@ func (p *picture) stop() {
 	}
 }
 
+// facts is the picture for scripts. That of a daemon which never was has no time.
+func (p picture) facts() any {
+	if !p.Time.IsZero() {
+		return p.Status
+	}
+	return struct {
+		bus.Status
+		Time *time.Time `json:"time"`
+	}{Status: p.Status}
+}
+
 // exitCode is what a script learns of the picture.
 func (p picture) exitCode() int {
 	switch p.State {
@@ -113,7 +124,7 @@ func (p picture) exitCode() int {
 
 func (a *app) showPicture(p picture) error {
 	if a.json {
-		return errors.Join(a.printJSON(p.Status), exit(p.exitCode()))
+		return errors.Join(a.printJSON(p.facts()), exit(p.exitCode()))
 	}
 	if p.State == bus.Stopped && p.last == nil {
 		return p.reason // there is nothing to show

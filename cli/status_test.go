@@ -160,3 +160,31 @@ func TestHealth(t *testing.T) {
 		}
 	}
 }
+
+// TestStatusOfNothing: a data directory that no daemon has used has no time.
+func TestStatusOfNothing(t *testing.T) {
+	dir := t.TempDir()
+	code, stdout, _ := runMain([]string{"HOME=" + dir, "BLUFIO_DATA_DIR=" + dir}, "status", "--json")
+	got := decodeAs[map[string]any](t, []byte(stdout))
+	if at, there := got["time"]; code != exitNotRunning || !there || at != nil || got["state"] != bus.Stopped {
+		t.Errorf("exit code %d, %s", code, stdout)
+	}
+}
+
+// TestWatchInASmallWindow: what does not fit is counted.
+func TestWatchInASmallWindow(t *testing.T) {
+	lines := []string{"1", "2", "3", "4", "5"}
+	for height, want := range map[int]string{0: "1 2 3 4 5", 6: "1 2 3 4 5", 5: "1 2 3 4 5", 4: "1 2 3 … 2 more lines", 1: "… 5 more lines"} {
+		if got := strings.Join(firstLines(lines, height), " "); got != want {
+			t.Errorf("height %d: %q, want %q", height, got, want)
+		}
+	}
+}
+
+// TestModelText: the stand-in is no model.
+func TestModelText(t *testing.T) {
+	st := bus.Status{State: bus.Healthy, Provider: "offline", Model: "offline"}
+	if got := dashboard(ui{}, picture{Status: st}, noon); !strings.Contains(got, "model     no model (offline)\n") {
+		t.Error(got)
+	}
+}

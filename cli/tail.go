@@ -79,9 +79,9 @@ func (t *tail) session(ctx context.Context, joined func()) error {
 	}
 	defer hangUp(ctx, c)
 	heard := make(chan *nats.Msg, heardEvents)
+	var sub *nats.Subscription
 	if t.follow { // before the replay, so that nothing falls between
-		sub, err := c.NATS().ChanSubscribe(bus.Facts, heard)
-		if err != nil {
+		if sub, err = c.NATS().ChanSubscribe(bus.Facts, heard); err != nil {
 			return unanswered(err)
 		}
 		defer sub.Unsubscribe() //nolint:errcheck // what waits is not wanted any more
@@ -93,11 +93,21 @@ func (t *tail) session(ctx context.Context, joined func()) error {
 		return err
 	}
 	joined()
+	read := 0 // of the events dropped
 	for t.follow {
 		select {
 		case m := <-heard:
 			if err := t.live(ctx, c, m); err != nil {
 				return err
+			}
+			if len(heard) > 0 {
+				continue
+			}
+			if dropped, err := sub.Dropped(); err == nil && dropped > read {
+				read = dropped
+				if err := t.dropped(ctx, c); err != nil {
+					return err
+				}
 			}
 		case <-c.Closed():
 			return nil
@@ -106,6 +116,17 @@ func (t *tail) session(ctx context.Context, joined func()) error {
 		}
 	}
 	return nil
+}
+
+// dropped shows what came while there was no room to wait, when perhaps nothing else
+// happens that would tell of it. If the stream is closed, the next event does.
+func (t *tail) dropped(ctx context.Context, c *bus.Conn) error {
+	pause(ctx, lagTries*lagEvery) // for the stream to store the last of them
+	err := t.catchUp(ctx, c, 0)
+	if errors.Is(err, &bus.Error{Code: bus.CodeUnavailable}) && !c.NATS().IsClosed() {
+		return nil
+	}
+	return err
 }
 
 // unanswered is the failure of a connection that broke.
@@ -172,6 +193,9 @@ func (t *tail) catchUp(ctx context.Context, c *bus.Conn, before int64) error {
 			continue
 		}
 		if q.After > p.Last && !t.joined {
+			if !t.follow {
+				return fail(exitFailed, "without --no-follow it is waited for", "position %d is not there yet: the newest is %d", q.After+1, p.Last)
+			}
 			t.app.note("position %d is not there yet: the newest is %d", q.After+1, p.Last)
 		}
 		t.epoch, t.fresh = p.Epoch, present
@@ -185,12 +209,17 @@ func (t *tail) catchUp(ctx context.Context, c *bus.Conn, before int64) error {
 
 // page shows one page and reports whether to ask for the next.
 func (t *tail) page(p bus.EventPage, before int64) (more bool, err error) {
+	if !t.placed && !t.joined && t.since != nil && p.First > 1 && len(p.Events) > 0 && p.Events[0].Position == p.First {
+		if err := t.gap(missing{1, p.First - 1, bus.GapNotStored}); err != nil { // some may be of the time that is asked for
+			return false, err
+		}
+	}
 	if t.placed && p.First > t.last+1 {
 		to := p.First - 1
 		if before > 0 {
 			to = min(to, before-1)
 		}
-		if err := t.gap(missing{t.last + 1, to, "no longer kept"}); err != nil {
+		if err := t.gap(missing{t.last + 1, to, bus.GapNotStored}); err != nil {
 			return false, err
 		}
 	}
@@ -248,7 +277,7 @@ func (t *tail) live(ctx context.Context, c *bus.Conn, m *nats.Msg) error {
 
 // fill shows what was missed before a live event. The stream may still have to store it.
 func (t *tail) fill(ctx context.Context, c *bus.Conn, before int64) error {
-	why := "not heard, and not in the stream"
+	why := "not heard, and " + bus.GapNotStored
 	for range lagTries {
 		err := t.catchUp(ctx, c, before)
 		switch {
@@ -260,7 +289,7 @@ func (t *tail) fill(ctx context.Context, c *bus.Conn, before int64) error {
 			return nil
 		}
 		if !pause(ctx, lagEvery) {
-			return nil
+			return ctx.Err()
 		}
 	}
 	if !t.placed { // a new epoch, of which nothing else is known
@@ -273,7 +302,7 @@ func (t *tail) fill(ctx context.Context, c *bus.Conn, before int64) error {
 // step shows one event, if it is wanted, and tells what is missing before it.
 func (t *tail) step(e bus.EventRecord) error {
 	if t.placed && e.Position > t.last+1 {
-		if err := t.gap(missing{t.last + 1, e.Position - 1, "not in the stream"}); err != nil {
+		if err := t.gap(missing{t.last + 1, e.Position - 1, bus.GapNotStored}); err != nil {
 			return err
 		}
 	}

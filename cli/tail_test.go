@@ -64,6 +64,21 @@ func TestTailSince(t *testing.T) {
 	f.ends()
 }
 
+// Where the stream begins after the time that is asked for, what was before is said to
+// be missing; where it begins earlier, nothing is.
+func TestTailSinceBeforeTheStream(t *testing.T) {
+	r := newRelayed(t)
+	r.store(positions(1, 9)...)
+	r.kept = 5
+	f := r.followEvents(eventsOptions{since: "1h"})
+	f.shows("gap 1-5", "6", "7", "8", "9")
+	f.ends()
+	r.stream[5].Time = time.Now().Add(-2 * time.Hour)
+	f = r.followEvents(eventsOptions{since: "1h"})
+	f.shows("7", "8", "9")
+	f.ends()
+}
+
 // What was not heard is read, once the stream has stored it.
 func TestTailFillsHoles(t *testing.T) {
 	r := newRelayed(t)
@@ -93,7 +108,7 @@ func TestTailTellsGaps(t *testing.T) {
 	r.say(13)
 	f.shows("13")
 	f.ends()
-	if s := f.notes.String(); !strings.Contains(s, "gap: events 2 to 5 are missing: no longer kept\n") || !strings.Contains(s, "events 10 to 11 are missing: not heard") {
+	if s := f.notes.String(); !strings.Contains(s, "gap: events 2 to 5 are missing: not in the stream\n") || !strings.Contains(s, "events 10 to 11 are missing: not heard") {
 		t.Errorf("notes %q", s)
 	}
 }
@@ -236,18 +251,19 @@ func TestEventsText(t *testing.T) {
 	r.kept = 3
 	for name, tc := range map[string]struct {
 		args   []string
+		code   int
 		stdout int // lines
 		stderr string
 	}{
-		"all that is kept":     {[]string{}, 6, ""},
-		"from a position":      {[]string{"--seq", "3"}, 6, "gap: event 3 is missing: no longer kept\n"},
-		"filtered":             {[]string{"turn.*"}, 2, ""},
-		"ahead":                {[]string{"--seq", "12"}, 0, "position 12 is not there yet: the newest is 9\n"},
-		"with the area's name": {[]string{"evt.turn.completed"}, 2, ""},
+		"all that is kept":     {[]string{}, 0, 6, ""},
+		"from a position":      {[]string{"--seq", "3"}, 0, 6, "gap: event 3 is missing: not in the stream\n"},
+		"filtered":             {[]string{"turn.*"}, 0, 2, ""},
+		"ahead":                {[]string{"--seq", "12"}, 1, 0, "blufio: position 12 is not there yet: the newest is 9\nhint: without --no-follow it is waited for\n"},
+		"with the area's name": {[]string{"evt.turn.completed"}, 0, 2, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, stdout, stderr := r.blufio(append([]string{"events", "--no-follow"}, tc.args...)...)
-			if code != exitOK || strings.Count(stdout, "\n") != tc.stdout || stderr != tc.stderr || strings.Contains(stdout, "\x1b") {
+			if code != tc.code || strings.Count(stdout, "\n") != tc.stdout || stderr != tc.stderr || strings.Contains(stdout, "\x1b") {
 				t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 			}
 		})
@@ -271,4 +287,30 @@ func TestEventsOnATerminal(t *testing.T) {
 	if got := <-code; got != exitOK {
 		t.Errorf("exit code %d", got)
 	}
+}
+
+// Who reads slowly gets the end of a burst too, when nothing more happens.
+func TestTailOfASlowReader(t *testing.T) {
+	r := newRelayed(t)
+	r.store(1)
+	f := r.followEvents(eventsOptions{seq: 1})
+	f.shows("1")
+	const n = 2*heardEvents + 1000 // what waits in the test's own channel included
+	r.store(positions(2, n)...)
+	r.say(positions(2, n)...) // nobody reads
+	r.check(r.terminal.NATS().Flush())
+	f.shows(numbered(2, n)...)
+	f.ends()
+}
+
+// Ctrl-C while it looks for what is not stored yet tells of no gap.
+func TestTailInterruptedInAHole(t *testing.T) {
+	r := newRelayed(t)
+	r.store(1)
+	f := r.followEvents(eventsOptions{seq: 1})
+	f.shows("1")
+	asks := r.questions()
+	r.say(5)
+	r.listens(asks + 1)
+	f.ends()
 }

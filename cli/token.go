@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -47,9 +48,23 @@ func (a *app) tokenIssueCommand() *cobra.Command {
 }
 
 func (o *tokenOptions) flags(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVar(&o.scopes, "scope", []string{"chat", "status"}, "what it permits: chat, status, metrics, admin")
+	cmd.Flags().StringSliceVar(&o.scopes, "scope", []string{"chat", "status"}, "what it permits: "+strings.Join(scopes, ", "))
+	_ = cmd.RegisterFlagCompletionFunc("scope", completeScopes) // the flag is there
 	cmd.Flags().StringVar(&o.expires, "expires", "24h", "how long it is valid, such as 24h or 90d")
 	cmd.Flags().StringVar(&o.subject, "subject", terminalOwner, "whose conversations it opens")
+}
+
+// scopes are what a token may permit.
+var scopes = []string{"chat", "status", "metrics", "admin"}
+
+// completeScopes offers scopes, also behind a comma.
+func completeScopes(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	before := typed[:strings.LastIndexByte(typed, ',')+1]
+	var found []string
+	for _, s := range scopes {
+		found = append(found, before+s)
+	}
+	return found, cobra.ShellCompDirectiveNoFileComp
 }
 
 func (a *app) issueToken(cmd *cobra.Command, o tokenOptions) error {

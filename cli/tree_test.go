@@ -60,7 +60,7 @@ func TestExamplesAreReal(t *testing.T) {
 		for _, match := range use.FindAllStringSubmatch(cmd.Example, -1) {
 			seen++
 			args := word.FindAllString(match[1], -1)
-			if args[0] == "help" || args[0] == "completion" {
+			if args[0] == "help" {
 				continue
 			}
 			found, rest, err := Tree().Find(args)

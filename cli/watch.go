@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,7 +74,7 @@ func (a *app) showBlock(p picture, err error) error {
 			Channels: []bus.Channel{}, Services: []bus.ServiceStatus{}}
 		a.report(explain(err))
 	}
-	return a.printJSONLine(p.Status)
+	return a.printJSONLine(p.facts())
 }
 
 // block is the picture as text, also when there is none.
@@ -112,14 +113,23 @@ func (s *stage) exit()  { _, _ = s.file.WriteString(exitStage) }
 // fit is cut off, at the right and at the bottom.
 func (s *stage) draw(text string) error {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	if _, height, err := term.GetSize(int(s.file.Fd())); err == nil && height > 0 && len(lines) > height {
-		lines = lines[:height]
+	if _, height, err := term.GetSize(int(s.file.Fd())); err == nil {
+		lines = firstLines(lines, height)
 	}
 	frame := homeCursor + strings.Join(lines, eraseRight+"\r\n") + eraseRight + eraseBelow
 	if _, err := s.file.WriteString(frame); err != nil {
 		return fmt.Errorf("draw status: %w", err)
 	}
 	return nil
+}
+
+// firstLines are those that fit into a height; the last one tells how many do not.
+func firstLines(lines []string, height int) []string {
+	if height <= 0 || len(lines) <= height {
+		return lines
+	}
+	more := plural(int64(len(lines)-height+1), "more line")
+	return append(slices.Clone(lines[:height-1]), "… "+more)
 }
 
 // untilQuit returns a context that ends when q or Ctrl-C is typed. The terminal gives

@@ -46,8 +46,8 @@ func (s *Service) command(ctx context.Context, t *turn) (outcome, bool) {
 // about to, since it came in.
 func (s *Service) stopText(ctx context.Context, t *turn) string {
 	var n int
-	err := s.store.QueryRow(ctx, `SELECT count(*) FROM message WHERE session_id = ? AND seq < ? AND canceled AND finished_at >= ?`,
-		t.session, t.seq, t.received.UnixMilli()).Scan(&n)
+	err := s.store.QueryRow(ctx, `SELECT count(*) FROM message WHERE session_id = ? AND seq < ? AND error = ? AND finished_at >= ?`,
+		t.session, t.seq, string(bus.CodeCanceled), t.received.UnixMilli()).Scan(&n)
 	switch {
 	case err != nil:
 		return "Stopped."

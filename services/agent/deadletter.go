@@ -34,6 +34,7 @@ type deadLetter struct {
 	id, state    string
 	key          sessionKey
 	attempts     int
+	files        []bus.Attachment
 	dead         int // replies
 	replies      int // that were retried or dropped
 }
@@ -71,10 +72,11 @@ func (s *Service) eachLetter(ctx context.Context, a bus.QueueAction, message, re
 // deadLetter reads what an id stands for, and refuses what is not dead.
 func (s *Service) deadLetter(ctx context.Context, id string) (deadLetter, error) {
 	l := deadLetter{id: id}
-	err := s.store.QueryRow(ctx, `SELECT m.seq, m.session_id, m.state, m.attempts, s.channel, s.owner, s.name,
+	var files string
+	err := s.store.QueryRow(ctx, `SELECT m.seq, m.session_id, m.state, m.attempts, m.attachments, s.channel, s.owner, s.name,
 		(SELECT count(*) FROM outbox o WHERE o.seq = m.seq AND o.state = 'dead')
 		FROM message m JOIN session s ON s.id = m.session_id WHERE m.id = ?`, id).
-		Scan(&l.seq, &l.session, &l.state, &l.attempts, &l.key.channel, &l.key.owner, &l.key.name, &l.dead)
+		Scan(&l.seq, &l.session, &l.state, &l.attempts, &files, &l.key.channel, &l.key.owner, &l.key.name, &l.dead)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return l, bus.Errorf(bus.CodeNotFound, "there is no message %.80q", id)
@@ -83,7 +85,10 @@ func (s *Service) deadLetter(ctx context.Context, id string) (deadLetter, error)
 	case l.state != bus.StateDead && l.dead == 0:
 		return l, bus.Errorf(bus.CodeConflict, "it is %s, and its reply is not dead either", l.state)
 	}
-	return l, nil
+	if l.state == bus.StateDead { // others' files went with their turn
+		l.files, err = readAttachments(files)
+	}
+	return l, err
 }
 
 // retryMessage puts a message back into the inbox, within the inbox's bounds.
@@ -98,7 +103,7 @@ func (s *Service) retryMessage(ctx context.Context, l *deadLetter) error {
 		if err := s.freeMessage(tx, l); err != nil {
 			return err
 		}
-		if err := changed(tx.Exec(`UPDATE message SET state = 'queued', forgiven = attempts, retries = retries + 1, reply = '', error = '', finished_at = NULL
+		if err := changed(tx.Exec(`UPDATE message SET state = 'queued', canceled = 0, forgiven = attempts, retries = retries + 1, reply = '', error = '', finished_at = NULL
 			WHERE seq = ? AND state = 'dead'`, l.seq)); err != nil {
 			return err
 		}
@@ -118,6 +123,9 @@ func (s *Service) dropMessage(ctx context.Context, l *deadLetter) error {
 			return err
 		}
 		if _, err := tx.Exec(`DELETE FROM accepted WHERE seq = ?`, l.seq); err != nil {
+			return err
+		}
+		if err := release(tx, l.files); err != nil {
 			return err
 		}
 		if err := changed(tx.Exec(`DELETE FROM message WHERE seq = ? AND state = 'dead'`, l.seq)); err != nil {

@@ -113,7 +113,7 @@ func (s *Service) deliver(ctx context.Context, o *outbox, session int64) {
 		s.close(ctx, o, d, bus.ReplyDelivered, nil)
 	case ctx.Err() != nil:
 		o.hold(session, s.now()) // asked to stop: the next start tries again
-	case s.now().Sub(d.created) >= s.cfg.ReplyExpires, bus.CodeOf(err) == bus.CodeDenied: // refused for good: the person blocked the bot
+	case s.now().Sub(d.created) >= s.cfg.ReplyExpires, refusedForGood(err):
 		s.log.Error("reply given up", "service", "agent", "trace", d.reply.MessageID, "err", err)
 		s.close(ctx, o, d, bus.ReplyDied, err)
 	case bus.Nobody(err):
@@ -123,6 +123,17 @@ func (s *Service) deliver(ctx context.Context, o *outbox, session int64) {
 	default:
 		s.retryLater(ctx, o, d, err)
 	}
+}
+
+// refusedForGood reports whether the channel will never take this reply: the person
+// blocked the bot, the chat is gone, or the channel cannot carry such a text. To try
+// on would only hold up the replies behind it.
+func refusedForGood(err error) bool {
+	switch bus.CodeOf(err) {
+	case bus.CodeDenied, bus.CodeInvalid, bus.CodeTooLarge:
+		return true
+	}
+	return false
 }
 
 // close writes the end of an entry with its event: delivered, or dead of why.

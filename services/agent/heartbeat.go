@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,8 +45,14 @@ func (h Heartbeat) Check(report func(key, message, hint string)) {
 	if h.Every < leastEvery {
 		report("every", fmt.Sprintf("%s is too often", h.Every), "at least 5m, or 0s for never")
 	}
-	if h.Channel == "" || h.Owner == "" {
-		report("channel", "it is not said for whom to look", "set heartbeat.channel and heartbeat.owner")
+	if channels := bus.MessageSend.Spec().Heard; !slices.Contains(channels, h.Channel) {
+		report("channel", fmt.Sprintf("%q is no channel", h.Channel), "use "+strings.Join(channels, ", "))
+	}
+	if h.Owner == "" || len(h.Owner) > maxOwner || !printable(h.Owner) {
+		report("owner", "it is not said for whom to look", "set it to the chat's id on telegram, or the token's subject at the gateway")
+	}
+	if len(h.Session) > maxSessionName || !printable(h.Session) {
+		report("session", "it is no name of a conversation", "")
 	}
 }
 

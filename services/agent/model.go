@@ -165,6 +165,7 @@ func (s *Service) ask(ctx context.Context, t *turn, round int, m Model, messages
 	failpoint.HitOn("reserve.granted", t.text)
 	t.asked(m)
 	live := s.newPartial(t, round)
+	live.silent = t.purpose == purposeHeartbeat // nobody may hear of it in the end
 	answer, err := m.Provider.Complete(ctx, req, live.add)
 	failpoint.Hit("model.answered")
 	t.used = append(t.used, bus.Settle{ModelCall: call, Usage: plausible(answer.Usage), Time: s.now()})

@@ -20,12 +20,13 @@ const (
 // partial says the text of one model call while it arrives. It is used from one
 // goroutine. What cannot be said is left out: the reply will have it all.
 type partial struct {
-	s     *Service
-	delta bus.Delta
-	event bus.Event[bus.Delta]
-	text  strings.Builder
-	last  time.Time
-	heard bool // the model said something
+	s      *Service
+	delta  bus.Delta
+	event  bus.Event[bus.Delta]
+	text   strings.Builder
+	last   time.Time
+	heard  bool // the model said something
+	silent bool // nothing is published
 }
 
 // attemptStride keeps the attempts of Delta growing from one attempt of a turn to
@@ -51,7 +52,8 @@ func (p *partial) add(text string) {
 func (p *partial) said() bool { return p.delta.N > 0 }
 
 func (p *partial) flush() {
-	if p.text.Len() == 0 {
+	if p.text.Len() == 0 || p.silent {
+		p.text.Reset()
 		return
 	}
 	p.delta.Text = p.text.String()

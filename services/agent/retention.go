@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
@@ -31,23 +32,58 @@ func (s *Service) runRetention(ctx context.Context) error {
 	}
 }
 
+// oldMessages are the seqs to delete at once.
+const oldMessages = `SELECT seq FROM message WHERE finished_at < ?
+	AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.seq = message.seq) ORDER BY seq LIMIT ?`
+
+// releaseDead lets the files of old dead letters go; others' went with their turn.
+func releaseDead(tx *sqlite.Tx, before time.Time) error {
+	rows, err := tx.Query(`SELECT attachments FROM message WHERE seq IN (`+oldMessages+`) AND state = ? AND attachments <> ''`,
+		before, retentionRows, bus.StateDead)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var files []bus.Attachment
+	for rows.Next() {
+		var stored string
+		if err := rows.Scan(&stored); err != nil {
+			return err
+		}
+		some, err := readAttachments(stored)
+		if err != nil {
+			return err
+		}
+		files = append(files, some...)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return release(tx, files)
+}
+
 // expire deletes all that is old at the time now.
 func (s *Service) expire(ctx context.Context, now time.Time) error {
 	for _, e := range []struct {
 		sql    string
 		before time.Time
+		first  func(tx *sqlite.Tx, before time.Time) error // in the same transaction
 	}{
 		{`DELETE FROM accepted WHERE (channel, owner, external_id) IN
-			(SELECT channel, owner, external_id FROM accepted WHERE at < ? LIMIT ?)`, now.Add(-min(s.cfg.KeepAccepted, s.cfg.KeepHistory))},
-		{`DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state = 'dead' AND created_at < ? LIMIT ?)`, now.Add(-s.cfg.KeepHistory)},
-		{`DELETE FROM message WHERE seq IN (SELECT seq FROM message WHERE finished_at < ?
-			AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.seq = message.seq) LIMIT ?)`, now.Add(-s.cfg.KeepHistory)},
+			(SELECT channel, owner, external_id FROM accepted WHERE at < ? LIMIT ?)`, now.Add(-min(s.cfg.KeepAccepted, s.cfg.KeepHistory)), nil},
+		{`DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state = 'dead' AND created_at < ? LIMIT ?)`, now.Add(-s.cfg.KeepHistory), nil},
+		{`DELETE FROM message WHERE seq IN (` + oldMessages + `)`, now.Add(-s.cfg.KeepHistory), releaseDead},
 		{`DELETE FROM session WHERE id IN (SELECT id FROM session WHERE last_at < ?
-			AND NOT EXISTS (SELECT 1 FROM message m WHERE m.session_id = session.id) LIMIT ?)`, now.Add(-s.cfg.KeepHistory)},
+			AND NOT EXISTS (SELECT 1 FROM message m WHERE m.session_id = session.id) LIMIT ?)`, now.Add(-s.cfg.KeepHistory), nil},
 	} {
 		for more := true; more; {
 			var deleted int64
 			err := s.store.Write(ctx, func(tx *sqlite.Tx) error {
+				if e.first != nil {
+					if err := e.first(tx, e.before); err != nil {
+						return err
+					}
+				}
 				res, err := tx.Exec(e.sql, e.before, retentionRows)
 				if err != nil {
 					return err

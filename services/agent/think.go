@@ -126,7 +126,7 @@ func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
 	}
 	keep := fitting(newest, s.cfg.HistoryTokens)
 	if keep < len(newest)/2 {
-		keep = fitting(newest[:2*keep], s.cfg.HistoryTokens/2)
+		keep = max(min(keep, 1), fitting(newest[:2*keep], s.cfg.HistoryTokens/2)) // the last exchange stays if it fits at all
 		t.window, t.moved = seqs[keep], true
 	}
 	history := newest[:2*keep]

@@ -280,8 +280,10 @@ func (s *Service) commitTurn(ctx context.Context, t *turn, out outcome) error {
 		if err := s.bookLater(tx, t.used); err != nil {
 			return err
 		}
-		if err := release(tx, t.files); err != nil {
-			return err
+		if out.state != bus.StateDead { // a dead letter may be taken up again, and needs its files
+			if err := release(tx, t.files); err != nil {
+				return err
+			}
 		}
 		if !out.quiet {
 			if err := s.post(tx, t, now); err != nil {

@@ -267,3 +267,17 @@ func TestBadSchema(t *testing.T) {
 		})
 	}
 }
+
+// TestChoices: only keys with a closed list of values have choices.
+func TestChoices(t *testing.T) {
+	h := defaults()
+	l, err := config.Load(&h, config.Sources{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{"log.format": "auto text json", "log.level": "", "log": "", "nope.at_all": "", "log.format.x": "", `"`: ""} {
+		if got := strings.Join(l.Choices(key), " "); got != want {
+			t.Errorf("%s: %q, want %q", key, got, want)
+		}
+	}
+}

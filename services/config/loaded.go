@@ -56,6 +56,25 @@ func (l *Loaded) Get(key string) (any, bool) {
 	return n.shown(n.plain(v)), true
 }
 
+// Choices lists the only values that a dotted key may have, nil where there is no such
+// list.
+func (l *Loaded) Choices(key string) []string {
+	path, err := splitKey(key)
+	if err != nil {
+		return nil
+	}
+	n := l.root
+	for _, name := range path {
+		if n = n.child(name); n == nil {
+			return nil
+		}
+	}
+	if n.typ.Kind() == reflect.Bool {
+		return []string{"true", "false"}
+	}
+	return slices.Clone(n.bounds.oneof)
+}
+
 // shown hides a secret that is set.
 func (n *node) shown(value any) any {
 	switch {

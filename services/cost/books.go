@@ -68,6 +68,8 @@ CREATE TABLE cost_switch (
 	reason  TEXT NOT NULL DEFAULT ''
 ) STRICT;
 INSERT INTO cost_switch (id) VALUES (1);
+`, `
+ALTER TABLE cost_reservation ADD COLUMN purpose TEXT NOT NULL DEFAULT ''; -- its class
 `}}
 
 // books are the totals that a decision rests on, as the tables have them.

@@ -76,8 +76,8 @@ func (s *Service) reserveIn(tx *sqlite.Tx, req bus.Reserve, amount bus.MicroUSD)
 		s.publishBooks(tx, b)
 		return granted, refusal, err
 	}
-	if _, err := tx.Exec(`INSERT INTO cost_reservation (id, boot, at, model, amount) VALUES (?, ?, ?, ?, ?)`,
-		req.ID, s.boot, now.UnixMilli(), req.Model, amount); err != nil {
+	if _, err := tx.Exec(`INSERT INTO cost_reservation (id, boot, at, model, amount, purpose) VALUES (?, ?, ?, ?, ?, ?)`,
+		req.ID, s.boot, now.UnixMilli(), req.Model, amount, purposeClass(req.Purpose)); err != nil {
 		return granted, nil, fmt.Errorf("write reservation: %w", err)
 	}
 	b.reserved += amount
@@ -138,13 +138,14 @@ func checkPurpose(tx *sqlite.Tx, req bus.Reserve, amount bus.MicroUSD, now time.
 		return nil, nil
 	}
 	month, class := monthOf(now), purposeClass(req.Purpose)
-	var spent bus.MicroUSD
-	err = tx.QueryRow(`SELECT coalesce(sum(amount), 0) FROM cost_day WHERE day >= ? AND day < ? AND purpose = ?`,
-		month.start, dayOf(month.ends).start, class).Scan(&spent)
+	var spent, reserved bus.MicroUSD
+	err = tx.QueryRow(`SELECT (SELECT coalesce(sum(amount), 0) FROM cost_day WHERE day >= ? AND day < ? AND purpose = ?3),
+		(SELECT coalesce(sum(amount), 0) FROM cost_reservation WHERE purpose = ?3)`,
+		month.start, dayOf(month.ends).start, class).Scan(&spent, &reserved)
 	if err != nil {
 		return nil, fmt.Errorf("read what %s cost: %w", class, err)
 	}
-	if amount <= req.PurposeLimit-spent {
+	if amount <= req.PurposeLimit-spent-reserved {
 		return nil, nil
 	}
 	e := bus.Errorf(bus.CodeBudget, "the monthly limit of %v for %s is reached: %v is spent, and this call may cost up to %v", req.PurposeLimit, class, spent, amount)

@@ -223,6 +223,10 @@ func TestPurposeLimit(t *testing.T) {
 	if _, err := reserve("c", 400); err != nil {
 		t.Errorf("up to its limit: %v", err)
 	}
+	if _, err := reserve("e", 1); bus.CodeOf(err) != bus.CodeBudget {
+		t.Errorf("what is set aside does not count: %v", err)
+	}
+	settle("c", "heartbeat", 0)
 	d.clock.Set(noon.AddDate(0, 1, 0))
 	if _, err := reserve("d", 1000); err != nil {
 		t.Errorf("in the next month: %v", err)

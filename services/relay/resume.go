@@ -61,7 +61,7 @@ func (s *Service) resume(ctx context.Context, h holding) error {
 		oldest = log.Last + 1
 	}
 	if from, to := max(last, log.Lost)+1, oldest-1; from <= to {
-		if err := s.missing(ctx, from, to, "the stream lost them and the log no longer holds them"); err != nil {
+		if err := s.missing(ctx, from, to, bus.GapNotStored); err != nil {
 			return err
 		}
 	}

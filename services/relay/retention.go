@@ -33,7 +33,7 @@ func (s *Service) age() { s.safe, s.young = s.young, s.progress.stored() }
 
 // prune deletes what need not be kept and returns when to come again.
 func (s *Service) prune(ctx context.Context) time.Duration {
-	p, err := s.log.Prune(ctx, s.safe, s.bounds.maxRows, s.bounds.pruneRows)
+	p, err := s.log.Prune(ctx, s.safe, s.heard, s.bounds.maxRows, s.bounds.pruneRows)
 	if err != nil {
 		if ctx.Err() == nil {
 			s.slog.Warn("prune event log", "service", "relay", "err", err)

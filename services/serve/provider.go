@@ -126,6 +126,7 @@ func (c Config) Check(report func(key, message, hint string)) {
 	if n := len(c.Agent.Provider); n == 0 || n > maxProviders {
 		report("agent.provider", fmt.Sprintf("it has %d entries, and needs 1 to %d", n, maxProviders), `"offline" is the one without a model`)
 	}
+	c.checkBytes(report)
 	list, tiers := c.entries(report)
 	told := map[string]bool{}
 	for _, e := range list {
@@ -135,6 +136,20 @@ func (c Config) Check(report func(key, message, hint string)) {
 		if e, ok := tiers[name]; ok {
 			e.checkKey(told, report)
 		}
+	}
+}
+
+// boundedPercent is the share of the memory limit that all byte bounds may take
+// together. What the control group allows is known only at run time.
+const boundedPercent = 60
+
+// checkBytes reports byte bounds that do not fit into the memory limit. Those of the
+// gateway are the ones that grow with the configuration.
+func (c Config) checkBytes(report func(key, message, hint string)) {
+	limit := int64(c.Memory.LimitMB) << 20
+	if held := c.Gateway.Bytes(); held > limit/100*boundedPercent {
+		report("memory.limit_mb", fmt.Sprintf("requests may hold %d MiB, more than %d %% of it", held>>20, boundedPercent),
+			"raise it, or lower gateway.max_body_bytes, max_streams, max_waiters or max_connections")
 	}
 }
 

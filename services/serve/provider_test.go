@@ -40,6 +40,9 @@ func TestProviderIsChecked(t *testing.T) {
 		"a preset in the clear":  {map[string]string{"agent.provider": "ollama/a", "ollama.base_url": "http://192.168.1.9/v1"}, "ollama.base_url", "ollama.allow_plaintext"},
 		"a tier":                 {map[string]string{"routing.simple": "ollama/a", "routing.complex": "openai"}, "openai.api_key", "BLUFIO_OPENAI__API_KEY"},
 		"a tier of nobody":       {map[string]string{"routing.standard": "grok/a"}, "routing.standard", `did you mean "groq"?`},
+		"little memory":          {map[string]string{"memory.limit_mb": "64"}, "memory.limit_mb", "gateway.max_body_bytes"},
+		"little, well shared":    {map[string]string{"memory.limit_mb": "64", "gateway.max_body_bytes": "65536", "gateway.max_connections": "64"}, "", ""},
+		"large bodies":           {map[string]string{"gateway.max_body_bytes": "1048576"}, "memory.limit_mb", "raise"},
 		"a key that no one uses": {map[string]string{"openai.api_key": "k"}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/blufio/blufio/cli"
 	"github.com/spf13/cobra"
@@ -76,14 +77,10 @@ func generate(dir string) (map[string][]byte, error) {
 
 // completions adds the scripts under the names by which shells look for them.
 func completions(files map[string][]byte) error {
-	for name, write := range map[string]func(*cobra.Command, *bytes.Buffer) error{
-		"bash/blufio":      func(c *cobra.Command, b *bytes.Buffer) error { return c.GenBashCompletionV2(b, true) },
-		"zsh/_blufio":      func(c *cobra.Command, b *bytes.Buffer) error { return c.GenZshCompletion(b) },
-		"fish/blufio.fish": func(c *cobra.Command, b *bytes.Buffer) error { return c.GenFishCompletion(b, true) },
-	} {
-		var b bytes.Buffer
-		if err := write(cli.Tree(), &b); err != nil {
-			return fmt.Errorf("make completion %s: %w", name, err)
+	for shell, name := range map[string]string{"bash": "bash/blufio", "zsh": "zsh/_blufio", "fish": "fish/blufio.fish"} {
+		var b, complaint bytes.Buffer
+		if code := cli.Main([]string{"completion", shell}, strings.NewReader(""), &b, &complaint, nil); code != 0 {
+			return fmt.Errorf("make completion %s: %s", name, complaint.String())
 		}
 		files["contrib/completions/"+name] = b.Bytes()
 	}

@@ -1,3 +1,4 @@
+# Fish looks for it by itself.
 # fish completion for blufio                               -*- shell-script -*-
 
 function __blufio_debug

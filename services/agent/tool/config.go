@@ -23,7 +23,7 @@ type Config struct {
 	MaxFiles     int           `koanf:"max_files" min:"1" max:"100000" doc:"Most files and directories in the workspace; write_file refuses more."`
 	FileKB       int           `koanf:"file_kb" min:"1" max:"65536" doc:"Largest file that write_file writes and read_file reads, in KiB."`
 	Shell        []string      `koanf:"shell" doc:"Commands that the model may run, with any arguments, as the daemon's user: [\"date\", \"uptime\"]. Empty: none, and no tool shell. What reads files or runs others (cat, find, git, python) opens everything that the daemon may do."`
-	ShellTimeout time.Duration `koanf:"shell_timeout" min:"1s" max:"30s" doc:"Longest time for one command; then it is killed with all that it started."`
+	ShellTimeout time.Duration `koanf:"shell_timeout" min:"1s" max:"30s" doc:"Longest time for one command; then it is killed, with all that it started and that has not left its process group."`
 }
 
 // Names of the tools.

@@ -31,7 +31,7 @@ const (
 	realm     = `Bearer realm="blufio"`
 )
 
-// authorize sets r.subject to the token's, or refuses. The answer to a token that
+// authorize sets r.subject and r.expires to the token's, or refuses. The answer to a token that
 // fails is slow; a valid one never waits.
 func (f *front) authorize(r *request, scope string) error {
 	id, failure := f.identify(r)
@@ -50,7 +50,7 @@ func (f *front) authorize(r *request, scope string) error {
 			hint:      "make a token with: blufio token issue --scope " + scope,
 			challenge: realm + `, error="insufficient_scope", scope="` + scope + `"`}
 	}
-	r.subject = id.subject
+	r.subject, r.expires = id.subject, id.expires
 	return nil
 }
 

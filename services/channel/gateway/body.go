@@ -20,18 +20,23 @@ import (
 	"github.com/blufio/blufio/bus"
 )
 
-// readBody reads a JSON body, within its bounds of size and time.
-func (f *front) readBody(w http.ResponseWriter, r *request) ([]byte, error) {
-	if err := isJSON(r.Header); err != nil {
-		return nil, err
-	}
+// enterBody takes a slot for a body, from before it is read until the message made
+// of it is handed over; leave gives it back.
+func (f *front) enterBody(r *request) (leave func(), err error) {
 	ctx, cancel := context.WithTimeout(r.Context(), f.cfg.ReadTimeout)
 	defer cancel()
 	select {
 	case f.bodies <- struct{}{}:
-		defer func() { <-f.bodies }()
+		return func() { <-f.bodies }, nil
 	case <-ctx.Done():
 		return nil, bus.Errorf(bus.CodeBusy, "too many requests are being read").WithHint("try again")
+	}
+}
+
+// readBody reads a JSON body, within its bounds of size and time.
+func (f *front) readBody(w http.ResponseWriter, r *request) ([]byte, error) {
+	if err := isJSON(r.Header); err != nil {
+		return nil, err
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(f.cfg.MaxBodyBytes)))
 	var large *http.MaxBytesError

@@ -15,50 +15,80 @@ import (
 // sessionHeader names a lasting session; so does the member "user".
 const sessionHeader = "X-Blufio-Session"
 
-// keepAliveEvery is the pause after which a stream says that it lives.
-const keepAliveEvery = 15 * time.Second
+// unnamedSession begins the name of a session of its own.
+const unnamedSession = "completion-"
 
-// completion is a chat completion on its way.
+// completion is a chat completion on its way. It may wait long: what the client
+// sent is not kept.
 type completion struct {
 	*front
-	r       *request
-	w       http.ResponseWriter
-	began   time.Time
-	prompt  *prompt
-	message bus.Message
-	waiter  *waiter
-	draft   *draft
-	id      string // of the message, once it is stored
+	r         *request
+	w         http.ResponseWriter
+	began     time.Time
+	streamed  bool
+	withUsage bool // at the end of the stream
+	asked     int  // bytes handed over
+	waiter    *waiter
+	draft     *draft
+	id        string // of the message, once it is stored
 }
 
 // postCompletion hands the client's question to the agent and answers with its
 // reply, whole or while it is being made.
 func (f *front) postCompletion(w http.ResponseWriter, r *request) error {
-	data, err := f.readBody(w, r)
-	if err != nil {
-		return err
-	}
 	c := &completion{front: f, r: r, w: w, began: f.now(), draft: newDraft()}
-	if c.prompt, err = decodePrompt(data); err != nil {
-		return err
+	err := c.hand()
+	if c.waiter != nil {
+		defer f.waiters.leave(c.waiter)
 	}
-	if c.message, err = messageOf(r, c.prompt); err != nil {
-		return err
-	}
-	var ok bool
-	if c.waiter, ok = f.waiters.reserve(r.subject, c.draft.hear); !ok {
-		return bus.Errorf(bus.CodeBusy, "%d requests wait for replies", f.cfg.MaxWaiters).WithHint("try again")
-	}
-	defer f.waiters.leave(c.waiter)
-	f.patient(w, f.cfg.MaxAnswer)
-	known, err := c.hand()
 	if err != nil {
 		return err
 	}
-	if c.prompt.Stream {
+	known := c.known()
+	if c.streamed {
 		return c.stream(known)
 	}
 	return c.whole(known)
+}
+
+// hand reads the request and gives its message to the agent. From then on there is
+// a waiter, which whoever called hand sends away.
+func (c *completion) hand() error {
+	leave, err := c.enterBody(c.r)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	data, err := c.readBody(c.w, c.r)
+	if err != nil {
+		return err
+	}
+	p, err := decodePrompt(data)
+	if err != nil {
+		return err
+	}
+	m, err := messageOf(c.r, p)
+	if err != nil {
+		return err
+	}
+	c.streamed, c.withUsage, c.asked = p.Stream, p.StreamOptions.IncludeUsage, len(m.Text)
+	var hear func(bus.Delta)
+	if c.streamed {
+		hear = c.draft.hear
+	}
+	var ok bool
+	if c.waiter, ok = c.waiters.reserve(c.r.subject, hear); !ok {
+		return bus.Errorf(bus.CodeBusy, "%d requests wait for replies", c.cfg.MaxWaiters).WithHint("try again")
+	}
+	c.patient(c.w, c.cfg.MaxAnswer)
+	acc, err := bus.MessageReceive.Ask(c.r.Context(), c.conn, m)
+	if err != nil {
+		return handingFailed(err, c.r.trace)
+	}
+	c.evidence.succeeded(c.now())
+	c.id = acc.ID
+	c.waiters.name(c.waiter, acc.ID)
+	return nil
 }
 
 // messageOf makes the message. In a lasting session the agent knows what came
@@ -82,33 +112,28 @@ func messageOf(r *request, p *prompt) (bus.Message, error) {
 		sum := sha256.Sum256([]byte(m.ExternalID))
 		unique = hex.EncodeToString(sum[:16])
 	}
-	m.Session, m.Text = "completion-"+unique, p.transcript()
+	m.Session, m.Text = unnamedSession+unique, p.transcript()
 	return m, nil
 }
 
-// hand gives the message to the agent. known is its record if it is answered
-// already: it was a duplicate, or the reply overtook us.
-func (c *completion) hand() (known *bus.MessageRecord, err error) {
-	acc, err := bus.MessageReceive.Ask(c.r.Context(), c.conn, c.message)
-	if err != nil {
-		return nil, handingFailed(err, c.r.trace)
-	}
-	c.evidence.succeeded(c.now())
-	c.id = acc.ID
-	c.waiters.name(c.waiter, acc.ID)
-	rec, err := c.record(c.r, acc.ID)
+// known returns the message's record if it is answered already: it was a
+// duplicate, or the reply overtook us.
+func (c *completion) known() *bus.MessageRecord {
+	rec, err := c.record(c.r, c.id)
 	if err == nil && final(rec.State) {
-		return &rec, nil
+		return &rec
 	}
 	if err != nil && c.r.Context().Err() == nil {
 		c.evidence.failed(err.Error(), c.now()) // the wake may come all the same
 	}
-	return nil, nil
+	return nil
 }
 
-// handingFailed keeps clients from sending again what may be stored.
+// handingFailed keeps clients from sending again what may be stored: the answer may
+// be late, or the connection have ended before it.
 func handingFailed(err error, trace string) error {
-	if bus.CodeOf(err) != bus.CodeTimeout {
+	code := bus.CodeOf(err)
+	if code != bus.CodeTimeout && (code != bus.CodeUnavailable || bus.Nobody(err)) {
 		return err
 	}
 	e := refusalOf(err, trace)
@@ -155,17 +180,20 @@ func (c *completion) outcome(rec bus.MessageRecord) (string, error) {
 	if code == "" {
 		code = bus.CodeInternal
 	}
-	return "", &refusal{status: statusOf(code), code: code, final: true,
-		message: "message " + c.id + " could not be answered: " + rec.Reply}
+	status := statusOf(code)
+	if code == bus.CodeDenied { // by the model's vendor: the client's own token is good
+		status = http.StatusBadGateway
+	}
+	return "", &refusal{status: status, code: code, final: true, message: rec.Reply, hint: "it is message " + c.id}
 }
 
 func (c *completion) late() *refusal {
-	return &refusal{status: http.StatusGatewayTimeout, code: bus.CodeTimeout, final: true,
+	return &refusal{status: http.StatusGatewayTimeout, code: bus.CodeTimeout, final: true, expected: true,
 		message: "there is no reply yet to message " + c.id, hint: "it will be at /v1/messages/" + c.id + "; gateway.max_answer is the limit"}
 }
 
 func (c *completion) stopping() *refusal {
-	return &refusal{status: http.StatusServiceUnavailable, code: bus.CodeUnavailable, final: true,
+	return &refusal{status: http.StatusServiceUnavailable, code: bus.CodeUnavailable, final: true, expected: true,
 		message: "the gateway stops before message " + c.id + " is answered", hint: "the reply will be at /v1/messages/" + c.id}
 }
 

@@ -48,6 +48,8 @@ const hello = `{"model":"blufio","messages":[{"role":"user","content":"hello"}]}
 
 func TestCompletion(t *testing.T) {
 	r := start(t)
+	held := 0 // slots of bodies, while the agent stores it
+	r.agent.set(func() { r.agent.received = func(string) { held = len(r.service.bodies) } })
 	r.answering(bus.StateAnswered, "hi <there>")
 	a := r.complete(hello)
 	var body completionBody
@@ -65,8 +67,8 @@ func TestCompletion(t *testing.T) {
 	if got.Owner != "me" || got.Channel != "gateway" || got.Text != "hello" || !strings.HasPrefix(got.Session, "completion-") {
 		t.Errorf("the agent got %+v", got)
 	}
-	if n := r.service.waiters.len(); n != 0 {
-		t.Errorf("%d waiters stay", n)
+	if w, b := r.service.waiters.len(), len(r.service.bodies); w != 0 || b != 0 || held != 1 {
+		t.Errorf("%d waiters and %d slots stay, %d was held", w, b, held)
 	}
 }
 
@@ -103,27 +105,6 @@ func TestCompletionSession(t *testing.T) {
 	}
 }
 
-// The transcript has its bound: instructions are kept first, then the latest.
-func TestLongTranscript(t *testing.T) {
-	p := &prompt{}
-	add := func(role, text string) { p.Messages = append(p.Messages, chatMessage{Role: role, text: text}) }
-	add(roleSystem, "Be brief.")
-	add(roleUser, "old "+strings.Repeat("x", maxTranscript/2))
-	add(roleAssistant, "middle "+strings.Repeat("y", maxTranscript/2))
-	add(roleUser, "new "+strings.Repeat("z", maxTranscript/4))
-	add(roleAssistant, "newest")
-	add(roleUser, "now")
-	got := p.transcript()
-	for text, kept := range map[string]bool{"Be brief.": true, "old ": false, "middle ": true, "new z": true, "newest": true, "now": true, "messages are left out": true} {
-		if strings.Contains(got, text) != kept {
-			t.Errorf("%q kept: %v", text, !kept)
-		}
-	}
-	if len(got) > maxTranscript+200 || !strings.HasSuffix(got, "\n\nnow") {
-		t.Errorf("%d bytes", len(got))
-	}
-}
-
 func TestCompletionIsRefused(t *testing.T) {
 	user := func(members string) string {
 		return `{` + members + `,"messages":[{"role":"user","content":"x"}]}`
@@ -151,6 +132,12 @@ func TestCompletionIsRefused(t *testing.T) {
 		{"no messages", `{}`, 400, "invalid", "messages"},
 		{"empty", messages(`{"role":"user","content":" "}`), 400, "invalid", "messages"},
 		{"assistant last", messages(`{"role":"user","content":"x"},{"role":"assistant","content":"y"}`), 400, "invalid", "messages"},
+		{"messages of no type", messages(strings.Repeat("0,", 100_000) + "0"), 400, "invalid", "messages[0]"},
+		{"no array", `{"messages":7}`, 400, "invalid", "messages"},
+		{"role's type", messages(`{"role":7}`), 400, "invalid", "messages[0].role"},
+		{"too many", messages(strings.Repeat(`{"role":"user"},`, maxElements) + `{"role":"user","content":"x"}`), 400, "invalid", "messages"},
+		{"too many parts", messages(`{"role":"user","content":[` + strings.Repeat(`{"type":"text"},`, maxElements) + `{"type":"text","text":"x"}]}`), 400, "invalid", "messages[0].content"},
+		{"parts of no type", messages(`{"role":"user","content":[0]}`), 400, "invalid", "messages[0].content[0]"},
 		{"wrong type", user(`"stream":"yes"`), 400, "invalid", "stream"},
 		{"null", `null`, 400, "invalid", ""},
 		{"syntax", `{"messages":`, 400, "invalid", ""},
@@ -214,16 +201,24 @@ func TestCompletionFails(t *testing.T) {
 		status int
 		code   bus.Code
 		retry  string // X-Should-Retry
+		sound  bool   // nothing is wrong with the channel
 	}{
 		{name: "busy", before: func(r *rig) { r.agent.fail = bus.Errorf(bus.CodeBusy, "full") }, status: 503, code: "busy"},
+		{name: "handed over late", before: func(r *rig) { r.agent.fail = bus.Errorf(bus.CodeTimeout, "slow") }, status: 504, code: "timeout", retry: "false"},
+		{name: "cut off", before: func(r *rig) { r.agent.fail = bus.Errorf(bus.CodeUnavailable, "the bus connection is closed") }, status: 503, code: "unavailable", retry: "false"},
+		{name: "nobody there", before: func(r *rig) { _ = r.agent.conn.Drain(r.t.Context()) }, status: 503, code: "unavailable"},
 		{name: "broken", before: func(r *rig) { r.agent.fail = errors.New("x") }, status: 500, code: "internal"},
 		{name: "over budget", status: 402, code: "budget_exhausted", retry: "false", during: func(r *rig, id string) {
 			r.agent.set(func() { r.agent.byID[id].Error = bus.CodeBudget })
 			_ = r.agent.reply(id, bus.StateFailed, "the budget is spent")
 		}},
+		{name: "the vendor takes no key", status: 502, code: "denied", retry: "false", during: func(r *rig, id string) {
+			r.agent.set(func() { r.agent.byID[id].Error = bus.CodeDenied })
+			_ = r.agent.reply(id, bus.StateFailed, "the vendor does not accept the key")
+		}},
 		{name: "dead", status: 500, code: "internal", retry: "false", during: func(r *rig, id string) { _ = r.agent.reply(id, bus.StateDead, "given up") }},
-		{name: "too late", change: []func(*Config){short}, status: 504, code: "timeout", retry: "false"},
-		{name: "stopped", status: 503, code: "unavailable", retry: "false", during: func(r *rig, _ string) { r.stop() }},
+		{name: "too late", change: []func(*Config){short}, status: 504, code: "timeout", retry: "false", sound: true},
+		{name: "stopped", status: 503, code: "unavailable", retry: "false", sound: true, during: func(r *rig, _ string) { r.stop() }},
 	}
 	for _, tt := range tests {
 		for _, stream := range []bool{false, true} {
@@ -242,6 +237,9 @@ func TestCompletionFails(t *testing.T) {
 				}()
 				a := r.do("POST", "/v1/chat/completions", `{"stream":`+fmt.Sprint(stream)+`,"messages":[{"role":"user","content":"x"}]}`, header...)
 				<-done
+				if c := r.service.Door().Channel(); tt.sound && c.LastError != nil {
+					t.Errorf("the channel's last error: %s", *c.LastError)
+				}
 				if a.status != 200 {
 					if e := a.blame(t); a.status != tt.status || e.Code != tt.code || a.header.Get("X-Should-Retry") != tt.retry {
 						t.Errorf("got %d %s, retry %q", a.status, a.body, a.header.Get("X-Should-Retry"))
@@ -404,6 +402,20 @@ func TestCompletionAgain(t *testing.T) {
 	second := r.complete(helloStream, "Idempotency-Key", "k")
 	if first.status != 200 || second.status != 200 || r.agent.last.Session != session || len(r.agent.order) != 1 || !strings.Contains(second.body, `"content":"hi"`) {
 		t.Errorf("got %s, then %s", first.body, second.body)
+	}
+}
+
+func TestStreamKeepAlive(t *testing.T) {
+	r := startEvery(t, &periods{heartbeat: time.Hour, keepAlive: time.Millisecond, ping: time.Hour})
+	s := r.open("POST", "/v1/chat/completions", helloStream, r.completionHeader()...)
+	for range 2 {
+		s.until(func(ev event) bool { return ev.comment == "keep-alive" })
+	}
+	if err := r.agent.reply("m1", bus.StateAnswered, "hi"); err != nil {
+		t.Fatal(err)
+	}
+	if text, done, failure := s.collect(); text != "hi" || !done || failure != "" {
+		t.Errorf("%q %v %s", text, done, failure)
 	}
 }
 

@@ -50,14 +50,19 @@ func Defaults() Config {
 	}
 }
 
+// bodyCopies is how many times a body is there at once: while it is read it grows
+// by copying, then come its messages, one of them being decoded, their texts, what is
+// made of them, and that encoded for the bus.
+const bodyCopies = 8
+
 // Bytes is the most memory, in bytes, that requests can hold at once with this
-// configuration: buffers and heads of all connections, the bodies being read,
-// and what waits for the clients of streams to be taken.
+// configuration: buffers and heads of all connections, the bodies from their first
+// byte until their message is handed over, and what waits for the clients of streams
+// to be taken.
 func (c Config) Bytes() int64 {
-	const perConnection = 16<<10 + maxHeaderBytes                   // two buffers, a goroutine's stack, the head
-	const copies = 3                                                // of a body: as read, decoded, and encoded for the bus
-	perStream := max(maxPendingBytes, copies*int64(c.MaxBodyBytes)) // events waiting, or a frame being read
-	return int64(c.MaxConnections)*perConnection + maxBodies*copies*int64(c.MaxBodyBytes) +
+	const perConnection = 16<<10 + maxHeaderBytes              // two buffers, a goroutine's stack, the head
+	perStream := max(maxPendingBytes, 2*int64(c.MaxBodyBytes)) // events waiting, or a frame being read
+	return int64(c.MaxConnections)*perConnection + maxBodies*bodyCopies*int64(c.MaxBodyBytes) +
 		int64(c.MaxWaiters)*maxUnsent + int64(c.MaxStreams)*perStream
 }
 

@@ -6,7 +6,7 @@
 //	POST /v1/messages                  hand in a message; ?wait=30s waits for the reply
 //	GET  /v1/messages/{id}             what became of it; ?wait= as well
 //	DELETE /v1/messages/{id}           stop working on it
-//	GET  /v1/sessions                  the caller's sessions; ?limit=
+//	GET  /v1/sessions                  the caller's sessions by name, among the latest 500; ?limit=
 //	GET  /v1/sessions/{id}/messages    a page of one of them; ?after=&limit=
 //	POST /v1/chat/completions          OpenAI's wire, whole or streamed
 //	GET  /v1/models, /v1/models/{id}   the one model there is
@@ -51,8 +51,10 @@
 // anyone else are what the agent answers. X-Blufio-Session, or else "user", names
 // a lasting session: the agent remembers what came before there, and the other
 // messages of the request have no effect. Without a name the request is a
-// conversation of its own. Then the messages before go along as a transcript, up
-// to 48 KiB: instructions first, then the latest.
+// conversation of its own, in a session that begins with "completion-" and that
+// /v1/sessions leaves out. Then the messages before go along as a transcript, up to
+// 48 KiB: instructions first, then the latest. A request has 2048 messages at most,
+// and a message as many parts.
 //
 // The agent has its own model, tools and measure. So temperature, top_p,
 // max_tokens and whatever else asks for another manner is accepted and has no
@@ -75,15 +77,17 @@
 //
 // # Events
 //
-// Each event has the lane's name as its event, the payload as its data and its
-// position in the event log as its id. ?after=POSITION and ?since=1h begin with
-// what is kept, and go on with what happens, without a hole and without doubles;
-// without either it begins now. Who comes back with Last-Event-ID goes on behind
-// it. ?pattern= is one of the name below evt: "turn.*", "budget.>". What cannot be
-// told is said: event "gap", data {"from":…,"to":…,"why":…}, without an id. It
-// comes when positions are no longer kept, when they count in another log than the
-// client's, and as the last event to a client that is too slow (256 events or
-// 256 KiB behind). A comment comes every 15 s.
+// Each event has the lane's name as its event, the payload as its data and as its id
+// the event log and its position there, "1f3a9c02-57". ?after=ID and ?since=1h begin
+// with what is kept, and go on with what happens, without a hole and without doubles;
+// without either it begins now. ?after=57 counts in whichever log there is. Who comes
+// back with Last-Event-ID goes on behind it. ?pattern= is one of the name below evt:
+// "turn.*", "budget.>". What cannot be told is said: event "gap", data
+// {"from":…,"to":…,"why":…}, without an id. It comes when positions are no longer
+// kept, when the log is another one than the client's (it is told from its beginning
+// then; "to" is 0, because nobody knows how much is missing of the one before), and
+// as the last event to a client that is too slow (256 events or 256 KiB behind). A
+// comment comes every 15 s. The stream ends when its token expires.
 //
 // # Sockets
 //
@@ -104,15 +108,17 @@
 //
 // Deltas are best effort, as bus.Delta says; only the reply counts. An error with a
 // message's id is the last word about it, on this socket. It carries "message" when
-// the message is stored. A socket ends with 1001 when the gateway stops; what had
-// no reply then is fetched with GET /v1/messages/{id}.
+// the message is stored. A socket ends with 1001 when the gateway stops, and with
+// 1008 when its token expires; what had no reply then is fetched with
+// GET /v1/messages/{id}. The subprotocol spoken is "blufio" or none: a browser, which
+// insists on one, offers both.
 //
 // # Bounds
 //
 // Only HTTP/1.1 is spoken: one connection carries one request at a time, so
 // max_connections bounds the requests, and the next clients wait to be accepted.
-// Event streams and sockets have a bound of their own. Few bodies are read at
-// once, each up to max_body_bytes; heads are limited to 16 KiB and every phase of a
+// Event streams and sockets have a bound of their own. Sixteen bodies and frames are
+// read and handed over at once, each up to max_body_bytes; heads are limited to 16 KiB and every phase of a
 // request has its time. Waiting requests have their own bound; beyond it messages
 // are answered without waiting, and completions are refused before they are handed
 // over.

@@ -90,3 +90,30 @@ func FuzzDraft(f *testing.F) {
 		}
 	})
 }
+
+// Of what a slow client does not take, only so much is kept.
+func TestDraftIsBounded(t *testing.T) {
+	d := newDraft()
+	d.hear(piece(1, 0, 0, strings.Repeat("a", maxUnsent)))
+	d.hear(piece(1, 0, 1, "b"))
+	d.hear(piece(1, 0, 2, "c"))
+	if got := d.take(); len(got) != maxUnsent {
+		t.Errorf("%d bytes wait", len(got))
+	}
+}
+
+// Of what is said before the agent has told the id, only so much is kept.
+func TestEarlyIsBounded(t *testing.T) {
+	ws, got := newWaiters(1), 0
+	w, _ := ws.reserve("me", func(bus.Delta) { got++ })
+	for n := range 2 * maxEarly {
+		ws.partial(bus.Delta{MessageID: "m1", Owner: "me", N: n})
+	}
+	if ws.name(w, "m1"); got != maxEarly {
+		t.Errorf("%d pieces were kept", got)
+	}
+	ws.partial(bus.Delta{MessageID: "m1", Owner: "me"})
+	if got != maxEarly+1 {
+		t.Error("it does not go on")
+	}
+}

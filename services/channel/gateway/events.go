@@ -9,15 +9,15 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/blufio/blufio/bus"
 )
 
 const (
-	maxPending      = 256       // events that wait for one client
-	maxPendingBytes = 256 << 10 // the same in bytes, unless it is a single one
-	heartbeatEvery  = 15 * time.Second
+	maxPending      = 256                   // events that wait for one client
+	maxPendingBytes = 256 << 10             // the same in bytes, unless it is a single one
 	lagEvery        = 50 * time.Millisecond // the stream stores events a little later than they are heard
 	lagTries        = 6
 )
@@ -25,13 +25,16 @@ const (
 // getEvents tells the facts of the house as they happen, after those since the
 // position the client has, without a hole in between.
 func (f *front) getEvents(w http.ResponseWriter, r *request) error {
-	q, from, err := f.readEventQuery(r)
+	q, epoch, from, err := f.readEventQuery(r)
 	if err != nil {
 		return err
 	}
 	pattern, err := bus.ParsePattern(q.Pattern)
 	if err != nil {
 		return err
+	}
+	if !pattern.Known() {
+		return invalid("use a name as turn.completed, turn.* or budget.>", "no event is called %q", shorten(q.Pattern))
 	}
 	leave, err := f.enterStream()
 	if err != nil {
@@ -45,7 +48,7 @@ func (f *front) getEvents(w http.ResponseWriter, r *request) error {
 	defer feed.close()
 	e := &events{front: f, r: r, feed: feed, query: q, pattern: pattern, positioned: from}
 	if from { // before the head, so that a failure has its status
-		if e.first, err = bus.EventsRead.Ask(r.Context(), f.conn, q); err != nil {
+		if err := e.ask(epoch); err != nil {
 			return err
 		}
 	}
@@ -57,18 +60,19 @@ func (f *front) getEvents(w http.ResponseWriter, r *request) error {
 }
 
 // readEventQuery reads what the client asks for. from says whether events of
-// before are asked for. A client that comes back names the last event it has in
-// Last-Event-ID, which therefore comes before the query.
-func (f *front) readEventQuery(r *request) (q bus.EventQuery, from bool, err error) {
+// before are asked for, and epoch in which event log After counts, "" for whichever
+// there is. A client that comes back names the last event it has in Last-Event-ID,
+// which therefore comes before the query.
+func (f *front) readEventQuery(r *request) (q bus.EventQuery, epoch string, from bool, err error) {
 	query, err := r.query("after", "since", "pattern")
 	if err != nil {
-		return q, false, err
+		return q, "", false, err
 	}
 	q.Limit = maxPage
 	q.Pattern = query.Get("pattern")
 	after, since := query.Get("after"), query.Get("since")
 	if after != "" && since != "" {
-		return q, false, invalid("give one of them", "after and since are both given")
+		return q, "", false, invalid("give one of them", "after and since are both given")
 	}
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		after, since = id, ""
@@ -76,15 +80,22 @@ func (f *front) readEventQuery(r *request) (q bus.EventQuery, from bool, err err
 	if since != "" {
 		ago, err := time.ParseDuration(since)
 		if err != nil || ago < 0 {
-			return q, false, invalid(`write it like "1h"`, "since=%q is not a time span", shorten(since))
+			return q, "", false, invalid(`write it like "1h"`, "since=%q is not a time span", shorten(since))
 		}
 		at := f.now().Add(-ago).UTC()
 		q.Since = &at
-		return q, true, nil
+		return q, "", true, nil
 	}
-	q.After, err = parseNumber("after", after, 0, 1<<62)
-	return q, after != "", err
+	position := after
+	if log, number, ok := strings.Cut(after, "-"); ok && log != "" {
+		epoch, position = log, number
+	}
+	q.After, err = parseNumber("after", position, 0, 1<<62)
+	return q, epoch, after != "", err
 }
+
+// brief is an epoch as event ids carry it.
+func brief(epoch string) string { return epoch[:min(8, len(epoch))] }
 
 // events is one client's event stream.
 type events struct {
@@ -97,18 +108,53 @@ type events struct {
 
 	positioned bool          // last means something
 	first      bus.EventPage // the answer to query, when events of before are asked for
+	epoch      string        // of the event log in which last counts
 	last       int64         // position up to which the client was told
-	foreign    int64         // position the client named and the stream has not reached; 0: none
+	foreign    int64         // position the client named without a log, and that this one has not reached; 0: none
+	lost       int64         // position the client named in a log that is no more; -1: none
 }
 
-// gapBody says that the events From to To, both included, were not told.
+// gapBody says that the events From to To, both included, were not told. To is 0
+// when nobody knows how many they are.
 type gapBody struct {
 	From int64  `json:"from"`
 	To   int64  `json:"to"`
 	Why  string `json:"why"`
 }
 
+// anotherLog is why nothing more is known of the positions a client had.
+const anotherLog = "the event log is another one: it is told from its beginning"
+
+// errStopping ends a stream whose gateway stops.
+var errStopping = errors.New("the gateway is stopping")
+
+// ask reads the first page. Who counts in a log of another epoch gets this one from
+// its beginning.
+func (e *events) ask(epoch string) (err error) {
+	e.lost = -1
+	if e.first, err = bus.EventsRead.Ask(e.r.Context(), e.conn, e.query); err != nil {
+		return err
+	}
+	e.epoch = e.first.Epoch
+	switch {
+	case epoch != "" && epoch != brief(e.epoch):
+		e.lost, e.query.After = e.query.After, 0
+		e.first, err = bus.EventsRead.Ask(e.r.Context(), e.conn, e.query)
+	case epoch == "" && e.first.Last < e.query.After:
+		e.foreign = e.query.After
+	}
+	return err
+}
+
 func (e *events) run() error {
+	err := e.tellAll()
+	if errors.Is(err, errStopping) {
+		return nil // the client comes back with the last position
+	}
+	return err
+}
+
+func (e *events) tellAll() error {
 	if err := e.out.send([]byte("retry: 2000\n\n")); err != nil {
 		return err
 	}
@@ -117,8 +163,10 @@ func (e *events) run() error {
 			return err
 		}
 	}
-	beat := time.NewTicker(heartbeatEvery)
+	beat := time.NewTicker(e.every.heartbeat)
 	defer beat.Stop()
+	expired := time.NewTimer(e.r.expires.Sub(e.now()))
+	defer expired.Stop()
 	for {
 		var err error
 		select {
@@ -129,8 +177,10 @@ func (e *events) run() error {
 			return e.cutOff()
 		case <-beat.C:
 			err = e.out.comment("heartbeat")
+		case <-expired.C:
+			return e.out.comment("the token has expired")
 		case <-e.draining:
-			return nil // the client comes back with the last position
+			return errStopping
 		case <-e.r.Context().Done():
 			return context.Canceled
 		}
@@ -142,14 +192,16 @@ func (e *events) run() error {
 
 // begin tells what the first page has, and all pages behind it.
 func (e *events) begin() error {
+	if e.lost >= 0 {
+		if err := e.gap(e.lost+1, 0, anotherLog); err != nil {
+			return err
+		}
+	}
 	e.last = e.query.After
 	if e.query.Since != nil && len(e.first.Events) > 0 {
 		e.last = e.first.Events[0].Position - 1
 	} else if e.query.Since != nil {
 		e.last = e.first.Last
-	}
-	if e.first.Last < e.query.After {
-		e.foreign = e.query.After
 	}
 	for page := e.first; ; {
 		if err := e.page(page); err != nil || !page.More {
@@ -158,6 +210,9 @@ func (e *events) begin() error {
 		var err error
 		if page, err = e.read(); err != nil {
 			return e.broken(err)
+		}
+		if page.Epoch != e.epoch {
+			return e.broken(errors.New("the event log was replaced"))
 		}
 		if page.More && max(page.First, page.Last) <= e.last {
 			return e.broken(errors.New("a page leads nowhere"))
@@ -197,15 +252,16 @@ func (e *events) broken(err error) error {
 
 // live tells an event that was just heard.
 func (e *events) live(ev heard) error {
+	if other := ev.epoch != e.epoch || ev.position <= e.foreign; ev.position > 0 && e.positioned && other {
+		if err := e.gap(max(e.last, e.foreign)+1, 0, anotherLog); err != nil {
+			return err
+		}
+		e.last, e.foreign, e.epoch = 0, 0, ev.epoch
+	}
 	switch {
 	case ev.position == 0: // said by a room itself: it has no place in the log
 	case !e.positioned:
-		e.positioned = true
-	case e.foreign > 0 && ev.position <= e.foreign:
-		if err := e.gap(ev.position, e.foreign, "positions count in another event log than the one asked for"); err != nil {
-			return err
-		}
-		e.foreign = 0
+		e.positioned, e.epoch = true, ev.epoch
 	case ev.position <= e.last:
 		return nil // told already
 	case ev.position > e.last+1:
@@ -230,21 +286,26 @@ func (e *events) live(ev heard) error {
 func (e *events) fill(to int64) error {
 	pause := time.NewTicker(lagEvery)
 	defer pause.Stop()
-	for range lagTries {
+	for tries := 0; tries < lagTries; {
 		page, err := e.read()
 		if err != nil {
 			return e.broken(err)
 		}
-		if err := e.page(page); err != nil || e.last >= to {
+		before := e.last
+		if page.Epoch == e.epoch {
+			err = e.page(page)
+		}
+		if err != nil || e.last >= to {
 			return err
 		}
-		if page.More {
+		if e.last > before && page.More {
 			continue
 		}
+		tries++
 		select {
 		case <-pause.C:
 		case <-e.draining:
-			return nil
+			return errStopping
 		case <-e.r.Context().Done():
 			return context.Canceled
 		}
@@ -252,8 +313,14 @@ func (e *events) fill(to int64) error {
 	return e.gap(e.last+1, to, "the stream has not stored them")
 }
 
-// cutOff ends the stream of a client that is too slow. It may come back.
+// cutOff ends the stream of a client that is too slow. It may come back. For one
+// that was told nothing yet, the first event that waits is the first it misses.
 func (e *events) cutOff() error {
+	for !e.positioned && len(e.feed.pending) > 0 {
+		if ev := <-e.feed.pending; ev.position > 0 {
+			e.positioned, e.last = true, ev.position-1
+		}
+	}
 	return e.gap(e.last+1, max(e.last+1, e.feed.newest.Load()), "this client is too slow: come back with Last-Event-ID")
 }
 
@@ -270,6 +337,9 @@ func (e *events) tell(position int64, name string, data []byte) error {
 	id := ""
 	if position > 0 {
 		id = strconv.FormatInt(position, 10)
+		if e.epoch != "" {
+			id = brief(e.epoch) + "-" + id
+		}
 	}
 	return e.out.event(name, id, data)
 }

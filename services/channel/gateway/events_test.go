@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/relay"
 	"github.com/blufio/blufio/services/roomtest"
+	"github.com/coder/websocket"
 	"github.com/nats-io/nats.go"
 )
 
@@ -30,10 +33,12 @@ type stream struct {
 	asked   []bus.EventQuery
 	limit   int // of a page, 0: as asked
 	reading func()
+	epoch   atomic.Value // string
 }
 
 func newStream(t *testing.T, r *rig) *stream {
 	s := &stream{t: t, conn: r.bus.Connect(t, "relay")}
+	s.epoch.Store("e")
 	if err := s.conn.Handle(t.Context(), bus.EventsRead.Answer(s.read)); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +56,7 @@ func (s *stream) read(_ context.Context, q bus.EventQuery) (bus.EventPage, error
 	if err != nil {
 		return bus.EventPage{}, err
 	}
-	page := bus.EventPage{Epoch: "e", Events: []bus.EventRecord{}}
+	page := bus.EventPage{Epoch: s.epoch.Load().(string), Events: []bus.EventRecord{}}
 	if len(s.kept) > 0 {
 		page.First = s.kept[0].Position
 	}
@@ -88,7 +93,7 @@ func (s *stream) say(positions ...int64) {
 	s.t.Helper()
 	for _, p := range positions {
 		m := &nats.Msg{Subject: bus.Prefix + nameOf(p), Data: fmt.Appendf(nil, `{"n":%d}`, p),
-			Header: nats.Header{bus.HeaderSeq: {strconv.FormatInt(p, 10)}, bus.HeaderEpoch: {"e"}}}
+			Header: nats.Header{bus.HeaderSeq: {strconv.FormatInt(p, 10)}, bus.HeaderEpoch: {s.epoch.Load().(string)}}}
 		if err := s.conn.NATS().PublishMsg(m); err != nil {
 			s.t.Error(err)
 		}
@@ -113,14 +118,14 @@ func (e *eventReader) expect(want ...string) {
 	e.t.Helper()
 	for _, w := range want {
 		ev := e.until(func(ev event) bool { return ev.comment == "" && ev.data != "" })
-		got := ev.id
+		got, ours := strings.CutPrefix(ev.id, "e-")
 		if ev.name == "gap" {
 			var g gapBody
 			if err := json.Unmarshal([]byte(ev.data), &g); err != nil || g.Why == "" {
 				e.t.Errorf("gap %s: %v", ev.data, err)
 			}
 			got = fmt.Sprintf("gap %d-%d", g.From, g.To)
-		} else if p, _ := strconv.ParseInt(ev.id, 10, 64); ev.name != nameOf(p) || ev.data != fmt.Sprintf(`{"n":%d}`, p) {
+		} else if p, _ := strconv.ParseInt(got, 10, 64); !ours || ev.name != nameOf(p) || ev.data != fmt.Sprintf(`{"n":%d}`, p) {
 			e.t.Errorf("event %+v", ev)
 		}
 		if got != w {
@@ -213,7 +218,152 @@ func TestEventsOfAnotherLog(t *testing.T) {
 	s.keep(1, 2)
 	e := r.watch("/v1/events", "Last-Event-ID", "50")
 	s.say(3, 4)
-	e.expect("gap 3-50", "3", "4")
+	e.expect("gap 51-0", "1", "2", "3", "4")
+}
+
+// A client names the log it counts in, and gets all of another one.
+func TestEventsNameTheirLog(t *testing.T) {
+	for from, want := range map[string][]string{
+		"e-4":  {"5", "6", "7"},
+		"4":    {"5", "6", "7"},
+		"e-9":  {"7"}, // it is ahead, and nothing was missed
+		"d-4":  {"gap 5-0", "1", "2", "3", "4", "5", "6", "7"},
+		"d-50": {"gap 51-0", "1", "2", "3", "4", "5", "6", "7"},
+	} {
+		t.Run(from, func(t *testing.T) {
+			r := start(t)
+			s := newStream(t, r)
+			s.keep(1, 2, 3, 4, 5, 6)
+			for _, e := range []*eventReader{r.watch("/v1/events", "Last-Event-ID", from), r.watch("/v1/events?after=" + from)} {
+				if from == "e-9" {
+					s.say(10)
+					e.expect("10")
+					continue
+				}
+				s.say(7)
+				e.expect(want...)
+			}
+		})
+	}
+}
+
+// The log is replaced while a client listens.
+func TestEventsOfALogReplaced(t *testing.T) {
+	r := start(t)
+	s := newStream(t, r)
+	s.keep(1, 2)
+	e := r.watch("/v1/events?after=0")
+	e.expect("1", "2")
+	s.epoch.Store("0123456789abcdef")
+	s.say(3)
+	e.expect("gap 3-0")
+	for _, id := range []string{"01234567-1", "01234567-2", "01234567-3"} {
+		if ev := e.until(func(ev event) bool { return ev.data != "" }); ev.id != id {
+			t.Fatalf("got %+v, want %s", ev, id)
+		}
+	}
+}
+
+// The stop comes while what is between is looked for: the event behind it is not
+// told, so that the client comes back before the hole.
+func TestDrainKeepsHolesOpen(t *testing.T) {
+	r := start(t)
+	s := newStream(t, r)
+	s.keep(1, 2)
+	e := r.watch("/v1/events?after=0")
+	e.expect("1", "2")
+	reads := make(chan struct{}, 2*lagTries)
+	s.mu.Lock()
+	s.reading = func() { reads <- struct{}{} }
+	s.mu.Unlock()
+	s.say(5)
+	<-reads
+	r.stop()
+	for {
+		ev, ok := e.next()
+		if !ok {
+			return
+		}
+		if ev.data != "" {
+			t.Errorf("told %+v", ev)
+		}
+	}
+}
+
+// However many pages lie in between, there is no gap.
+func TestEventsFillPages(t *testing.T) {
+	r := start(t)
+	s := newStream(t, r)
+	s.keep(1)
+	e := r.watch("/v1/events?after=0")
+	e.expect("1")
+	s.mu.Lock()
+	s.limit = 1
+	s.mu.Unlock()
+	s.keep(2, 3, 4, 5, 6, 7, 8, 9, 10)
+	s.say(11)
+	e.expect("2", "3", "4", "5", "6", "7", "8", "9", "10", "11")
+}
+
+// Who began with the present misses nothing of the past.
+func TestCutOffBeforeTheFirst(t *testing.T) {
+	f := &feed{pending: make(chan heard, 2), overrun: make(chan struct{})}
+	f.pending <- heard{}
+	f.pending <- heard{position: 890}
+	f.newest.Store(900)
+	w := httptest.NewRecorder()
+	e := &events{front: &front{Service: &Service{}}, feed: f, out: &sse{w: w, limit: time.Second}}
+	if err := e.cutOff(); err != nil || !strings.Contains(w.Body.String(), `"from":890,"to":900`) {
+		t.Errorf("%v, %s", err, w.Body)
+	}
+}
+
+// Nothing that stands in an event's data begins another line.
+func TestEventDataIsOneLine(t *testing.T) {
+	w := httptest.NewRecorder()
+	out := &sse{w: w, limit: time.Second}
+	if err := out.event("a", "1", []byte("{\n\"b\":\r\n1}")); err != nil || w.Body.String() != "id: 1\nevent: a\ndata: { \"b\":  1}\n\n" {
+		t.Errorf("%v, %q", err, w.Body)
+	}
+}
+
+func TestEventsHeartbeat(t *testing.T) {
+	r := startEvery(t, &periods{heartbeat: time.Millisecond, keepAlive: time.Hour, ping: time.Hour})
+	e := r.watch("/v1/events")
+	for range 2 {
+		e.until(func(ev event) bool { return ev.comment == "heartbeat" })
+	}
+}
+
+// A stream and a socket do not outlive the token that opened them.
+func TestTokenExpires(t *testing.T) {
+	r := start(t)
+	token, err := r.service.issue(t.Context(), bus.TokenRequest{Subject: "me", Scopes: []string{scopeStatus, scopeChat}, Seconds: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := r.open("GET", "/v1/events", "", "Authorization", "Bearer "+token.Token)
+	p, _ := r.connect(nil, "Authorization", "Bearer "+token.Token)
+	if _, err := p.read(); websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
+		t.Errorf("the socket ends with %v", err)
+	}
+	e.until(func(ev event) bool { return strings.Contains(ev.comment, "expired") })
+	if ev, ok := e.next(); ok || e.scan.Err() != nil {
+		t.Errorf("the stream goes on: %+v, %v", ev, e.scan.Err())
+	}
+	if time.Now().Before(token.Expires) {
+		t.Error("they ended before the token did")
+	}
+}
+
+// A client that takes nothing has write_timeout for each event, not for the stream.
+func TestStreamWriteTimeout(t *testing.T) {
+	r := startEvery(t, &periods{heartbeat: 10 * time.Millisecond, keepAlive: time.Hour, ping: time.Hour},
+		func(c *Config) { c.WriteTimeout = 100 * time.Millisecond })
+	e := r.watch("/v1/events")
+	for range 30 { // three times as long
+		e.until(func(ev event) bool { return ev.comment == "heartbeat" })
+	}
 }
 
 // A client that does not read is cut off, and not by holding up others.
@@ -266,7 +416,7 @@ func TestEventsAreRefused(t *testing.T) {
 	status := []string{"Authorization", "Bearer " + r.token("me", "status")}
 	for path, want := range map[string]int{
 		"/v1/events?after=-1": 400, "/v1/events?after=x": 400, "/v1/events?since=soon": 400, "/v1/events?since=-1h": 400, "/v1/events?after=1&since=1h": 400,
-		"/v1/events?pattern=turn..x": 400, "/v1/events?pattern=>.x": 400, "/v1/events?pattern=a%20b": 400, "/v1/events?x=1": 400,
+		"/v1/events?pattern=turn..x": 400, "/v1/events?pattern=turn.complete": 400, "/v1/events?pattern=>.x": 400, "/v1/events?pattern=a%20b": 400, "/v1/events?x=1": 400,
 		"/v1/events?after=1": 503, // nobody keeps events
 	} {
 		if a := r.do("GET", path, "", status...); a.status != want {
@@ -321,13 +471,13 @@ func TestEventsOfTheRelay(t *testing.T) {
 		e = r.watch("/v1/events?after=0&pattern=security.>")
 		r.do("GET", "/v1/sessions", "", "Authorization", "Bearer x") // told at once only the first time
 		ev := e.until(func(ev event) bool { return ev.data != "" })
-		return ev.id == "1" && ev.name == "evt.security.denied" && strings.Contains(ev.data, reasonNoToken)
+		return strings.HasSuffix(ev.id, "-1") && ev.name == "evt.security.denied" && strings.Contains(ev.data, reasonNoToken)
 	})
-	if ev := e.until(func(ev event) bool { return ev.data != "" }); ev.id != "2" || !strings.Contains(ev.data, reasonBad) {
+	if ev := e.until(func(ev event) bool { return ev.data != "" }); !strings.HasSuffix(ev.id, "-2") || !strings.Contains(ev.data, reasonBad) {
 		t.Errorf("got %+v", ev)
 	}
 	again := r.watch("/v1/events", "Last-Event-ID", "1")
-	if ev := again.until(func(ev event) bool { return ev.data != "" }); ev.id != "2" {
+	if ev := again.until(func(ev event) bool { return ev.data != "" }); !strings.HasSuffix(ev.id, "-2") {
 		t.Errorf("come back: %+v", ev)
 	}
 }

@@ -18,6 +18,7 @@ import (
 // heard is a fact as it came over the bus.
 type heard struct {
 	position int64  // in the event log; 0: it has none
+	epoch    string // of the event log
 	name     string // of the lane, "evt.turn.completed"
 	data     []byte
 }
@@ -73,7 +74,7 @@ func (f *feed) hear(m *nats.Msg) {
 		return
 	}
 	select {
-	case f.pending <- heard{position: position, name: strings.TrimPrefix(m.Subject, bus.Prefix), data: m.Data}:
+	case f.pending <- heard{position: position, epoch: m.Header.Get(bus.HeaderEpoch), name: strings.TrimPrefix(m.Subject, bus.Prefix), data: m.Data}:
 	default:
 		f.once.Do(func() { close(f.overrun) })
 	}

@@ -3,7 +3,6 @@
 package gateway
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/blufio/blufio/bus"
@@ -101,14 +100,4 @@ func protocolToken(r *request) []string {
 		}
 	}
 	return found
-}
-
-// chooseProtocol returns the subprotocol to speak: a browser gives up a socket
-// whose server takes none of those it offered.
-func chooseProtocol(r *request) []string {
-	all := offered(r)
-	if slices.Contains(all, protocol) {
-		return []string{protocol}
-	}
-	return slices.DeleteFunc(all, func(p string) bool { return !strings.HasPrefix(p, protocolBearer) })
 }

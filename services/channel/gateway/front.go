@@ -17,7 +17,7 @@ import (
 
 const (
 	maxHeaderBytes = 16 << 10
-	maxBodies      = 32 // request bodies being read at once
+	maxBodies      = 16 // bodies being read or handed over at once
 	maxScrapes     = 4  // answers of /metrics being made at once
 )
 
@@ -118,7 +118,7 @@ func (f *front) awaitStreams(ctx context.Context) {
 func (f *front) enterStream() (leave func(), err error) {
 	select {
 	case <-f.draining:
-		return nil, bus.Errorf(bus.CodeUnavailable, "the gateway is stopping").WithHint("try again")
+		return nil, stopping()
 	default:
 	}
 	select {
@@ -127,6 +127,11 @@ func (f *front) enterStream() (leave func(), err error) {
 	default:
 		return nil, bus.Errorf(bus.CodeBusy, "%d streams and sockets are open", cap(f.streams)).WithHint("close one, or raise gateway.max_streams")
 	}
+}
+
+func stopping() *refusal {
+	return &refusal{status: http.StatusServiceUnavailable, code: bus.CodeUnavailable, expected: true, retryAfter: time.Second,
+		message: "the gateway is stopping", hint: "try again"}
 }
 
 // track knows the connections that have not said anything yet: Shutdown would

@@ -49,9 +49,17 @@ type Service struct {
 	scrapes  chan struct{} // a slot for each scrape being served
 	streams  chan struct{} // a slot for each event stream and socket
 	made     time.Time     // the age of the model, as clients see it
+	every    periods
 
 	mu    sync.Mutex
 	bound string // address of the last listener, "" before the first
+}
+
+// periods are the pauses after which something is said for its own sake.
+type periods struct {
+	heartbeat time.Duration // of an event stream
+	keepAlive time.Duration // of a completion's stream
+	ping      time.Duration // of a socket: a client that does not answer has gone
 }
 
 var _ services.Service = (*Service)(nil)
@@ -74,6 +82,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		scrapes: make(chan struct{}, maxScrapes),
 		streams: make(chan struct{}, cfg.MaxStreams),
 		made:    d.Now(),
+		every:   periods{heartbeat: 15 * time.Second, keepAlive: 15 * time.Second, ping: 30 * time.Second},
 	}
 	var err error
 	if s.tokens, err = newTokens(d.Key, d.Now); err != nil {
@@ -84,7 +93,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 			return nil, &ConfigError{Key: "tls_cert", Message: err.Error(), Hint: "both files must be PEM and readable by the daemon's user"}
 		}
 	}
-	s.meter = newMeter(cfg, s.waiters, s.streams)
+	s.meter = newMeter(cfg, s.waiters, s.streams, s.bodies)
 	return s, nil
 }
 

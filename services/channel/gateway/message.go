@@ -50,12 +50,15 @@ func messageBodyOf(m bus.MessageRecord) messageBody {
 // postMessage hands a message to the agent. Once that has stored it, nothing
 // that happens here makes the answer an error.
 func (f *front) postMessage(w http.ResponseWriter, r *request) error {
-	m, wait, err := f.readMessage(w, r)
+	query, err := r.query("wait")
 	if err != nil {
 		return err
 	}
-	f.patient(w, wait)
-	acc, err := bus.MessageReceive.Ask(r.Context(), f.conn, m)
+	wait, err := parseWait(query.Get("wait"), f.cfg.MaxWait)
+	if err != nil {
+		return err
+	}
+	acc, err := f.handMessage(w, r, wait)
 	if err != nil {
 		return err
 	}
@@ -69,23 +72,26 @@ func (f *front) postMessage(w http.ResponseWriter, r *request) error {
 	return writeJSON(w, http.StatusAccepted, acceptedBody{ID: acc.ID, Session: acc.Session})
 }
 
-func (f *front) readMessage(w http.ResponseWriter, r *request) (m bus.Message, wait time.Duration, err error) {
-	query, err := r.query("wait")
-	if err != nil {
-		return m, 0, err
-	}
-	if wait, err = parseWait(query.Get("wait"), f.cfg.MaxWait); err != nil {
-		return m, 0, err
-	}
-	m = bus.Message{Channel: name, Owner: r.subject}
+// handMessage reads the message and hands it over. Nothing of it is kept.
+func (f *front) handMessage(w http.ResponseWriter, r *request, wait time.Duration) (acc bus.Accepted, err error) {
+	m := bus.Message{Channel: name, Owner: r.subject}
 	if m.ExternalID, err = externalID(r.subject, r.Header.Values("Idempotency-Key")); err != nil {
-		return m, 0, err
+		return acc, err
 	}
+	leave, err := f.enterBody(r)
+	if err != nil {
+		return acc, err
+	}
+	defer leave()
 	data, err := f.readBody(w, r)
 	if err != nil {
-		return m, 0, err
+		return acc, err
 	}
-	return m, wait, decodeMessage(data, &m)
+	if err := decodeMessage(data, &m); err != nil {
+		return acc, err
+	}
+	f.patient(w, wait)
+	return bus.MessageReceive.Ask(r.Context(), f.conn, m)
 }
 
 func decodeMessage(data []byte, m *bus.Message) error {

@@ -5,6 +5,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"reflect"
 	"strings"
@@ -56,6 +57,34 @@ func TestOwnership(t *testing.T) {
 		if a := r.get(path, "me", "chat"); a.status != 404 || strings.Contains(a.body, "mine") {
 			t.Errorf("%s of another channel: %d %s", path, a.status, a.body)
 		}
+	}
+}
+
+// A message is stopped by its owner, on its channel.
+func TestCancelMessage(t *testing.T) {
+	r := start(t)
+	r.post("/v1/messages", "x")
+	stop := func(subject string) answer {
+		return r.do("DELETE", "/v1/messages/m1", "", "Authorization", "Bearer "+r.token(subject, "chat"))
+	}
+	if a := stop("you"); a.status != 404 {
+		t.Errorf("another subject: %d %s", a.status, a.body)
+	}
+	r.agent.set(func() { r.agent.byID["m1"].Channel = "telegram" })
+	if a := stop("me"); a.status != 404 {
+		t.Errorf("another channel: %d %s", a.status, a.body)
+	}
+	if len(r.agent.canceled) != 0 {
+		t.Errorf("the agent was asked to stop %v", r.agent.canceled)
+	}
+	r.agent.set(func() { r.agent.byID["m1"].Channel = name })
+	a := stop("me")
+	var m messageBody
+	if a.decode(t, &m); a.status != 200 || m.ID != "m1" || m.State != "failed" || m.Error != bus.CodeCanceled {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	if want := (bus.MessageQuery{ID: "m1", Owner: "me"}); len(r.agent.canceled) != 1 || r.agent.canceled[0] != want {
+		t.Errorf("the agent was asked to stop %v", r.agent.canceled)
 	}
 }
 
@@ -200,6 +229,43 @@ func TestTooManyWaiters(t *testing.T) {
 	}
 }
 
+// A body has a slot from its first byte until its message is handed over.
+func TestTooManyBodies(t *testing.T) {
+	r := start(t, func(c *Config) { c.ReadTimeout = 200 * time.Millisecond })
+	held, release := make(chan int, 2), make(chan struct{})
+	r.agent.set(func() {
+		r.agent.received = func(string) { held <- len(r.service.bodies); <-release }
+	})
+	posted := make(chan answer, 1)
+	token := r.token("me", "chat")
+	go func() {
+		a, _ := r.try("POST", "/v1/messages", `{"text":"x"}`, "Authorization", "Bearer "+token, "Content-Type", "application/json")
+		posted <- a
+	}()
+	if n := <-held; n != 1 {
+		t.Errorf("%d slots are taken while the agent stores it", n)
+	}
+	for range maxBodies - 1 {
+		r.service.bodies <- struct{}{}
+	}
+	for _, a := range []answer{r.post("/v1/messages", "y"), r.complete(hello)} {
+		if a.status != 503 || !strings.Contains(a.body, "too many requests are being read") {
+			t.Errorf("one too many: %d %s", a.status, a.body)
+		}
+	}
+	close(release)
+	if a := <-posted; a.status != 202 || len(r.service.bodies) != maxBodies-1 {
+		t.Errorf("the first: %d %s", a.status, a.body)
+	}
+	p := r.socket()
+	p.send(`{"type":"message","id":"a","text":"z"}`)
+	p.expect("accepted", "a")
+	if n := <-held; n != maxBodies {
+		t.Errorf("%d slots are taken while a socket's message is stored", n)
+	}
+	eventually(t, "its slot is free", func() bool { return len(r.service.bodies) == maxBodies-1 })
+}
+
 func TestDrainAnswersWaiters(t *testing.T) {
 	r := start(t)
 	got := make(chan answer, 1)
@@ -296,8 +362,20 @@ func TestSessions(t *testing.T) {
 	if a := r.get("/v1/sessions?limit=7", "me", "chat"); a.status != 200 || strings.TrimSpace(a.body) != `{"sessions":[]}` {
 		t.Errorf("got %d %s", a.status, a.body)
 	}
-	if q := (bus.SessionQuery{Channel: "gateway", Owner: "me", Limit: 7}); r.agent.sessions != q {
+	if q := (bus.SessionQuery{Channel: "gateway", Owner: "me", Limit: maxPage}); r.agent.sessions != q {
 		t.Errorf("the agent was asked %+v", r.agent.sessions)
+	}
+	r.agent.set(func() {
+		for i := range 120 {
+			r.agent.listed = append(r.agent.listed, bus.Session{Name: unnamedSession + fmt.Sprint(i)}, bus.Session{Name: fmt.Sprint(i)})
+		}
+	})
+	for path, want := range map[string]int{"/v1/sessions": 100, "/v1/sessions?limit=7": 7, "/v1/sessions?limit=500": 120} {
+		var all bus.Sessions
+		r.get(path, "me", "chat").decode(t, &all)
+		if len(all.Sessions) != want || all.Sessions[want-1].Name != fmt.Sprint(want-1) {
+			t.Errorf("%s: %d sessions %+v", path, len(all.Sessions), all.Sessions)
+		}
 	}
 	r.post("/v1/messages", "x")
 	var page historyBody

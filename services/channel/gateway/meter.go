@@ -19,7 +19,7 @@ type meter struct {
 	gauges      []prometheus.Collector
 }
 
-func newMeter(cfg Config, ws *waiters, streams chan struct{}) *meter {
+func newMeter(cfg Config, ws *waiters, streams, bodies chan struct{}) *meter {
 	m := &meter{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_gateway_requests_total",
 			Help: "Requests answered, by route and class of the status."}, []string{"route", "code"}),
@@ -35,6 +35,8 @@ func newMeter(cfg Config, ws *waiters, streams chan struct{}) *meter {
 	m.gauge("blufio_gateway_waiters_limit", "Bound of requests waiting for a reply.", func() float64 { return float64(cfg.MaxWaiters) })
 	m.gauge("blufio_gateway_streams", "Open event streams and sockets.", func() float64 { return float64(len(streams)) })
 	m.gauge("blufio_gateway_streams_limit", "Bound of open event streams and sockets.", func() float64 { return float64(cfg.MaxStreams) })
+	m.gauge("blufio_gateway_bodies", "Bodies and frames being read or handed over.", func() float64 { return float64(len(bodies)) })
+	m.gauge("blufio_gateway_bodies_limit", "Bound of bodies and frames being read or handed over.", func() float64 { return float64(cap(bodies)) })
 	m.prime()
 	return m
 }

@@ -30,6 +30,7 @@ type refusal struct {
 	hint       string
 	param      string        // member of an OpenAI request that is to blame
 	final      bool          // OpenAI's clients must not send it again by themselves
+	expected   bool          // no sign that something is wrong here
 	challenge  string        // WWW-Authenticate
 	retryAfter time.Duration // 0: unknown
 }
@@ -94,7 +95,7 @@ func (f *front) refuse(w http.ResponseWriter, r *request, err error) {
 		panic(http.ErrAbortHandler) // the caller has gone: there is nobody to tell
 	}
 	e := refusalOf(err, r.trace)
-	if e.status >= http.StatusInternalServerError {
+	if e.status >= http.StatusInternalServerError && !e.expected {
 		f.evidence.failed(e.message, f.now())
 		f.log.Warn("request failed", "trace", r.trace, "code", string(e.code), "err", err)
 	}

@@ -38,10 +38,19 @@ type rig struct {
 
 func start(t *testing.T, change ...func(*Config)) *rig {
 	t.Helper()
+	return startEvery(t, nil, change...)
+}
+
+// startEvery starts a gateway with periods of its own.
+func startEvery(t *testing.T, every *periods, change ...func(*Config)) *rig {
+	t.Helper()
 	r := &rig{t: t, bus: bustest.New(t), client: &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}}
 	r.agent = newAgent(t, r.bus)
 	store := roomtest.Store(t)
 	r.service, r.events = newService(t, r.bus, store, change...)
+	if every != nil {
+		r.service.every = *every
+	}
 	r.stop = roomtest.Start(t, r.bus, r.service)
 	t.Cleanup(r.client.CloseIdleConnections)
 	r.url = r.service.URL()
@@ -165,7 +174,9 @@ type agent struct {
 	received func(id string) // called before Accepted is answered
 	asked    chan string     // gets the id of each msg.get, if it has room
 	sessions bus.SessionQuery
+	listed   []bus.Session // what it answers
 	history  bus.HistoryQuery
+	canceled []bus.MessageQuery
 	last     bus.Message
 }
 
@@ -173,7 +184,7 @@ func newAgent(t *testing.T, b *bustest.Bus) *agent {
 	a := &agent{t: t, conn: b.Connect(t, "agent", bus.MessageSend, bus.MessageDelta), byID: map[string]*bus.MessageRecord{},
 		owners: map[string]string{}, byKey: map[string]string{}, asked: make(chan string, 64)}
 	err := a.conn.Handle(t.Context(),
-		bus.MessageReceive.Answer(a.receive), bus.MessageGet.Answer(a.get),
+		bus.MessageReceive.Answer(a.receive), bus.MessageGet.Answer(a.get), bus.MessageCancel.Answer(a.cancel),
 		bus.AgentSessions.Answer(a.listSessions), bus.AgentHistory.Answer(a.listHistory))
 	if err != nil {
 		t.Fatal(err)
@@ -222,11 +233,20 @@ func (a *agent) get(_ context.Context, q bus.MessageQuery) (bus.MessageRecord, e
 	return *rec, nil
 }
 
+func (a *agent) cancel(_ context.Context, q bus.MessageQuery) (bus.MessageRecord, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.canceled = append(a.canceled, q)
+	rec := a.byID[q.ID]
+	rec.State, rec.Error, rec.Reply = bus.StateFailed, bus.CodeCanceled, "stopped"
+	return *rec, nil
+}
+
 func (a *agent) listSessions(_ context.Context, q bus.SessionQuery) (bus.Sessions, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sessions = q
-	return bus.Sessions{}, a.fail
+	return bus.Sessions{Sessions: a.listed}, a.fail
 }
 
 func (a *agent) listHistory(_ context.Context, q bus.HistoryQuery) (bus.History, error) {

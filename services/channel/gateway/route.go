@@ -84,8 +84,9 @@ func (rt route) allow() string {
 type request struct {
 	*http.Request
 	route   route
-	subject string // of the token; "" on open routes
-	trace   string // names this request in logs and to the caller
+	subject string    // of the token; "" on open routes
+	expires time.Time // the token
+	trace   string    // names this request in logs and to the caller
 }
 
 // handler is the way every request takes: guard, route, token, method.

@@ -4,7 +4,9 @@ package gateway
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/blufio/blufio/bus"
 )
@@ -12,7 +14,8 @@ import (
 // maxPage is the most entries of one page, as the agent's calls have it.
 const maxPage = 500
 
-// getSessions lists the sessions of the token's subject, newest first.
+// getSessions lists the sessions of the token's subject, newest first. Those of
+// completions without a name are left out: they would push out all others.
 func (f *front) getSessions(w http.ResponseWriter, r *request) error {
 	query, err := r.query("limit")
 	if err != nil {
@@ -23,13 +26,15 @@ func (f *front) getSessions(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	f.patient(w, 0)
-	found, err := bus.AgentSessions.Ask(r.Context(), f.conn, bus.SessionQuery{Channel: name, Owner: r.subject, Limit: int(limit)})
+	found, err := bus.AgentSessions.Ask(r.Context(), f.conn, bus.SessionQuery{Channel: name, Owner: r.subject, Limit: maxPage})
 	if err != nil {
 		return err
 	}
-	if found.Sessions == nil {
-		found.Sessions = []bus.Session{}
+	found.Sessions = slices.DeleteFunc(found.Sessions, func(s bus.Session) bool { return strings.HasPrefix(s.Name, unnamedSession) })
+	if limit == 0 {
+		limit = 100
 	}
+	found.Sessions = append([]bus.Session{}, found.Sessions[:min(int(limit), len(found.Sessions))]...)
 	return writeJSON(w, http.StatusOK, found)
 }
 

@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	maxInFlight  = 16               // messages of one socket without a reply
-	maxPieces    = 32               // partial texts of one message that wait for a slow client; more are lost
-	pingEvery    = 30 * time.Second // a client that does not answer has gone
-	farewellTime = time.Second      // for a client to say goodbye as well
+	maxInFlight  = 16              // messages of one socket without a reply
+	maxPieces    = 32              // partial texts of one message that wait for a slow client; more are lost
+	farewellTime = time.Second     // for a client to say goodbye as well
+	handTime     = 2 * time.Second // for the agent to store a message; less than the drain
 )
 
 // socket is one client's WebSocket.
@@ -44,8 +44,8 @@ func (f *front) getSocket(w http.ResponseWriter, r *request) error {
 			message: "this is a WebSocket", hint: "connect with ws:// or wss://, or POST to /v1/messages"}
 	}
 	conn, err := websocket.Accept(w, r.Request, &websocket.AcceptOptions{
-		Subprotocols:       chooseProtocol(r),
-		InsecureSkipVerify: true, // the guard has looked at the origin
+		Subprotocols:       []string{protocol}, // never the one with the token
+		InsecureSkipVerify: true,               // the guard has looked at the origin
 	})
 	if err != nil { // answered already
 		f.log.Debug("no socket", "trace", r.trace, "err", err)
@@ -73,7 +73,11 @@ func (s *socket) run(ctx context.Context, cancel context.CancelFunc) {
 			s.send(ctx, errorFrame("", "", invalid("send JSON as text", "the frame is not text"), s.r.trace))
 			continue
 		}
-		s.take(ctx, data)
+		select {
+		case s.bodies <- struct{}{}:
+			s.take(ctx, data, sync.OnceFunc(func() { <-s.bodies }))
+		case <-ctx.Done():
+		}
 	}
 	close(gone)
 	cancel() // messages under way are the agent's now: their replies are fetched with GET
@@ -83,8 +87,10 @@ func (s *socket) run(ctx context.Context, cancel context.CancelFunc) {
 
 // watch finds out that the client has gone, and sends it away at the end.
 func (s *socket) watch(ctx context.Context, cancel context.CancelFunc, gone <-chan struct{}) {
-	tick := time.NewTicker(pingEvery)
+	tick := time.NewTicker(s.every.ping)
 	defer tick.Stop()
+	expired := time.NewTimer(s.r.expires.Sub(s.now()))
+	defer expired.Stop()
 	for {
 		select {
 		case <-gone:
@@ -94,14 +100,22 @@ func (s *socket) watch(ctx context.Context, cancel context.CancelFunc, gone <-ch
 				cancel()
 				return
 			}
+		case <-expired.C:
+			s.dismiss(cancel, websocket.StatusPolicyViolation, "the token has expired")
+			return
 		case <-s.draining:
-			impatient := time.AfterFunc(farewellTime, cancel)
-			defer impatient.Stop()
-			_ = s.ws.Close(websocket.StatusGoingAway, "the gateway is stopping") // that it ends is all there is to know
-			cancel()
+			s.dismiss(cancel, websocket.StatusGoingAway, "the gateway is stopping")
 			return
 		}
 	}
+}
+
+// dismiss tells the client to go, and sees that it does.
+func (s *socket) dismiss(cancel context.CancelFunc, code websocket.StatusCode, why string) {
+	impatient := time.AfterFunc(farewellTime, cancel)
+	defer impatient.Stop()
+	_ = s.ws.Close(code, why) // that it ends is all there is to know
+	cancel()
 }
 
 func (s *socket) ping(ctx context.Context) error {
@@ -124,10 +138,12 @@ func (s *socket) send(ctx context.Context, f serverFrame) {
 	}
 }
 
-// take looks at one frame of the client. Messages go their ways side by side.
-func (s *socket) take(ctx context.Context, data []byte) {
+// take looks at one frame of the client. Messages go their ways side by side. leave
+// gives back the slot of the frame, and may be called twice.
+func (s *socket) take(ctx context.Context, data []byte, leave func()) {
 	c, err := decodeFrame(data)
 	if err == nil && c.Type == framePing {
+		leave() // before the client takes its time
 		s.send(ctx, serverFrame{Type: framePong, ID: c.ID})
 		return
 	}
@@ -139,16 +155,24 @@ func (s *socket) take(ctx context.Context, data []byte) {
 		err = s.enter(c.ID)
 	}
 	if err != nil {
+		leave()
 		s.send(ctx, errorFrame(c.ID, "", err, s.r.trace))
 		return
 	}
+	id := c.ID
 	s.work.Go(func() {
-		defer s.exit(c.ID)
-		s.converse(ctx, c.ID, m)
+		defer s.exit(id)
+		defer leave()
+		s.converse(ctx, id, &m, leave)
 	})
 }
 
 func (s *socket) enter(id string) error {
+	select {
+	case <-s.draining: // it would outlive the drain
+		return stopping()
+	default:
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, known := s.inFlight[id]; known {
@@ -167,8 +191,9 @@ func (s *socket) exit(id string) {
 	delete(s.inFlight, id)
 }
 
-// converse sees one message through to its reply.
-func (s *socket) converse(ctx context.Context, id string, m bus.Message) {
+// converse sees one message through to its reply. The text is dropped, and leave
+// called, when it is handed over.
+func (s *socket) converse(ctx context.Context, id string, m *bus.Message, leave func()) {
 	pieces := make(chan bus.Delta, maxPieces)
 	w, ok := s.waiters.reserve(m.Owner, func(d bus.Delta) {
 		select {
@@ -181,7 +206,9 @@ func (s *socket) converse(ctx context.Context, id string, m bus.Message) {
 		return
 	}
 	defer s.waiters.leave(w)
-	acc, err := bus.MessageReceive.Ask(context.WithoutCancel(ctx), s.conn, m) // it was read: a client that leaves does not undo it
+	acc, err := s.hand(ctx, *m)
+	m.Text = ""
+	leave()
 	if err != nil {
 		s.send(ctx, errorFrame(id, "", err, s.r.trace))
 		return
@@ -195,6 +222,14 @@ func (s *socket) converse(ctx context.Context, id string, m bus.Message) {
 		return
 	}
 	s.follow(ctx, id, w, pieces)
+}
+
+// hand gives a message to the agent. It was read: a client that leaves does not
+// undo it.
+func (s *socket) hand(ctx context.Context, m bus.Message) (bus.Accepted, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handTime)
+	defer cancel()
+	return bus.MessageReceive.Ask(ctx, s.conn, m)
 }
 
 // follow passes on partial text until the reply is there.

@@ -222,13 +222,13 @@ func TestSocketEntrance(t *testing.T) {
 		speaks    string
 	}{
 		{"header", nil, []string{"Authorization", "Bearer " + token}, 101, ""},
-		{"subprotocol", []string{"bearer." + token}, nil, 101, "bearer." + token},
+		{"subprotocol", []string{"bearer." + token}, nil, 101, ""}, // the token is not repeated
 		{"both subprotocols", []string{"blufio", "bearer." + token}, nil, 101, "blufio"},
 		{"no token", nil, nil, 401, ""},
 		{"bad subprotocol", []string{"bearer.x.y.z"}, nil, 401, ""},
 		{"two tokens", []string{"bearer." + token, "bearer.x"}, nil, 401, ""},
 		{"other scope", []string{"bearer." + r.token("me", "status")}, nil, 403, ""},
-		{"own page", []string{"bearer." + token}, []string{"Origin", r.url}, 101, "bearer." + token},
+		{"own page", []string{"bearer." + token}, []string{"Origin", r.url}, 101, ""},
 		{"other page", []string{"bearer." + token}, []string{"Origin", "http://evil.example"}, 403, ""},
 	}
 	for _, tt := range tests {
@@ -275,4 +275,79 @@ func TestDrainEndsSockets(t *testing.T) {
 	if n := len(r.service.streams); n != 0 {
 		t.Errorf("%d sockets stay", n)
 	}
+}
+
+// Run does not end before a socket's message is handed over or given up, and the
+// hand-over is not undone by a client that leaves.
+func TestDrainAwaitsHandOver(t *testing.T) {
+	if handTime+farewellTime > DrainTimeout {
+		t.Errorf("handing over takes %s, the drain %s", handTime, DrainTimeout)
+	}
+	r := start(t)
+	storing, release := make(chan struct{}), make(chan struct{})
+	r.agent.set(func() { r.agent.received = func(string) { close(storing); <-release } })
+	defer close(release)
+	p := r.socket()
+	p.send(`{"type":"message","id":"1","text":"hello"}`)
+	<-storing
+	_ = p.ws.CloseNow()
+	eventually(t, "it is handed over alone", func() bool { return len(r.service.streams) == 1 && r.service.waiters.len() == 1 })
+	r.stop()
+	if s, w := len(r.service.streams), r.service.waiters.len(); s > 0 || w > 0 {
+		t.Errorf("Run ended with %d sockets and %d messages under way", s, w)
+	}
+}
+
+func TestSocketHandsOverWithoutItsClient(t *testing.T) {
+	r := start(t)
+	storing, release := make(chan struct{}), make(chan struct{})
+	r.agent.set(func() { r.agent.received = func(string) { close(storing); <-release } })
+	p := r.socket()
+	p.send(`{"type":"message","id":"1","text":"hello"}`)
+	<-storing
+	_ = p.ws.CloseNow()
+	// A context that had ended would have sent the waiter away by the time this is refused.
+	for range 20 {
+		if a := r.do("GET", "/health", ""); a.status == 0 {
+			t.Fatal("no answer")
+		}
+	}
+	if n := r.service.waiters.len(); n != 1 {
+		t.Error("the client's leaving undid the hand-over")
+	}
+	close(release)
+	eventually(t, "nothing stays", func() bool { return len(r.service.streams) == 0 && r.service.waiters.len() == 0 })
+	if c := r.service.Door().Channel(); c.LastSuccess == nil {
+		t.Error("it was not handed over")
+	}
+}
+
+// A client that does not answer a ping in write_timeout has gone.
+func TestSocketPing(t *testing.T) {
+	r := startEvery(t, &periods{heartbeat: time.Hour, keepAlive: time.Hour, ping: 10 * time.Millisecond},
+		func(c *Config) { c.WriteTimeout = 100 * time.Millisecond })
+	alive := r.socket()
+	r.socket() // it never reads
+	eventually(t, "the silent one is cut off", func() bool {
+		alive.send(`{"type":"ping","id":"a"}`) // reading, it answers pings as well
+		alive.expect("pong", "a")
+		return len(r.service.streams) == 1
+	})
+	alive.send(`{"type":"ping","id":"p"}`)
+	alive.expect("pong", "p")
+}
+
+// A client that takes nothing is cut off in write_timeout.
+func TestSocketWriteTimeout(t *testing.T) {
+	r := start(t, func(c *Config) { c.WriteTimeout = 100 * time.Millisecond })
+	p := r.socket()
+	for i := range maxInFlight {
+		p.send(fmt.Sprintf(`{"type":"message","id":"%d","text":"x"}`, i))
+	}
+	for range maxInFlight { // more than the kernel's buffers hold
+		if err := r.agent.reply(<-r.agent.asked, bus.StateAnswered, strings.Repeat("x", 900<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "it is cut off", func() bool { return len(r.service.streams) == 0 && r.service.waiters.len() == 0 })
 }

@@ -96,8 +96,8 @@ type usageBody struct {
 
 // usage counts four bytes as a token.
 func (c *completion) usage(reply string) *usageBody {
-	tokens := func(s string) int { return (len(s) + 3) / 4 }
-	u := &usageBody{Prompt: tokens(c.message.Text), Completion: tokens(reply)}
+	tokens := func(bytes int) int { return (bytes + 3) / 4 }
+	u := &usageBody{Prompt: tokens(c.asked), Completion: tokens(len(reply))}
 	u.Total = u.Prompt + u.Completion
 	return u
 }
@@ -123,7 +123,7 @@ func (c *completion) stream(known *bus.MessageRecord) error {
 	if err := c.chunk(out, contentBody{}, new("stop")); err != nil {
 		return err
 	}
-	if c.prompt.StreamOptions.IncludeUsage {
+	if c.withUsage {
 		if err := c.encode(out, completionBody{Choices: []choiceBody{}, Usage: c.usage(text)}); err != nil {
 			return err
 		}
@@ -133,7 +133,7 @@ func (c *completion) stream(known *bus.MessageRecord) error {
 
 // follow waits for the reply, and sends partial text to out meanwhile; nil: none.
 func (c *completion) follow(out *sse) (bus.Reply, error) {
-	timer, tick := time.NewTimer(c.cfg.MaxAnswer), time.NewTicker(keepAliveEvery)
+	timer, tick := time.NewTimer(c.cfg.MaxAnswer), time.NewTicker(c.every.keepAlive)
 	defer timer.Stop()
 	defer tick.Stop()
 	ready, alive := c.draft.ready, tick.C

@@ -48,6 +48,7 @@ type claims struct {
 type identity struct {
 	subject string
 	scopes  []string
+	expires time.Time
 }
 
 // tokens makes and proves tokens. The private key sits behind a function, so
@@ -92,7 +93,7 @@ func (t *tokens) verify(token string) (identity, error) {
 	if _, critical := parsed.Header["crit"]; critical {
 		return identity{}, errToken // it demands an extension, and we know none
 	}
-	return identity{subject: c.Subject, scopes: strings.Fields(c.Scope)}, nil
+	return identity{subject: c.Subject, scopes: strings.Fields(c.Scope), expires: c.ExpiresAt.Time}, nil
 }
 
 // make signs a token for subject that holds until expires, a whole second.

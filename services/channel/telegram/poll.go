@@ -53,7 +53,7 @@ func (s *Service) poll(ctx context.Context) error {
 		answered = s.now()
 		last, ok := s.takePage(ctx, page)
 		if ok && last > 0 {
-			failpoint.Hit("telegram.taken")
+			failpoint.Hit("telegram.page-taken")
 		}
 		next, progress := behind(offset, last, len(page), ok)
 		if !progress || len(page) == 0 && answered.Sub(asked) < quickPage {

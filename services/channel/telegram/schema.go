@@ -85,11 +85,11 @@ type partKey struct {
 // record notes a part that Telegram has accepted. It does not give up while there
 // is time, and then remembers it: what is not noted would be sent again.
 func (s *Service) record(ctx context.Context, key string, part int, p sentPart) error {
-	failpoint.Hit("telegram.sent")
+	failpoint.Hit("telegram.part-sent")
 	for {
 		err := s.note(ctx, partKey{key, part}, p)
 		if err == nil {
-			failpoint.Hit("telegram.noted")
+			failpoint.Hit("telegram.part-noted")
 			return nil
 		}
 		s.log.Error("sent message not noted, trying again", "err", err)

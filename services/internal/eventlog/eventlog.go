@@ -184,9 +184,10 @@ type Pruned struct {
 }
 
 // Prune deletes the oldest events, at most limit of them: those up to position
-// upTo that the stream has acknowledged and, beyond most rows, any. So the log
-// is bounded even when the stream stays away.
-func (l *Log) Prune(ctx context.Context, upTo, most, limit int64) (p Pruned, err error) {
+// upTo that the stream has acknowledged and, beyond most rows, any up to heard. So
+// the log is bounded even when the stream stays away, and nothing goes that nobody
+// has heard.
+func (l *Log) Prune(ctx context.Context, upTo, heard, most, limit int64) (p Pruned, err error) {
 	err = l.store.Write(ctx, func(tx *sqlite.Tx) error {
 		var relayed, first, last int64
 		err := tx.QueryRow(`SELECT relayed, coalesce((SELECT min(seq) FROM event), 0), coalesce((SELECT max(seq) FROM event), 0)
@@ -194,7 +195,7 @@ func (l *Log) Prune(ctx context.Context, upTo, most, limit int64) (p Pruned, err
 		if err != nil {
 			return err
 		}
-		due := max(min(upTo, relayed), last-most)
+		due := max(min(upTo, relayed), min(heard, last-most))
 		end := min(due, first+limit-1)
 		if first == 0 || end < first {
 			return nil

@@ -83,25 +83,26 @@ func TestRecord(t *testing.T) {
 
 func TestPrune(t *testing.T) {
 	tests := map[string]struct {
-		events                     int
-		relayed, upTo, most, limit int64
-		want                       eventlog.Pruned
+		events                            int
+		relayed, upTo, heard, most, limit int64
+		want                              eventlog.Pruned
 	}{
-		"an empty log":               {0, 0, 9, 9, 9, eventlog.Pruned{}},
-		"stored long ago":            {10, 8, 5, 100, 100, eventlog.Pruned{Deleted: 5}},
-		"never what is not stored":   {10, 3, 9, 100, 100, eventlog.Pruned{Deleted: 3}},
-		"not at once":                {10, 10, 10, 100, 4, eventlog.Pruned{Deleted: 4, More: true}},
-		"exactly at once":            {10, 10, 10, 100, 10, eventlog.Pruned{Deleted: 10}},
-		"over the bound":             {10, 0, 0, 4, 100, eventlog.Pruned{Deleted: 6, Unrelayed: 6}},
-		"over the bound, in part":    {10, 2, 0, 4, 100, eventlog.Pruned{Deleted: 6, Unrelayed: 4}},
-		"over the bound, stored":     {10, 10, 0, 4, 100, eventlog.Pruned{Deleted: 6}},
-		"over the bound, bit by bit": {10, 0, 0, 4, 5, eventlog.Pruned{Deleted: 5, Unrelayed: 5, More: true}},
-		"within the bound":           {10, 0, 0, 10, 100, eventlog.Pruned{}},
+		"an empty log":               {0, 0, 9, 100, 9, 9, eventlog.Pruned{}},
+		"stored long ago":            {10, 8, 5, 100, 100, 100, eventlog.Pruned{Deleted: 5}},
+		"never what is not stored":   {10, 3, 9, 100, 100, 100, eventlog.Pruned{Deleted: 3}},
+		"not at once":                {10, 10, 10, 100, 100, 4, eventlog.Pruned{Deleted: 4, More: true}},
+		"exactly at once":            {10, 10, 10, 100, 100, 10, eventlog.Pruned{Deleted: 10}},
+		"over the bound":             {10, 0, 0, 100, 4, 100, eventlog.Pruned{Deleted: 6, Unrelayed: 6}},
+		"over the bound, in part":    {10, 2, 0, 100, 4, 100, eventlog.Pruned{Deleted: 6, Unrelayed: 4}},
+		"over the bound, stored":     {10, 10, 0, 100, 4, 100, eventlog.Pruned{Deleted: 6}},
+		"over the bound, bit by bit": {10, 0, 0, 100, 4, 5, eventlog.Pruned{Deleted: 5, Unrelayed: 5, More: true}},
+		"never what is not heard":    {10, 0, 0, 3, 4, 100, eventlog.Pruned{Deleted: 3, Unrelayed: 3}},
+		"within the bound":           {10, 0, 0, 100, 10, 100, eventlog.Pruned{}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			log, _ := filled(t, tt.events, tt.relayed)
-			got, err := log.Prune(t.Context(), tt.upTo, tt.most, tt.limit)
+			got, err := log.Prune(t.Context(), tt.upTo, tt.heard, tt.most, tt.limit)
 			if err != nil || got != tt.want {
 				t.Errorf("%+v, %v, want %+v", got, err, tt.want)
 			}

@@ -17,25 +17,25 @@ package failpoint
 // stands in the source exactly once, and the kill test dies at each.
 func Names() []string {
 	return []string{
-		"accept.begin",     // the message is in memory only
-		"accept.committed", // it is on disk; the queue does not know
-		"accept.answer",    // it is queued; the channel has not heard
-		"reserve.ask",      // the turn is about to ask for money
-		"reserve.granted",  // the reservation is on disk; the model was not asked
-		"model.delta",      // the model speaks
-		"model.answered",   // it is paid for, and only in memory
-		"step.committed",   // the tools' effects are on disk; the turn goes on
-		"turn.committed",   // the reply is on disk; the outbox does not know
-		"deliver.ask",      // the channel is about to be asked
-		"deliver.receipt",  // the channel has the reply; the outbox has it still
-		"deliver.noted",    // the outbox has let it go
-		"settle.ask",       // the ledger is about to be told
-		"settle.booked",    // it is booked; the settlement is still listed
-		"relay.store",      // the event is about to go to the stream
-		"relay.stored",     // the stream has it; the event log does not know
-		"telegram.taken",   // a page of updates is accepted; Telegram does not know
-		"telegram.sent",    // Telegram has a message; its id is not noted
-		"telegram.noted",   // its id is noted; the rest of the delivery is not
-		"recover.requeued", // a start has counted what was cut off; nothing runs yet
+		"accept.begin",        // the message is in memory only
+		"accept.committed",    // it is on disk; the queue does not know
+		"accept.answer",       // it is queued; the channel has not heard
+		"reserve.ask",         // the turn is about to ask for money
+		"reserve.granted",     // the reservation is on disk; the model was not asked
+		"model.delta",         // the model speaks
+		"model.answered",      // it is paid for, and only in memory
+		"step.committed",      // the tools' effects are on disk; the turn goes on
+		"turn.committed",      // the reply is on disk; the outbox does not know
+		"deliver.ask",         // the channel is about to be asked
+		"deliver.receipt",     // the channel has the reply; the outbox has it still
+		"deliver.noted",       // the outbox has let it go
+		"settle.ask",          // the ledger is about to be told
+		"settle.booked",       // it is booked; the settlement is still listed
+		"relay.store",         // the event is about to go to the stream
+		"relay.stored",        // the stream has it; the event log does not know
+		"telegram.page-taken", // a page of updates is accepted; Telegram does not know
+		"telegram.part-sent",  // Telegram has a message; its id is not noted
+		"telegram.part-noted", // its id is noted; the rest of the delivery is not
+		"recover.requeued",    // a start has counted what was cut off; nothing runs yet
 	}
 }

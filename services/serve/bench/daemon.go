@@ -66,14 +66,17 @@ func newCgroup() (string, error) {
 	return "", errors.New("no memory cgroup can be made here")
 }
 
-// start runs the daemon and waits for its first healthy answer. The clock runs
+// start runs the daemon as it is installed, with no more settings than free ports.
+func (r *run) start(dir string) (*daemon, error) { return r.startWith(dir, r.config) }
+
+// startWith runs the daemon and waits for its first healthy answer. The clock runs
 // from just before exec; polling adds at most a millisecond.
-func (r *run) start(dir string) (*daemon, error) {
+func (r *run) startWith(dir, config string) (*daemon, error) {
 	log, err := os.OpenFile(filepath.Join(r.tmp, "daemon.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	args := r.box.wrap(r.binary, "serve", "--config", r.config, "--data-dir", dir)
+	args := r.box.wrap(r.binary, "serve", "--config", config, "--data-dir", dir)
 	d := &daemon{cmd: exec.Command(args[0], args[1:]...), dir: dir, log: log}
 	d.cmd.Stderr = log
 	_ = os.Remove(filepath.Join(dir, "daemon.json")) // of a killed one: its ports are gone
@@ -191,27 +194,39 @@ func cpu(pid int) (time.Duration, error) {
 
 // post sends one message and waits for its reply.
 func post(ctx context.Context, client *http.Client, d *daemon, token, session, text string) error {
+	_, err := request(ctx, client, d.info.Gateway+"/v1/messages?wait=30s", token, session, text, http.StatusOK)
+	return err
+}
+
+// hand gives one message over, and returns its id as soon as that is accepted.
+func hand(ctx context.Context, client *http.Client, d *daemon, token, session, text string) (id string, err error) {
+	return request(ctx, client, d.info.Gateway+"/v1/messages", token, session, text, http.StatusAccepted)
+}
+
+func request(ctx context.Context, client *http.Client, url, token, session, text string, want int) (id string, err error) {
 	body, err := json.Marshal(map[string]string{"session": session, "text": text})
 	if err != nil {
-		return err
+		return "", err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.info.Gateway+"/v1/messages?wait=30s", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return "", err
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Content-Type", "application/json")
 	res, err := client.Do(req)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer res.Body.Close()
 	answer, err := io.ReadAll(res.Body)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("answered %d: %s", res.StatusCode, answer)
+	if res.StatusCode != want {
+		return "", fmt.Errorf("answered %d: %s", res.StatusCode, answer)
 	}
-	return nil
+	var got struct{ ID string }
+	err = json.Unmarshal(answer, &got)
+	return got.ID, err
 }

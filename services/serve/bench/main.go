@@ -6,7 +6,9 @@
 //
 // Machines are noisy, so what is compared is measured in the same run: idle
 // memory against a bare program with the same parts, a turn against a one-row
-// commit on the same disk, a bus call against plain nats.go.
+// commit on the same disk, a bus call against plain nats.go. Telegram and the model
+// are fakes in this process that speak the real wire, at zero latency unless a row
+// says otherwise; what they take of the processor counts as blufio's.
 package main
 
 import (
@@ -36,7 +38,7 @@ type run struct {
 
 func main() {
 	idle := flag.Duration("idle", 30*time.Second, "wait before idle memory is read")
-	only := flag.String("only", "", "take only this measurement: size, start, idle, turns, bus or status")
+	only := flag.String("only", "", "take only this measurement: size, start, idle, turns, telegram, sessions, tokens, bus or status")
 	turns := flag.Int("turns", 10_000, "turns of the memory measurement")
 	write := flag.Bool("write", true, "append to BENCHMARKS.md and keep the samples")
 	flag.Parse()
@@ -80,7 +82,9 @@ func bench(idle time.Duration, turns int, only string, write bool) (err error) {
 	return r.report.save(".")
 }
 
-// build makes the binaries as they are shipped. Ports are free ones.
+const freePorts = "[gateway]\nlisten = \"127.0.0.1:0\"\n[bus]\nlisten = \"127.0.0.1:0\"\n"
+
+// build makes the binaries as they are shipped.
 func (r *run) build() error {
 	for out, pkg := range map[string]string{r.binary: ".", r.bare: "./services/serve/bench/bare"} {
 		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, pkg)
@@ -89,7 +93,7 @@ func (r *run) build() error {
 			return fmt.Errorf("build %s: %w\n%s", pkg, err, text)
 		}
 	}
-	return os.WriteFile(r.config, []byte("[gateway]\nlisten = \"127.0.0.1:0\"\n[bus]\nlisten = \"127.0.0.1:0\"\n"), 0o600)
+	return os.WriteFile(r.config, []byte(freePorts), 0o600)
 }
 
 // all takes every measurement once.
@@ -99,6 +103,7 @@ func (r *run) all() error {
 		take func() error
 	}{
 		{"size", r.size}, {"start", r.startup}, {"idle", r.idleMemory}, {"turns", r.turnsAndMemory},
+		{"telegram", r.telegramTurns}, {"sessions", r.manySessions}, {"tokens", r.tokens},
 		{"bus", r.busCall}, {"status", r.statusCommand},
 	} {
 		if r.only != "" && r.only != m.name {

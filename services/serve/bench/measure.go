@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	_ "modernc.org/sqlite"
@@ -106,41 +105,6 @@ func (r *run) fullStream() (string, error) {
 		return "", err
 	}
 	return dir, errors.Join(r.quiet(d), d.stop())
-}
-
-// idleMemory reads RSS after a while of nothing, beside the bare program's.
-func (r *run) idleMemory() error {
-	dir, err := r.dir("idle")
-	if err != nil {
-		return err
-	}
-	d, err := r.start(dir)
-	if err != nil {
-		return err
-	}
-	bareDir, err := r.dir("bare")
-	if err != nil {
-		return err
-	}
-	args := r.box.wrap(r.bare, bareDir)
-	bare := exec.Command(args[0], args[1:]...)
-	if err := bare.Start(); err != nil {
-		return err
-	}
-	time.Sleep(r.idle)
-	ours, err1 := rss(d.info.PID)
-	theirs, err2 := rss(bare.Process.Pid)
-	anon, err3 := anonymous(d.info.PID)
-	bareAnon, err4 := anonymous(bare.Process.Pid)
-	err5 := bare.Process.Signal(syscall.SIGTERM)
-	_ = bare.Wait() // it ends by a signal
-	if err := errors.Join(err1, err2, err3, err4, err5, d.stop()); err != nil {
-		return err
-	}
-	r.report.add(r.box, fmt.Sprintf("idle RSS, %s after ready", r.idle), "MB", "≤ 40", 40, []float64{float64(ours) / mb}, median)
-	r.report.add(r.box, "the same ÷ a bare program with the same parts", "×", "≤ 1.3", 1.3, []float64{float64(ours) / float64(theirs)}, median)
-	r.report.add(r.box, "of the idle RSS, anonymous (the bare program's: "+fmt.Sprintf("%.1f MB)", float64(bareAnon)/mb), "MB", "for comparison", 0, []float64{float64(anon) / mb}, median)
-	return nil
 }
 
 // turnsAndMemory measures latency alone, throughput, processor time, and what

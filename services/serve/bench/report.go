@@ -125,6 +125,7 @@ func (r *report) save(root string) (err error) {
 
 func median(v []float64) float64 { return quantile(v, 0.5) }
 func p99(v []float64) float64    { return quantile(v, 0.99) }
+func most(v []float64) float64   { return quantile(v, 1) }
 
 func quantile(v []float64, q float64) float64 {
 	s := slices.Clone(v)

@@ -74,10 +74,10 @@ func TestBulk(t *testing.T) {
 	t.Parallel()
 	m := newModel(t)
 	m.pace = pace{}
-	p := newPlan(t, m, "max_queue = 400")
+	p := newPlan(t, m, "max_queue = 200")
 	d := start(t, p, build(t, shipped))
 	d.awaitHealthy(t)
-	each := longer(40, 625)
+	each := longer(20, 625)
 	var busy atomic.Int64
 	var all []func(context.Context) error
 	for s := range bulkSenders {
@@ -137,7 +137,7 @@ func TestLongSession(t *testing.T) {
 	p := newPlan(t, m)
 	d := start(t, p, build(t, shipped))
 	d.awaitHealthy(t)
-	n := longer(300, 5000)
+	n := longer(150, 5000)
 	c, err := dial(p, bus.MessageReceive)
 	if err != nil {
 		t.Fatal(err)

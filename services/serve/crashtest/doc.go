@@ -38,6 +38,7 @@
 //
 // # Other trouble
 //
+//	cutoff_test.go    Telegram cannot be reached: what waits there is taken afterwards
 //	scenario_test.go  the model's server refuses or is gone; a message that ends the
 //	                  process each time it is thought about
 //	disk_test.go      the disk is full, and has space again (needs root)

@@ -69,7 +69,7 @@ func (s story) moments(rng *rand.Rand) []string {
 // first times that it comes by.
 func arm(rng *rand.Rand, name string) string {
 	most := map[string]int{"recover.requeued": 1, "step.committed": 10, "model.delta": 200, "relay.store": 100, "relay.stored": 100,
-		"telegram.taken": 3, "telegram.sent": 4, "telegram.noted": 4}[name]
+		"telegram.page-taken": 3, "telegram.part-sent": 4, "telegram.part-noted": 4}[name]
 	if most == 0 {
 		most = 20
 	}

@@ -17,7 +17,7 @@ const (
 
 	// A kill comes after up to mostAcks acknowledgements of one run and then up to
 	// slightly later, but one of earlyKills within whileStart of the start.
-	mostAcks   = 120
+	mostAcks   = 80
 	slightly   = 4 * time.Millisecond
 	earlyKills = 4
 	whileStart = 60 * time.Millisecond

@@ -49,6 +49,9 @@ type AnthropicRequest struct {
 	} `json:"tool_choice"`
 }
 
+// PromptTokens is how large the prompt is, in tokens of four bytes.
+func (r AnthropicRequest) PromptTokens() int64 { return promptTokens(r.Body) }
+
 // AnthropicTool is a tool on offer.
 type AnthropicTool struct {
 	Name         string          `json:"name"`
@@ -99,7 +102,7 @@ func (o *Anthropic) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	req.Header, req.Body = r.Header.Clone(), body
 	o.mu.Lock()
-	o.requests = append(o.requests, req)
+	o.requests = latest(o.requests, req, o.keep)
 	o.mu.Unlock()
 	a, key, n := o.next(req.question())
 	switch got := r.Header.Get("X-Api-Key"); {
@@ -116,8 +119,9 @@ func (o *Anthropic) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	o.wait(r)
 	if a.begun() {
-		a = a.count(o.meter(req.Model, req.pieces()))
-		o.bill(req.Model, a)
+		c := o.meter(req.Model, req.pieces())
+		a = a.count(c)
+		o.bill(req.Model, a, c)
 	}
 	a.write(w, r, o.host.stop, func() any { return a.anthropicFailure() }, func() {
 		events{w: w, model: cmp.Or(req.Model, "none"), number: n}.answer(a, func() { a.end(w, r, o.host.stop) })

@@ -114,6 +114,7 @@ type vendor struct {
 	asked   int
 	bills   []Bill
 	cache   cache
+	keep    int // requests and bills, the latest; 0 is all
 }
 
 func newVendor(h *host) *vendor {
@@ -208,10 +209,26 @@ func (v *vendor) wait(r *http.Request) {
 
 // bill notes what an answer costs, before it is given: whoever dies while
 // reading it has to pay nevertheless.
-func (v *vendor) bill(model string, a Answer) {
+func (v *vendor) bill(model string, a Answer, c counted) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.bills = append(v.bills, Bill{Model: model, Usage: a.Usage.usage(), Whole: a.finished()})
+	v.bills = latest(v.bills, Bill{Model: model, Usage: a.Usage.usage(), Whole: a.finished(), Prompt: c.total, Seen: c.read}, v.keep)
+}
+
+// Keep bounds, from now on, how many requests and bills are remembered: the latest
+// n. A long run would fill the memory with them.
+func (v *vendor) Keep(n int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.keep = n
+}
+
+// latest appends one and drops the first when there are more than n.
+func latest[T any](all []T, one T, n int) []T {
+	if all = append(all, one); n > 0 && len(all) > n {
+		all = slices.Delete(all, 0, len(all)-n)
+	}
+	return all
 }
 
 // Bills returns what has been billed so far, oldest first.

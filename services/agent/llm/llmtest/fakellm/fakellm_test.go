@@ -133,8 +133,42 @@ func TestOpenAIBills(t *testing.T) {
 		t.Errorf("%+v", bills)
 	}
 	v := newVendor(nil)
-	v.bill("m", Answer{Text: []string{"half"}, Error: "boom", Usage: &Usage{Prompt: 9, Completion: 100}}.count(counted{}))
-	if got := v.Bills()[0]; got != (Bill{"m", bus.Usage{Input: 9, Output: 1}, false}) {
+	v.bill("m", Answer{Text: []string{"half"}, Error: "boom", Usage: &Usage{Prompt: 9, Completion: 100}}.count(counted{}), counted{})
+	if got := v.Bills()[0]; got != (Bill{Model: "m", Usage: bus.Usage{Input: 9, Output: 1}}) {
 		t.Errorf("%+v", got)
+	}
+}
+
+// What a prompt is and how much of it was asked before is counted whatever the
+// script says, and a long run is not kept in memory.
+func TestPromptsAreCounted(t *testing.T) {
+	o := NewOpenAI(t)
+	o.CacheFrom(1)
+	o.Keep(2)
+	o.Always(Says("ok"))
+	const tools, system, first = `[{"type":"function","function":{"name":"t"}}]`, `{"role":"system","content":"s"}`, `{"role":"user","content":"one"}`
+	body := func(messages string) string {
+		return `{"model":"m","stream":true,"tools":` + tools + `,"messages":[` + messages + `]}`
+	}
+	for _, messages := range []string{system + "," + first, system + "," + first, system} {
+		if status, got := ask(t, o.URL()+"/chat/completions", body(messages), ""); status != http.StatusOK {
+			t.Fatal(got)
+		}
+	}
+	asked, bills := o.Requests(), o.Bills()
+	if len(asked) != 2 || len(bills) != 2 {
+		t.Fatalf("%d requests and %d bills are kept", len(asked), len(bills))
+	}
+	if got, want := asked[1].PromptTokens(), int64(len(tools)+len(system)+2+3)/4; got != want { // with the brackets
+		t.Errorf("the last prompt has %d tokens, want %d", got, want)
+	}
+	for _, b := range bills {
+		if b.Prompt == 0 || b.Seen != b.Prompt || b.Usage.Input != 100 {
+			t.Errorf("%+v", b)
+		}
+	}
+	half := append(bills, Bill{Prompt: bills[0].Prompt + bills[1].Prompt})
+	if share := SeenShare(half); share != 0.5 || SeenShare(nil) != 0 {
+		t.Errorf("%v was seen", share)
 	}
 }

@@ -15,6 +15,29 @@ type Bill struct {
 	Model string
 	Usage bus.Usage
 	Whole bool // the script gives it to its end; else what comes is billed
+
+	// What the prompt is by the meter, whatever the script counts: its tokens, and how
+	// many of them are a beginning that was asked before and marked to be cached.
+	Prompt, Seen int64
+}
+
+// SeenShare is how much of all prompts had been asked before, from 0 to 1.
+func SeenShare(bills []Bill) float64 {
+	var prompt, seen int64
+	for _, b := range bills {
+		prompt, seen = prompt+b.Prompt, seen+b.Seen
+	}
+	return float64(seen) / float64(max(1, prompt))
+}
+
+// promptTokens is how large the prompt in a question's body is: the bytes of its
+// system prompt, messages and tools, as they went over the wire, four to a token.
+func promptTokens(body []byte) int64 {
+	var parts struct{ System, Messages, Tools json.RawMessage }
+	if err := json.Unmarshal(body, &parts); err != nil {
+		return 0 // it was refused
+	}
+	return llm.EstimateTokens(len(parts.System) + len(parts.Messages) + len(parts.Tools))
 }
 
 // Usage is what the server says it counted. Prompt includes Cached and Written.

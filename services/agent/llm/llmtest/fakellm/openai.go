@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -37,6 +38,7 @@ func (o *OpenAI) Requests() []Request {
 // Request is one question as it arrived.
 type Request struct {
 	Header              http.Header     `json:"-"`
+	Body                []byte          `json:"-"`
 	Model               string          `json:"model"`
 	Messages            []Message       `json:"messages"`
 	ToolChoice          string          `json:"tool_choice"`
@@ -46,6 +48,9 @@ type Request struct {
 	MaxTokens           *int64          `json:"max_tokens"`
 	MaxCompletionTokens *int64          `json:"max_completion_tokens"`
 }
+
+// PromptTokens is how large the prompt is, in tokens of four bytes.
+func (r Request) PromptTokens() int64 { return promptTokens(r.Body) }
 
 // Message is one of a question's messages. Content is nil where it was null; the
 // parts of a message with images are Parts instead.
@@ -104,12 +109,15 @@ type Tool struct {
 
 func (o *OpenAI) answer(w http.ResponseWriter, r *http.Request) {
 	var req Request
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<20))
-	d.DisallowUnknownFields()
-	err := d.Decode(&req)
-	req.Header = r.Header.Clone()
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 16<<20))
+	if err == nil {
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		err = d.Decode(&req)
+	}
+	req.Header, req.Body = r.Header.Clone(), body
 	o.mu.Lock()
-	o.requests = append(o.requests, req)
+	o.requests = latest(o.requests, req, o.keep)
 	o.mu.Unlock()
 	a, key, _ := o.next(req.question())
 	switch {
@@ -123,8 +131,9 @@ func (o *OpenAI) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	o.wait(r)
 	if a.begun() && (a.Usage != nil || a.Metered) {
-		a = a.count(o.meter(req.Model, req.pieces()).automatic())
-		o.bill(req.Model, a)
+		c := o.meter(req.Model, req.pieces())
+		a = a.count(c.automatic())
+		o.bill(req.Model, a, c)
 	}
 	a.write(w, r, o.host.stop, func() any { return a.openAIFailure() }, func() {
 		chunks{w: w, model: cmp.Or(req.Model, "none")}.answer(a, func() { a.end(w, r, o.host.stop) })
