@@ -118,7 +118,7 @@ func providerHint(name string, makers []maker) string {
 	if near := config.Nearest(name, known); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
-	return "known are " + strings.Join(known, ", ")
+	return "known are " + strings.Join(known, ", ") + `; a model is written behind its provider, as "openai/MODEL"`
 }
 
 // Check reports what no section can know alone.

@@ -149,5 +149,9 @@ func (s *Service) tellEvidence(ctx context.Context) {
 		return
 	}
 	written()
-	s.log.Warn("channel "+lane.Spec().Name, "since", fact.Since, "err", fact.Error)
+	if lane == bus.ChannelUp {
+		s.log.Info("Telegram is reached again", "since", fact.Time)
+		return
+	}
+	s.log.Warn("Telegram is not reached", "since", fact.Since, "err", fact.Error)
 }

@@ -36,7 +36,7 @@ func (s *Service) poll(ctx context.Context) error {
 		if asked.Sub(answered) >= keptUpdates {
 			offset = offsetStart // what it would confirm is gone
 		}
-		page, err := s.page(ctx, offset)
+		page, err := s.page(ctx, offset, failures == 0)
 		if err != nil {
 			if ctx.Err() != nil {
 				break
@@ -79,8 +79,10 @@ func behind(offset, last int64, updates int, taken bool) (next int64, progress b
 	return last + 1, last >= offset
 }
 
-// page asks once. Before the first time it asks who the bot is.
-func (s *Service) page(ctx context.Context, offset int64) (page []json.RawMessage, err error) {
+// page asks once. Before the first time it asks who the bot is. A patient question is
+// held by Telegram while there is nothing; after a failure nobody wants to wait for
+// the news that it is back.
+func (s *Service) page(ctx context.Context, offset int64, patient bool) (page []json.RawMessage, err error) {
 	if s.self().ID == 0 {
 		var me user
 		if err := s.api.call(ctx, "getMe", struct{}{}, &me); err != nil {
@@ -90,8 +92,11 @@ func (s *Service) page(ctx context.Context, offset int64) (page []json.RawMessag
 		s.me = me
 		s.mu.Unlock()
 	}
-	err = s.api.call(ctx, "getUpdates", getUpdates{Offset: offset, Limit: pageLength,
-		Timeout: int(s.cfg.PollTimeout / time.Second), Allowed: []string{"message", "edited_message"}}, &page)
+	hold := 0
+	if patient {
+		hold = int(s.cfg.PollTimeout / time.Second)
+	}
+	err = s.api.call(ctx, "getUpdates", getUpdates{Offset: offset, Limit: pageLength, Timeout: hold, Allowed: []string{"message", "edited_message"}}, &page)
 	return page, err
 }
 
