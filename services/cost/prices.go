@@ -123,6 +123,17 @@ func (r rates) of(model string) (rate, error) {
 		WithHint("set [cost.prices.%s] input = …, output = … (USD per million tokens), or free = true", quote(model))
 }
 
+// CheckPrice returns why calls of a model would be refused for want of a price, nil
+// if they would not. The error is a bus.Error with a hint.
+func (c Config) CheckPrice(model string) error {
+	all, err := newRates(c.Prices)
+	if err != nil {
+		return err
+	}
+	_, err = all.of(model)
+	return err
+}
+
 // table is the name of a model's section in the configuration.
 func table(model string) string { return "[cost.prices." + quote(model) + "]" }
 

@@ -3,10 +3,12 @@
 package serve
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/agent/llm/anthropic"
@@ -131,10 +133,12 @@ func (c Config) Check(report func(key, message, hint string)) {
 	told := map[string]bool{}
 	for _, e := range list {
 		e.checkKey(told, report)
+		c.checkPrice(e, report)
 	}
 	for _, name := range []string{"simple", "standard", "complex", heartbeatTier} {
 		if e, ok := tiers[name]; ok {
 			e.checkKey(told, report)
+			c.checkPrice(e, report)
 		}
 	}
 }
@@ -150,6 +154,15 @@ func (c Config) checkBytes(report func(key, message, hint string)) {
 	if held := c.Gateway.Bytes(); held > limit/100*boundedPercent {
 		report("memory.limit_mb", fmt.Sprintf("requests may hold %d MiB, more than %d %% of it", held>>20, boundedPercent),
 			"raise it, or lower gateway.max_body_bytes, max_streams, max_waiters or max_connections")
+	}
+}
+
+// checkPrice reports a model that would never be called, for nobody knows what it
+// costs: better told at the start than with every message.
+func (c Config) checkPrice(e entry, report func(key, message, hint string)) {
+	var unknown *bus.Error
+	if err := c.Cost.CheckPrice(e.model); errors.As(err, &unknown) {
+		report(e.key, unknown.Message, unknown.Hint)
 	}
 }
 

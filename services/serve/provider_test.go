@@ -3,6 +3,9 @@
 package serve
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -11,6 +14,20 @@ import (
 	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/cost"
 )
+
+// priced writes a configuration in which made-up models cost nothing.
+func priced(t *testing.T) string {
+	t.Helper()
+	text := "[cost.prices]\n"
+	for _, model := range []string{"a", "b", "b/c", "a/b", "c", "m", "tiny", "llama3.2", "1", "2", "3", "4", "5", "6", "7", "8", "9"} {
+		text += fmt.Sprintf("%q = { free = true }\n", model)
+	}
+	path := filepath.Join(t.TempDir(), "blufio.toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
 
 // Who answers is decided before anything starts, and what is missing is named.
 func TestProviderIsChecked(t *testing.T) {
@@ -39,6 +56,8 @@ func TestProviderIsChecked(t *testing.T) {
 		"a preset without key":   {map[string]string{"agent.provider": "openrouter/a,openrouter/b"}, "openrouter.api_key", "BLUFIO_OPENROUTER__API_KEY"},
 		"a preset in the clear":  {map[string]string{"agent.provider": "ollama/a", "ollama.base_url": "http://192.168.1.9/v1"}, "ollama.base_url", "ollama.allow_plaintext"},
 		"a tier":                 {map[string]string{"routing.simple": "ollama/a", "routing.complex": "openai"}, "openai.api_key", "BLUFIO_OPENAI__API_KEY"},
+		"a model without price":  {map[string]string{"agent.provider": "ollama/new"}, "agent.provider", `[cost.prices."new"]`},
+		"a tier without price":   {map[string]string{"routing.simple": "ollama/new"}, "routing.simple", "free = true"},
 		"a tier of nobody":       {map[string]string{"routing.standard": "grok/a"}, "routing.standard", `did you mean "groq"?`},
 		"little memory":          {map[string]string{"memory.limit_mb": "64"}, "memory.limit_mb", "gateway.max_body_bytes"},
 		"little, well shared":    {map[string]string{"memory.limit_mb": "64", "gateway.max_body_bytes": "65536", "gateway.max_connections": "64"}, "", ""},
@@ -46,7 +65,7 @@ func TestProviderIsChecked(t *testing.T) {
 		"a key that no one uses": {map[string]string{"openai.api_key": "k"}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := Load(config.Sources{Flags: c.flags})
+			_, _, err := Load(config.Sources{Files: []string{priced(t)}, Flags: c.flags})
 			problems, _ := err.(config.Problems)
 			switch {
 			case c.key == "" && err != nil:
@@ -95,7 +114,7 @@ func TestModelBreaksOff(t *testing.T) {
 // The entries become models in their order; agent.model goes to the first that
 // names none, and models of one provider share it.
 func TestModelsOfTheConfiguration(t *testing.T) {
-	c, _, err := Load(config.Sources{Flags: map[string]string{"agent.provider": "ollama/a/b,openai,ollama/c,offline", "agent.model": "m",
+	c, _, err := Load(config.Sources{Files: []string{priced(t)}, Flags: map[string]string{"agent.provider": "ollama/a/b,openai,ollama/c,offline", "agent.model": "m",
 		"openai.api_key": "k", "routing.simple": "ollama/tiny", "routing.complex": "openai"}})
 	if err != nil {
 		t.Fatal(err)
