@@ -52,6 +52,8 @@ func TestSplit(t *testing.T) {
 		{"short", "hello", 10, []string{"hello"}},
 		{"paragraph", "aaaaaa\n\nbbb ccc", 10, []string{"aaaaaa", "bbb ccc"}},
 		{"line", "aaaaaaa\nbbb ccc", 10, []string{"aaaaaaa", "bbb ccc"}},
+		{"a line that is not indented", "def a:\n  1\ndef b:\n  2", 16, []string{"def a:\n  1", "def b:\n  2"}},
+		{"only indented lines", "def a:\n  1\n  2\n  3", 14, []string{"def a:\n  1\n  2", "  3"}},
 		{"word", "aaa bbb ccc", 10, []string{"aaa bbb", "ccc"}},
 		{"anywhere", strings.Repeat("x", 25), 10, []string{strings.Repeat("x", 10), strings.Repeat("x", 10), "xxxxx"}},
 		{"exact", word + word, 20, []string{word + word}},

@@ -29,8 +29,8 @@ func units(s string) (n int) {
 }
 
 // split makes of an answer the messages that it is sent as: at the border of a
-// paragraph if there is one in the second half of a message, else of a line, else of a
-// word, else anywhere; earlier where there are too many tags. It is the same every time for the same text.
+// paragraph if there is one in the second half of a message, else of a line, rather of
+// one that is not indented, else of a word, else anywhere; earlier where there are too many tags. It is the same every time for the same text.
 func split(text string, limit int) []runs { return parse(text).split(limit) }
 
 // messages is split for an answer, of which something is always sent: when its marks
@@ -119,16 +119,15 @@ func prefix(s string, limit int, some bool) (n, left int) {
 // border finds where to cut within head, and how many bytes of blank are left out
 // there.
 func border(head, tail string) (at, skip int) {
-	half := len(head) / 2
-	for _, sep := range []string{"\n\n", "\n"} {
-		if strings.HasPrefix(tail, sep) || sep == "\n\n" && strings.HasSuffix(head, "\n") && strings.HasPrefix(tail, "\n") {
-			if strings.HasPrefix(tail, sep) {
-				return len(head), len(sep)
+	all, half := head+tail, len(head)/2
+	for _, indented := range []bool{false, true} { // Telegram takes blanks off the beginning of a message, which code cannot spare
+		for _, sep := range []string{"\n\n", "\n"} {
+			for i := min(len(head), len(all)-len(sep)); i > half; i-- {
+				next := all[i+min(len(sep), len(all)-i):]
+				if strings.HasPrefix(all[i:], sep) && (indented || !strings.HasPrefix(next, " ") && !strings.HasPrefix(next, "\t")) {
+					return i, len(sep)
+				}
 			}
-			return len(head) - 1, 2
-		}
-		if i := strings.LastIndex(head, sep); i > half {
-			return i, len(sep)
 		}
 	}
 	if r, n := utf8.DecodeRuneInString(tail); unicode.IsSpace(r) {
