@@ -36,10 +36,10 @@ generate: ## write the generated files: bus/EVENTS.md, CONFIG.md, contrib
 generated: generate ## fail when a generated file was not up to date
 	git diff --exit-code -- bus/EVENTS.md CONFIG.md contrib
 
-bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 11 minutes)
+bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 10 minutes)
 	go run ./services/serve/bench
 
-soak: ## the long proofs: many kills, trouble of every kind, and that the proofs can fail (about 40 minutes)
+soak: ## the long proofs: many kills, trouble of every kind, and that the proofs can fail (about 16 minutes)
 	SOAK_KILLS=$${SOAK_KILLS:-500} go test -count 1 -timeout 120m -v ./services/serve/crashtest
 
 clean: ## remove what was built
