@@ -67,7 +67,7 @@ var (
 // The house.
 var (
 	MemoryRead = call[MemoryQuery, Memory](Spec{Name: "gov.read", Timeout: 2 * time.Second,
-		From: []string{"control"}, Heard: []string{"governor"},
+		From: []string{"control", "agent"}, Heard: []string{"governor"},
 		Meaning: "The process's memory and its pressure level."})
 	StatusGet = call[StatusQuery, Status](Spec{Name: "ctl.status",
 		From: []string{"cli", "agent"}, Heard: []string{"control"},
@@ -81,6 +81,16 @@ var (
 	Pulse = live[Health](Spec{Name: "house.pulse",
 		From: []string{"control"}, Heard: []string{"gateway"},
 		Meaning: "The daemon's health, once a second."})
+)
+
+// Memory under pressure.
+var (
+	MemoryShed = call[Shed, Freed](Spec{Name: "gov.shed.{room}", Timeout: 2 * time.Second,
+		From: []string{"governor"}, Heard: []string{"agent", "gateway"},
+		Meaning: "Give up memory that can be had again."})
+	MemoryLevel = live[Level](Spec{Name: "gov.level",
+		From: []string{"governor"}, Heard: []string{"agent"},
+		Meaning: "The memory pressure level, for those who act on it: at critical no new session is begun."})
 )
 
 // Facts: anyone permitted may listen.
@@ -133,6 +143,7 @@ func Contract() []Lane {
 		AgentSessions, AgentHistory, QueueList, QueueRetry, QueueDrop, AgentStatus,
 		CostReserve, CostSettle, CostGet, SpendingSet,
 		MemoryRead, StatusGet, TokenIssue, EventsRead, Pulse,
+		MemoryShed, MemoryLevel,
 		MessageReceived, MessageDied, MessageRetried, MessageDropped, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled,
 		ProviderDown, ProviderUp, ReplyDelivered, ReplyDied, ReplyRetried, ReplyDropped,
 		CostRecorded, BudgetWarned, BudgetExhausted, SpendingChanged,

@@ -17,6 +17,7 @@
 //	deliver.go  msg.send.{channel} delivers the reply until there is a receipt;
 //	            outbox.go knows which sessions have one waiting
 //	settle.go   cost.settle books what the model used, until it is booked
+//	pressure.go while memory is short no session is begun, and spare memory is given up
 //	deadletter.go, letters.go   the operator looks at what waits and was given up,
 //	            and takes it up again or deletes it
 //
@@ -64,6 +65,8 @@ type Service struct {
 	now       func() time.Time
 	finish    time.Duration // for what is under way when Run is asked to end
 	pauses    pauses
+	pressure  pressure
+	toolSet   *tool.Set
 
 	queue      *queue
 	thinking   *thinking
@@ -106,7 +109,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, maxReading),
 		models: d.Models.named(), heartbeat: d.Heartbeat, system: system, texts: d.Texts,
 		log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
-		pauses: defaultPauses(), tools: map[string]tool.Tool{},
+		pauses: defaultPauses(), pressure: pressure{now: d.Now}, toolSet: d.Tools, tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
 	for _, t := range d.Tools.All() {
 		s.tools[t.Spec().Name] = t
@@ -138,8 +141,10 @@ func (s *Service) Door() services.Door {
 			bus.QueueRetry.Answer(s.retry).Workers(1),
 			bus.QueueDrop.Answer(s.drop).Workers(1),
 			bus.AgentStatus.Answer(s.summary).Workers(1),
+			bus.MemoryShed.To("agent").Answer(s.shed).Workers(1),
+			bus.MemoryLevel.On(func(_ context.Context, l bus.Level) { s.pressure.hear(l.Pressure) }),
 		},
-		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet,
+		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet, bus.MemoryRead,
 			bus.MessageReceived, bus.MessageDied, bus.MessageRetried, bus.MessageDropped, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
 			bus.ToolCalled, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied, bus.ReplyRetried, bus.ReplyDropped},
 		Metrics: s.metrics.all(),
@@ -158,6 +163,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	if err := s.loadOutbox(ctx); err != nil {
 		return fmt.Errorf("take up the outbox: %w", err)
 	}
+	s.askPressure(ctx)
 	ready()
 	// What is under way outlives ctx: turns for most of the time there is, deliveries
 	// for all of it, so that the last turns' replies still leave.

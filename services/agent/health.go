@@ -57,12 +57,13 @@ func (b *breaker) problem(name string, zone *time.Location) (bus.Problem, bool) 
 
 // metrics are the room's; labels come from closed sets.
 type metrics struct {
-	messages  *prometheus.CounterVec
-	turns     *prometheus.CounterVec
-	refused   prometheus.Counter
-	broken    prometheus.Counter
-	unsettled prometheus.Counter
-	queued    prometheus.Histogram
+	messages        *prometheus.CounterVec
+	turns           *prometheus.CounterVec
+	refused         prometheus.Counter
+	sessionsRefused prometheus.Counter
+	broken          prometheus.Counter
+	unsettled       prometheus.Counter
+	queued          prometheus.Histogram
 
 	heartbeats *prometheus.CounterVec
 
@@ -84,6 +85,8 @@ func newMetrics(s *Service) *metrics {
 			Help: "Heartbeats, by whether the agent looked or nothing had changed."}, []string{"result"}),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "blufio_messages_refused_total",
 			Help: "Messages told to try again later because a queue was full."}),
+		sessionsRefused: prometheus.NewCounter(prometheus.CounterOpts{Name: "blufio_sessions_refused_total",
+			Help: "New sessions told to try again later because memory was short."}),
 		broken: prometheus.NewCounter(prometheus.CounterOpts{Name: "blufio_turns_broken_total",
 			Help: "Turns that crashed or could not be stored and began again."}),
 		unsettled: prometheus.NewCounter(prometheus.CounterOpts{Name: "blufio_settlements_retried_total",
@@ -123,5 +126,5 @@ func newMetrics(s *Service) *metrics {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return append([]prometheus.Collector{m.messages, m.turns, m.refused, m.broken, m.unsettled, m.queued, m.latency, m.heartbeats, m.providerUp, m.providerFailures}, m.gauges...)
+	return append([]prometheus.Collector{m.messages, m.turns, m.refused, m.sessionsRefused, m.broken, m.unsettled, m.queued, m.latency, m.heartbeats, m.providerUp, m.providerFailures}, m.gauges...)
 }

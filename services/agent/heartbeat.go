@@ -120,6 +120,9 @@ func (s *Service) look(ctx context.Context) error {
 	if s.queue.state(key) != "idle" {
 		return nil // it is being spoken there; the next minute will do
 	}
+	if err := s.checkMemory(ctx, key); err != nil {
+		return err
+	}
 	if err := s.queue.admit(key, 0); err != nil {
 		return err
 	}

@@ -43,6 +43,9 @@ func (s *Service) receive(ctx context.Context, m bus.Message) (bus.Accepted, err
 		return bus.Accepted{}, busy(fmt.Sprintf("%d replies wait to be delivered", n), "agent.max_outbox")
 	}
 	key := sessionKey{m.Channel, m.Owner, m.Session}
+	if err := s.checkMemory(ctx, key); err != nil {
+		return bus.Accepted{}, err
+	}
 	over := 0
 	if commandOf(m.Text) == "stop" {
 		over = stopPlaces

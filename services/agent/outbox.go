@@ -19,6 +19,7 @@ type outbox struct {
 	mu       sync.Mutex
 	total    int
 	sessions map[int64]*undelivered // by session row
+	most     int                    // sessions at one time since the table was made
 	ready    []int64                // sessions whose next reply may go, longest first
 	wake     chan struct{}
 }
@@ -57,6 +58,7 @@ func (o *outbox) add(session int64, n int) {
 	if u == nil {
 		u = &undelivered{}
 		o.sessions[session] = u
+		o.most = max(o.most, len(o.sessions))
 	}
 	u.count += n
 	o.total += n

@@ -23,6 +23,7 @@ type queue struct {
 	mu       sync.Mutex
 	depth    int // admitted, queued or running
 	sessions map[sessionKey]*session
+	most     int        // sessions at one time since the table was made
 	ready    []*session // waiting for a turn, longest first
 	running  int
 	wake     chan struct{}
@@ -56,12 +57,18 @@ func (q *queue) admit(key sessionKey, over int) error {
 	case s == nil && len(q.sessions) >= q.maxSessions:
 		return busy(fmt.Sprintf("%d sessions are waiting for an answer", len(q.sessions)), "agent.max_sessions")
 	case s == nil:
-		s = &session{key: key}
-		q.sessions[key] = s
+		s = q.open(key)
 	}
 	s.admitted++
 	q.depth++
 	return nil
+}
+
+func (q *queue) open(key sessionKey) *session {
+	s := &session{key: key}
+	q.sessions[key] = s
+	q.most = max(q.most, len(q.sessions))
+	return s
 }
 
 func busy(what, key string) error {
@@ -103,8 +110,7 @@ func (q *queue) restore(key sessionKey, seq int64) {
 	q.mu.Lock()
 	s := q.sessions[key]
 	if s == nil {
-		s = &session{key: key}
-		q.sessions[key] = s
+		s = q.open(key)
 	}
 	s.admitted++
 	q.depth++

@@ -25,6 +25,7 @@ type Deps struct {
 // Set is the tools that a configuration enables.
 type Set struct {
 	tools   []Tool
+	web     *http.Client
 	files   *workspace
 	fetches slots
 	runs    slots
@@ -47,11 +48,12 @@ func New(cfg Config, d Deps) (*Set, error) {
 	if dir == "" {
 		dir = filepath.Join(d.DataDir, "workspace")
 	}
-	s := &Set{fetches: make(slots, maxFetches), runs: make(slots, maxRuns),
+	web := client(cfg, allow)
+	s := &Set{web: web, fetches: make(slots, maxFetches), runs: make(slots, maxRuns),
 		files: &workspace{dir: dir, maxFile: int64(cfg.FileKB) << 10, maxBytes: int64(cfg.WorkspaceMB) << 20, maxFiles: cfg.MaxFiles}}
 	all := map[string]Tool{
 		"time": Time{Location: time.Local}, "remember": Remember{Store: d.Store}, "recall": Recall{Store: d.Store},
-		nameHTTPGet: httpGet{client: client(cfg, allow), limit: int64(cfg.HTTPKB) << 10, timeout: cfg.HTTPTimeout, slots: s.fetches},
+		nameHTTPGet: httpGet{client: web, limit: int64(cfg.HTTPKB) << 10, timeout: cfg.HTTPTimeout, slots: s.fetches},
 		nameListDir: listDir{s.files}, nameReadFile: readFile{s.files}, nameWriteFile: writeFile{s.files},
 	}
 	for _, name := range optional {
@@ -72,6 +74,9 @@ func client(cfg Config, allow outbound.Allowed) *http.Client {
 
 // All returns the tools, always in the same order: the prompt begins with them.
 func (s *Set) All() []Tool { return s.tools }
+
+// Shed closes idle connections and returns about how many bytes that frees.
+func (s *Set) Shed() int64 { return outbound.CloseIdle(s.web) }
 
 // Metrics are the gauges of what tools hold, and their bounds.
 func (s *Set) Metrics() []prometheus.Collector {

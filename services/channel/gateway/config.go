@@ -60,7 +60,7 @@ const bodyCopies = 8
 // byte until their message is handed over, and what waits for the clients of streams
 // to be taken.
 func (c Config) Bytes() int64 {
-	const perConnection = 16<<10 + maxHeaderBytes              // two buffers, a goroutine's stack, the head
+	const perConnection = connBytes + maxHeaderBytes           // and the head
 	perStream := max(maxPendingBytes, 2*int64(c.MaxBodyBytes)) // events waiting, or a frame being read
 	return int64(c.MaxConnections)*perConnection + maxBodies*bodyCopies*int64(c.MaxBodyBytes) +
 		int64(c.MaxWaiters)*maxUnsent + int64(c.MaxStreams)*perStream

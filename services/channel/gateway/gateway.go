@@ -53,6 +53,7 @@ type Service struct {
 
 	mu    sync.Mutex
 	bound string // address of the last listener, "" before the first
+	front *front // of this life; nil outside of Run
 }
 
 // periods are the pauses after which something is said for its own sake.
@@ -60,6 +61,7 @@ type periods struct {
 	heartbeat time.Duration // of an event stream
 	keepAlive time.Duration // of a completion's stream
 	ping      time.Duration // of a socket: a client that does not answer has gone
+	idle      time.Duration // a connection that was used later is not closed to save memory
 }
 
 var _ services.Service = (*Service)(nil)
@@ -82,7 +84,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		scrapes: make(chan struct{}, maxScrapes),
 		streams: make(chan struct{}, cfg.MaxStreams),
 		made:    d.Now(),
-		every:   periods{heartbeat: 15 * time.Second, keepAlive: 15 * time.Second, ping: 30 * time.Second},
+		every:   periods{heartbeat: 15 * time.Second, keepAlive: 15 * time.Second, ping: 30 * time.Second, idle: idleLeast},
 	}
 	var err error
 	if s.tokens, err = newTokens(d.Key, d.Now); err != nil {
@@ -106,6 +108,7 @@ func (s *Service) Door() services.Door {
 			bus.MessageSend.To(name).Answer(s.deliver),
 			bus.MessageDelta.To(name).On(func(_ context.Context, d bus.Delta) { s.waiters.partial(d) }),
 			bus.TokenIssue.Answer(s.issue),
+			bus.MemoryShed.To(name).Answer(s.shed).Workers(1),
 			bus.Pulse.On(func(_ context.Context, h bus.Health) { s.pulse.hear(h, s.now()) }),
 		},
 		Metrics: s.meter.collectors(),
@@ -123,6 +126,8 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 		return err
 	}
 	f := newFront(s, c)
+	s.live(f)
+	defer s.live(nil)
 	telling, stop := context.WithCancel(context.WithoutCancel(ctx)) // requests in flight may yet be refused
 	told := make(chan struct{})
 	go func() {
@@ -136,6 +141,24 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	stop()
 	<-told
 	return err
+}
+
+func (s *Service) live(f *front) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.front = f
+}
+
+// shed answers gov.shed: under pressure clients lose the connections that they keep
+// for a next request.
+func (s *Service) shed(_ context.Context, q bus.Shed) (bus.Freed, error) {
+	s.mu.Lock()
+	f := s.front
+	s.mu.Unlock()
+	if f == nil || q.Pressure == bus.PressureNormal {
+		return bus.Freed{}, nil
+	}
+	return bus.Freed{Bytes: f.dropIdle()}, nil
 }
 
 // URL returns where clients of this machine find the gateway,

@@ -91,6 +91,9 @@ func NewClient(s Server, d Deps) (*Client, error) {
 // Close lets go of idle connections. Questions under way go on.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// Shed closes idle connections and returns about how many bytes that frees.
+func (c *Client) Shed() int64 { return outbound.CloseIdle(c.http) }
+
 // Answer is what one try to get an answer comes to. It has a [Draft] within it.
 type Answer interface {
 	Base() *Draft
