@@ -19,15 +19,21 @@ import (
 // connection to it.
 func daemon(t *testing.T, change func(*Config)) *bus.Conn {
 	t.Helper()
+	c, _ := daemonOf(t, func(o *Options) { change(&o.Config) })
+	return c
+}
+
+// daemonOf is daemon with other options, and tells where it is.
+func daemonOf(t *testing.T, change func(*Options)) (*bus.Conn, Info) {
+	t.Helper()
 	dir := t.TempDir() + "/data"
-	cfg := Defaults()
-	cfg.Gateway.Listen, cfg.Bus.Listen, cfg.Memory.LimitMB = "127.0.0.1:0", "127.0.0.1:0", 2000
-	change(&cfg)
+	o := Options{Config: Defaults(), DataDir: dir, Version: "test", Logger: bustest.Logger(t)}
+	o.Config.Gateway.Listen, o.Config.Bus.Listen, o.Config.Memory.LimitMB = "127.0.0.1:0", "127.0.0.1:0", 2000
+	change(&o)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ready, ended := make(chan Info, 1), make(chan error, 1)
-	go func() {
-		ended <- Run(ctx, Options{Config: cfg, DataDir: dir, Version: "test", Logger: bustest.Logger(t), Ready: func(i Info) { ready <- i }})
-	}()
+	o.Ready = func(i Info) { ready <- i }
+	go func() { ended <- Run(ctx, o) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -49,7 +55,7 @@ func daemon(t *testing.T, change func(*Config)) *bus.Conn {
 		t.Fatal(err)
 	}
 	c := bus.NewConn(nc, bus.Options{Name: "cli", Logger: bustest.Logger(t),
-		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.CostGet, bus.StatusGet}})
+		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.CostGet, bus.StatusGet, bus.TokenIssue}})
 	t.Cleanup(func() {
 		drain, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
 		defer cancel()
@@ -57,7 +63,7 @@ func daemon(t *testing.T, change func(*Config)) *bus.Conn {
 			t.Error(err)
 		}
 	})
-	return c
+	return c, info
 }
 
 // say sends a message and returns what became of it.

@@ -46,6 +46,7 @@ type Options struct {
 	Logger  *slog.Logger
 	Ready   func(Info) // called once when everything is up; may be nil
 	Now     func() time.Time
+	Memory  governor.Deps // what the governor reads and moves, where it is not the machine's
 }
 
 // Info tells where a running daemon is reached. It is written to daemon.json.
@@ -145,7 +146,8 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 	cfg := o.Config
 	r = &rooms{}
 	r.relay = relay.New(events, server, open, o.Logger)
-	if r.governor, err = governor.New(cfg.Memory, governor.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
+	o.Memory.Store, o.Memory.Events, o.Memory.Logger, o.Memory.Now = store, events, o.Logger, o.Now
+	if r.governor, err = governor.New(cfg.Memory, o.Memory); err != nil {
 		return nil, err
 	}
 	if r.cost, err = cost.New(cfg.Cost, cost.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
