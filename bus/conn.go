@@ -43,7 +43,17 @@ type Options struct {
 // They are called from many goroutines and must be quick.
 type Hooks struct {
 	Handled func(s *Spec, took time.Duration, err error) // after each answer or heard event
-	Dropped func(reason string)                          // "slow_consumer", "denied", "async_error"
+	Dropped func(reason string)                          // one of DropReasons
+	Queued  func(s *Spec, q Queue)                       // once for each handler, when it begins
+}
+
+// DropReasons are why messages are dropped or refused.
+var DropReasons = []string{"slow_consumer", "denied", "async_error"}
+
+// Queue is what a handler has taken and not finished, and the bound of that.
+type Queue struct {
+	Len   func() int
+	Bound int
 }
 
 // Conn is one room's or program's connection: declared lanes only, handlers
@@ -125,6 +135,13 @@ func (c *Conn) subscribe(h Handler) error {
 	c.mu.Lock()
 	c.subs = append(c.subs, sub)
 	c.mu.Unlock()
+	c.queued(h, func() int {
+		n, _, err := sub.Pending()
+		if err != nil {
+			return 0 // it has ended
+		}
+		return n
+	})
 	return sub.SetPendingLimits(eventQueue, eventQueueBytes)
 }
 
@@ -136,14 +153,17 @@ func (c *Conn) addEndpoint(h Handler) error {
 	if err != nil {
 		return err
 	}
-	inFlight := make(chan struct{}, h.workers+h.queue)
+	inFlight := make(chan struct{}, h.Bound())
+	c.queued(h, func() int { return len(inFlight) })
 	workers := make(chan struct{}, h.workers)
 	handler := micro.HandlerFunc(func(r micro.Request) {
 		select {
 		case inFlight <- struct{}{}:
 		default:
-			c.respond(r, nil, &Error{Code: CodeBusy, RetryAfter: time.Second,
-				Message: fmt.Sprintf("%s is busy: %d requests are waiting", h.spec.Name, h.queue)})
+			busy := &Error{Code: CodeBusy, RetryAfter: time.Second,
+				Message: fmt.Sprintf("%s is busy: %d requests are waiting", h.spec.Name, h.queue)}
+			c.respond(r, nil, busy)
+			c.handled(c.base, h, 0, busy)
 			return
 		}
 		c.work.Add(1)
@@ -156,6 +176,12 @@ func (c *Conn) addEndpoint(h Handler) error {
 		}()
 	})
 	return svc.AddEndpoint(endpointName(h.spec), handler, micro.WithEndpointSubject(h.subject))
+}
+
+func (c *Conn) queued(h Handler, n func() int) {
+	if c.hooks.Queued != nil {
+		c.hooks.Queued(h.spec, Queue{Len: n, Bound: h.Bound()})
+	}
 }
 
 func (c *Conn) microService() (micro.Service, error) {

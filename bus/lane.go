@@ -220,6 +220,15 @@ func (h Handler) Workers(n int) Handler { h.workers = n; return h }
 // Queue sets how many requests may wait for a worker before callers are told busy.
 func (h Handler) Queue(n int) Handler { h.queue = n; return h }
 
+// Bound is how many requests, running ones included, or events the handler takes
+// before callers are told busy, or events dropped.
+func (h Handler) Bound() int {
+	if h.spec.Kind == KindCall {
+		return h.workers + h.queue
+	}
+	return eventQueue
+}
+
 // GoldenName is the name of the lane's example in testdata/v1, which EVENTS.md
 // shows and a test holds against the payload's type.
 func GoldenName(s *Spec) string {

@@ -81,13 +81,16 @@ type Server struct {
 
 // Stats are counters since the start, except Connections.
 type Stats struct {
-	Connections   int    // now, those in process included
-	InMsgs        uint64 // messages received from clients
-	OutMsgs       uint64 // messages sent to clients
-	SlowConsumers uint64 // clients cut off because they did not keep up
-	AuthErrors    uint64 // connections refused for want of a key
-	Denials       uint64 // publishes and subscriptions refused
-	LimitErrors   uint64 // clients cut off for too large a message, or one connection too many
+	Connections    int // now, those in process included
+	MaxConnections int
+	StreamBytes    uint64 // kept for replay, 0 while the stream is not open
+	MaxStreamBytes uint64
+	InMsgs         uint64 // messages received from clients
+	OutMsgs        uint64 // messages sent to clients
+	SlowConsumers  uint64 // clients cut off because they did not keep up
+	AuthErrors     uint64 // connections refused for want of a key
+	Denials        uint64 // publishes and subscriptions refused
+	LimitErrors    uint64 // clients cut off for too large a message, or one connection too many
 }
 
 // Start starts the server and returns once it accepts connections, within
@@ -251,11 +254,17 @@ func isWord(name string) bool {
 // /proc: fine for a scrape, too much for every message.
 func (s *Server) Stats() Stats {
 	st := Stats{
-		Connections: s.ns.NumClients(),
-		AuthErrors:  s.log.authErrors.Load(), Denials: s.log.denials.Load(), LimitErrors: s.log.limitErrors.Load(),
+		Connections:    s.ns.NumClients(),
+		MaxConnections: s.cfg.MaxConns, MaxStreamBytes: uint64(s.cfg.eventBytes()),
+		AuthErrors: s.log.authErrors.Load(), Denials: s.log.denials.Load(), LimitErrors: s.log.limitErrors.Load(),
 	}
 	if v, err := s.ns.Varz(nil); err == nil {
 		st.InMsgs, st.OutMsgs, st.SlowConsumers = uint64(v.InMsgs), uint64(v.OutMsgs), uint64(v.SlowConsumers)
+	}
+	if s.ns.JetStreamEnabled() { // not before the stream opens
+		if v, err := s.ns.Jsz(nil); err == nil {
+			st.StreamBytes = v.Bytes
+		}
 	}
 	return st
 }

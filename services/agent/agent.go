@@ -34,6 +34,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -75,6 +76,7 @@ type Service struct {
 	settle     chan struct{}      // wakes the settler
 	turning    sync.WaitGroup     // turns under way
 	delivering sync.WaitGroup     // deliveries under way
+	underway   atomic.Int64       // of those, how many
 	metrics    *metrics
 
 	mu   sync.Mutex
@@ -147,8 +149,9 @@ func (s *Service) Door() services.Door {
 		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet, bus.MemoryRead,
 			bus.MessageReceived, bus.MessageDied, bus.MessageRetried, bus.MessageDropped, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
 			bus.ToolCalled, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied, bus.ReplyRetried, bus.ReplyDropped},
-		Metrics: s.metrics.all(),
-		Health:  s.health,
+		Metrics:  s.metrics.all(),
+		Failures: s.metrics.failures(),
+		Health:   s.health,
 	}
 }
 
@@ -162,6 +165,9 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	}
 	if err := s.loadOutbox(ctx); err != nil {
 		return fmt.Errorf("take up the outbox: %w", err)
+	}
+	if _, err := s.summary(ctx, bus.AgentQuery{}); err != nil { // also the gauges of dead letters
+		return err
 	}
 	s.askPressure(ctx)
 	ready()

@@ -137,7 +137,7 @@ func (s *Service) look(ctx context.Context) error {
 		}
 		tx.AfterCommit(func() {
 			s.metrics.heartbeats.WithLabelValues("looked").Inc()
-			s.queue.add(key, seq)
+			s.queue.add(key, seq, now)
 		})
 		return noteLook(tx, now, mark)
 	})

@@ -136,7 +136,7 @@ func (s *Service) accept(ctx context.Context, m bus.Message, key sessionKey) (bu
 		}
 		tx.AfterCommit(func() {
 			failpoint.Hit("accept.committed")
-			s.queue.add(key, seq)
+			s.queue.add(key, seq, now)
 		})
 		return eventlog.Record(s.events, tx, bus.MessageReceived, bus.MessageReceivedFact{
 			Time: now, MessageID: acc.ID, Session: m.Session, Channel: m.Channel, Bytes: len(m.Text), Text: s.text(m.Text)})
@@ -190,7 +190,7 @@ const (
 	selectRunning = `SELECT m.id, s.name, s.channel, m.attempts FROM message m JOIN session s ON s.id = m.session_id
 		WHERE m.state IN ('queued', 'running') AND m.state = 'running'`
 	requeueRunning = `UPDATE message SET state = 'queued' WHERE state IN ('queued', 'running') AND state = 'running'`
-	selectQueued   = `SELECT m.seq, s.channel, s.owner, s.name FROM message m JOIN session s ON s.id = m.session_id
+	selectQueued   = `SELECT m.seq, m.received_at, s.channel, s.owner, s.name FROM message m JOIN session s ON s.id = m.session_id
 		WHERE m.state IN ('queued', 'running') AND m.state = 'queued' ORDER BY m.seq`
 )
 
@@ -229,12 +229,12 @@ func (s *Service) recoverInbox(ctx context.Context) error {
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var seq int64
+		var seq, received int64
 		var k sessionKey
-		if err := rows.Scan(&seq, &k.channel, &k.owner, &k.name); err != nil {
+		if err := rows.Scan(&seq, &received, &k.channel, &k.owner, &k.name); err != nil {
 			return err
 		}
-		s.queue.restore(k, seq)
+		s.queue.restore(k, seq, time.UnixMilli(received))
 	}
 	return rows.Err()
 }

@@ -240,6 +240,7 @@ func judge(ctx context.Context, err error, heard bool) verdict {
 func (s *Service) judged(name string, b *breaker, trial bool, v verdict, why error) {
 	if v == fails {
 		s.metrics.providerFailures.WithLabelValues(name).Inc()
+		s.metrics.providersFailed.Add(1)
 	}
 	changed, out := b.done(trial, v, why)
 	now := s.now()

@@ -129,9 +129,10 @@ func TestMetrics(t *testing.T) {
 	for _, name := range []string{
 		"blufio_messages_total gateway in", "blufio_messages_total gateway out", "blufio_turns_total answered", "blufio_turns_total failed",
 		"blufio_turns_total dead", "blufio_messages_refused_total", "blufio_turns_broken_total", "blufio_settlements_retried_total",
-		"blufio_queue_wait_seconds", "blufio_response_latency_seconds", "blufio_inbox_messages", "blufio_inbox_limit",
+		"blufio_response_part_seconds queue", "blufio_response_latency_seconds", "blufio_inbox_messages", "blufio_inbox_messages_limit",
 		"blufio_active_sessions", "blufio_active_sessions_limit", "blufio_turns_running", "blufio_turns_running_limit",
-		"blufio_outbox_replies", "blufio_outbox_limit",
+		"blufio_outbox_replies", "blufio_outbox_replies_limit", "blufio_inbox_oldest_seconds", "blufio_outbox_oldest_seconds",
+		"blufio_dead_letters message", "blufio_dead_letters reply", "blufio_sessions_refused_total", "blufio_response_part_seconds delivery",
 	} {
 		if _, ok := before[name]; !ok {
 			t.Errorf("%s is absent at the first scrape", name)

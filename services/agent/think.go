@@ -38,12 +38,16 @@ func (s *Service) think(ctx context.Context, t *turn) (outcome, error) {
 		out.aside = true
 		return out, ctx.Err() // a command that a stop cut off says so in its text
 	}
+	began := s.now()
 	messages, err := s.conversation(ctx, t)
+	t.context = s.now().Sub(began)
 	if err != nil {
 		return outcome{}, fmt.Errorf("read history: %w", err)
 	}
 	for round := len(t.steps); round <= s.cfg.MaxRounds; round++ {
+		asked := s.now()
 		answer, err := s.complete(ctx, t, round, messages)
+		t.asking += s.now().Sub(asked)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -191,6 +195,7 @@ func (s *Service) useTools(ctx context.Context, t *turn, round int, answer llm.R
 		}
 		began := s.now()
 		res, err := s.useTool(ctx, t, call)
+		t.using += s.now().Sub(began)
 		if ctx.Err() != nil {
 			return st, ctx.Err()
 		}
@@ -208,9 +213,11 @@ func (s *Service) useTools(ctx context.Context, t *turn, round int, answer llm.R
 		facts = append(facts, bus.ToolFact{Time: s.now(), MessageID: t.id, Tool: s.toolLabel(call.Name), OK: err == nil,
 			DurationMS: s.now().Sub(began).Milliseconds(), Bytes: len(res.Text)})
 	}
+	stored := s.now()
 	if err := s.storeStep(ctx, t, func() error { return s.commitStep(ctx, t, round, st, writes, facts) }); err != nil {
 		return st, fmt.Errorf("store step: %w", err)
 	}
+	t.storing += s.now().Sub(stored)
 	failpoint.Hit("step.committed")
 	t.steps = append(t.steps, st)
 	t.tools += len(facts)

@@ -4,6 +4,7 @@ package cost
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"sync"
 
@@ -17,14 +18,21 @@ const other = "other"
 // maxModelLabels bounds the models that get a label value of their own.
 const maxModelLabels = 50
 
+// purposes are the classes of what is paid for.
+var purposes = []string{"turn", "tool", "heartbeat", "summary", "recall", other}
+
 // purposeClass is the purpose up to its colon, from a closed set.
 func purposeClass(purpose string) string {
 	class, _, _ := strings.Cut(purpose, ":")
-	switch class {
-	case "turn", "tool", "heartbeat", "summary", "recall":
+	if slices.Contains(purposes, class) {
 		return class
 	}
 	return other
+}
+
+// kinds are the kinds of tokens of a call.
+func kinds(u bus.Usage) map[string]int64 {
+	return map[string]int64{"input": u.Input, "output": u.Output, "cache_read": u.CacheRead, "cache_write": u.CacheWrite}
 }
 
 // meter counts what was booked, refused and released since the daemon started.
@@ -65,11 +73,26 @@ func (m *meter) label(model string) string {
 	return model
 }
 
+// prime makes the series of the configured models, so that a rate begins at zero.
+func (m *meter) prime(models []string) {
+	for _, code := range []bus.Code{bus.CodeBudget, bus.CodeStopped, bus.CodePriceUnknown, bus.CodeInvalid, bus.CodeBusy, bus.CodeUnavailable, bus.CodeInternal} {
+		m.refusals.WithLabelValues(string(code))
+	}
+	for _, model := range models {
+		model = m.label(model)
+		for _, p := range purposes {
+			m.usd.WithLabelValues(model, p)
+		}
+		for kind := range kinds(bus.Usage{}) {
+			m.tokens.WithLabelValues(model, kind)
+		}
+	}
+}
+
 func (m *meter) booked(f bus.CostFact) {
 	model := m.label(f.Model)
 	m.usd.WithLabelValues(model, purposeClass(f.Purpose)).Add(dollars(f.Amount))
-	for kind, n := range map[string]int64{"input": f.Usage.Input, "output": f.Usage.Output,
-		"cache_read": f.Usage.CacheRead, "cache_write": f.Usage.CacheWrite} {
+	for kind, n := range kinds(f.Usage) {
 		m.tokens.WithLabelValues(model, kind).Add(float64(n))
 	}
 }

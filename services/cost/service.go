@@ -33,6 +33,7 @@ type Deps struct {
 	Logger   *slog.Logger
 	Now      func() time.Time // default time.Now
 	Location *time.Location   // of the owner's calendar; default time.Local
+	Models   []string         // that are configured, for metrics
 }
 
 // Service is the ledger. One Service stands for one boot of the daemon, however
@@ -67,6 +68,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		store: d.Store, events: d.Events, log: d.Logger, now: d.Now, location: d.Location,
 		boot: rand.Text(), keep: cfg.LedgerDays, meter: newMeter(), unpriced: make(map[string]bool),
 	}
+	s.meter.prime(d.Models)
 	var err error
 	if s.rates, err = newRates(cfg.Prices); err != nil {
 		return nil, err

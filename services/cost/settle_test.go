@@ -291,7 +291,13 @@ blufio_budget_remaining_usd{period="day"} 0.75
 blufio_budget_remaining_usd{period="month"} +Inf
 # HELP blufio_cost_refusals_total Model calls refused, by error code.
 # TYPE blufio_cost_refusals_total counter
+blufio_cost_refusals_total{code="budget_exhausted"} 0
+blufio_cost_refusals_total{code="busy"} 0
+blufio_cost_refusals_total{code="internal"} 0
+blufio_cost_refusals_total{code="invalid"} 0
 blufio_cost_refusals_total{code="price_unknown"} 1
+blufio_cost_refusals_total{code="spending_stopped"} 0
+blufio_cost_refusals_total{code="unavailable"} 0
 # HELP blufio_cost_reservations Model calls with money set aside.
 # TYPE blufio_cost_reservations gauge
 blufio_cost_reservations 1

@@ -27,7 +27,7 @@ var (
 	baselineDesc   = desc("baseline_bytes", "Fixed weight that the thresholds leave out.")
 	groupDesc      = desc("cgroup_bytes", "Anonymous and kernel memory of the control group, which is held against its limit; absent without one.")
 	groupAllDesc   = desc("cgroup_current_bytes", "All memory of the control group, files' pages included; absent without one.")
-	groupLimitDesc = desc("cgroup_bytes_limit", "Bound of blufio_memory_cgroup_bytes, +Inf without one; absent without a control group.")
+	groupLimitDesc = desc("cgroup_bytes_limit", "Bound of blufio_memory_cgroup_bytes, set by the system: +Inf without one; absent without a control group.")
 	stallDesc      = prometheus.NewDesc("blufio_memory_stall_percent",
 		"Share of the last 10 s in which some task, or all at once, waited for memory; absent where the kernel does not tell.", []string{"tasks"}, nil)
 	pressureDesc = desc("pressure", "Memory pressure level: 0 normal, 1 warn, 2 critical.")

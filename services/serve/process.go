@@ -32,6 +32,9 @@ func registerProcess(r *prometheus.Registry, version string, store *sqlite.Store
 type busServer struct {
 	server  *embedded.Server
 	conns   *prometheus.Desc
+	most    *prometheus.Desc
+	bytes   *prometheus.Desc
+	mostOf  *prometheus.Desc
 	in, out *prometheus.Desc
 	slow    *prometheus.Desc
 	refused *prometheus.Desc
@@ -43,6 +46,9 @@ func newBusServer(s *embedded.Server) *busServer {
 	}
 	return &busServer{server: s,
 		conns:   d("blufio_bus_connections", "Connections to the bus, the rooms' own included."),
+		most:    d("blufio_bus_connections_limit", "Bound of blufio_bus_connections, bus.max_connections: more are refused."),
+		bytes:   d("blufio_events_stream_bytes", "Bytes of events kept for replay."),
+		mostOf:  d("blufio_events_stream_bytes_limit", "Bound of blufio_events_stream_bytes, bus.events_mb: the oldest events go first."),
 		in:      d("blufio_bus_messages_in_total", "Messages that the bus server received."),
 		out:     d("blufio_bus_messages_out_total", "Messages that the bus server sent."),
 		slow:    d("blufio_bus_slow_consumers_total", "Connections cut off because they did not keep up."),
@@ -60,6 +66,9 @@ func (b *busServer) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, t, float64(v), labels...)
 	}
 	send(b.conns, prometheus.GaugeValue, uint64(st.Connections))
+	send(b.most, prometheus.GaugeValue, uint64(st.MaxConnections))
+	send(b.bytes, prometheus.GaugeValue, st.StreamBytes)
+	send(b.mostOf, prometheus.GaugeValue, st.MaxStreamBytes)
 	send(b.in, prometheus.CounterValue, st.InMsgs)
 	send(b.out, prometheus.CounterValue, st.OutMsgs)
 	send(b.slow, prometheus.CounterValue, st.SlowConsumers)

@@ -9,6 +9,7 @@
 package serve
 
 //go:generate go run ./internal/configdoc
+//go:generate go run ./internal/metricsdoc
 
 import (
 	"context"
@@ -150,14 +151,14 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 	if r.governor, err = governor.New(cfg.Memory, o.Memory); err != nil {
 		return nil, err
 	}
-	if r.cost, err = cost.New(cfg.Cost, cost.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
-		return nil, err
-	}
-	blobs := blob.New(store, cfg.Telegram.Files(), o.Now)
 	models, err := cfg.models()
 	if err != nil {
 		return nil, err
 	}
+	if r.cost, err = cost.New(cfg.Cost, cost.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now, Models: models.Names()}); err != nil {
+		return nil, err
+	}
+	blobs := blob.New(store, cfg.Telegram.Files(), o.Now)
 	tools, err := tool.New(cfg.Tools, tool.Deps{Store: store, DataDir: o.DataDir})
 	if err != nil {
 		return nil, err

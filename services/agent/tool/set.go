@@ -85,13 +85,13 @@ func (s *Set) Metrics() []prometheus.Collector {
 		out = append(out, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
 	}
 	gauge("blufio_workspace_bytes", "Bytes in the workspace of the file tools.", func() float64 { _, n := s.files.usage(); return float64(n) })
-	gauge("blufio_workspace_bytes_limit", "Bound of blufio_workspace_bytes.", func() float64 { return float64(s.files.maxBytes) })
+	gauge("blufio_workspace_bytes_limit", "Bound of blufio_workspace_bytes, tools.workspace_mb.", func() float64 { return float64(s.files.maxBytes) })
 	gauge("blufio_workspace_files", "Files and directories in the workspace.", func() float64 { n, _ := s.files.usage(); return float64(n) })
-	gauge("blufio_workspace_files_limit", "Bound of blufio_workspace_files.", func() float64 { return float64(s.files.maxFiles) })
+	gauge("blufio_workspace_files_limit", "Bound of blufio_workspace_files, tools.max_files.", func() float64 { return float64(s.files.maxFiles) })
 	gauge("blufio_tool_fetches", "http_get calls under way.", func() float64 { return float64(len(s.fetches)) })
-	gauge("blufio_tool_fetches_limit", "Bound of blufio_tool_fetches.", func() float64 { return float64(cap(s.fetches)) })
+	gauge("blufio_tool_fetches_limit", "Bound of blufio_tool_fetches, fixed.", func() float64 { return float64(cap(s.fetches)) })
 	gauge("blufio_tool_commands", "Commands of the tool shell that run.", func() float64 { return float64(len(s.runs)) })
-	gauge("blufio_tool_commands_limit", "Bound of blufio_tool_commands.", func() float64 { return float64(cap(s.runs)) })
+	gauge("blufio_tool_commands_limit", "Bound of blufio_tool_commands, fixed.", func() float64 { return float64(cap(s.runs)) })
 	return out
 }
 

@@ -95,7 +95,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 			return nil, &ConfigError{Key: "tls_cert", Message: err.Error(), Hint: "both files must be PEM and readable by the daemon's user"}
 		}
 	}
-	s.meter = newMeter(cfg, s.waiters, s.streams, s.bodies)
+	s.meter = newMeter(s)
 	return s, nil
 }
 
@@ -111,9 +111,10 @@ func (s *Service) Door() services.Door {
 			bus.MemoryShed.To(name).Answer(s.shed).Workers(1),
 			bus.Pulse.On(func(_ context.Context, h bus.Health) { s.pulse.hear(h, s.now()) }),
 		},
-		Metrics: s.meter.collectors(),
-		Health:  s.health,
-		Channel: func() bus.Channel { return s.evidence.channel() },
+		Metrics:  s.meter.collectors(),
+		Failures: map[string]func() float64{"request": func() float64 { return float64(s.evidence.failures.Load()) }},
+		Health:   s.health,
+		Channel:  func() bus.Channel { return s.evidence.channel() },
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -21,6 +22,8 @@ const patience = time.Minute
 type evidence struct {
 	off bool // no token
 	now func() time.Time
+
+	polls, sends atomic.Int64 // that failed
 
 	mu        sync.Mutex
 	success   *time.Time // last poll that was answered
@@ -41,6 +44,7 @@ func (e *evidence) succeeded() {
 
 func (e *evidence) failed(err error) {
 	now, text := e.now().UTC(), err.Error()
+	e.polls.Add(1)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.failing.IsZero() {
@@ -58,9 +62,14 @@ func (e *evidence) failed(err error) {
 // note keeps a failure to send as evidence; polling decides about the state.
 func (e *evidence) note(err error) {
 	now, text := e.now().UTC(), err.Error()
+	e.sends.Add(1)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.failure, e.failureAt = &text, &now
+}
+
+func (e *evidence) failures() map[string]func() float64 {
+	return map[string]func() float64{"poll": func() float64 { return float64(e.polls.Load()) }, "send": func() float64 { return float64(e.sends.Load()) }}
 }
 
 // sick reports whether there was no successful poll for too long. Two programs

@@ -102,9 +102,10 @@ func (s *Service) Door() services.Door {
 			bus.MessageSend.To(Name).Answer(s.deliver).Workers(maxSends),
 			bus.MessageDelta.To(Name).On(func(_ context.Context, d bus.Delta) { s.hear(d) }),
 		},
-		Metrics: append(s.metrics.all(), s.blobs.Metrics()...),
-		Health:  s.evidence.problems,
-		Channel: s.evidence.channel,
+		Metrics:  append(s.metrics.all(), s.blobs.Metrics()...),
+		Failures: s.evidence.failures(),
+		Health:   s.evidence.problems,
+		Channel:  s.evidence.channel,
 	}
 }
 
