@@ -234,3 +234,21 @@ func TestBaseline(t *testing.T) {
 		t.Errorf("without: %+v", m.Memory)
 	}
 }
+
+// What rises on from one shedding to the next is critical below the threshold.
+func TestRisingInSpiteOfShedding(t *testing.T) {
+	b := newBench(t)
+	b.connect()
+	for _, tc := range []struct {
+		rss  int
+		want string
+	}{{82, bus.PressureWarn}, {82, bus.PressureWarn}, {83, bus.PressureWarn}, {86, bus.PressureCritical}, {86, bus.PressureCritical}} {
+		b.rss(tc.rss)
+		b.step()
+		if m := b.last(); m.Pressure != tc.want {
+			t.Errorf("%d MiB after a shedding: %s, want %s", tc.rss, m.Pressure, tc.want)
+		}
+		b.shed(t.Context(), b.last().Pressure)
+		b.later(shedEvery)
+	}
+}
