@@ -37,6 +37,13 @@ type Options struct {
 	Says   []Lane       // lanes it may use; others are refused
 	Logger *slog.Logger // required
 	Hooks  Hooks
+	Redact Redactor // nil: nothing is redacted
+}
+
+// Redactor takes secrets out of text and, keeping it valid, out of JSON.
+type Redactor interface {
+	Redact(text string) string
+	RedactJSON(data []byte) []byte
 }
 
 // Hooks let the house count what a connection does. Nil functions are skipped.
@@ -54,6 +61,7 @@ type Conn struct {
 	says   map[*Spec]bool
 	log    *slog.Logger
 	hooks  Hooks
+	redact Redactor
 	closed chan struct{}
 
 	base   context.Context // of every handler; ends when Drain gives up waiting
@@ -69,7 +77,7 @@ type Conn struct {
 // NewConn wraps a fresh nats connection and takes over its handlers.
 func NewConn(nc *nats.Conn, o Options) *Conn {
 	c := &Conn{
-		nc: nc, name: o.Name, log: o.Logger, hooks: o.Hooks,
+		nc: nc, name: o.Name, log: o.Logger, hooks: o.Hooks, redact: o.Redact,
 		says:   make(map[*Spec]bool, len(o.Says)),
 		closed: make(chan struct{}),
 	}
@@ -190,7 +198,7 @@ func (c *Conn) serve(h Handler, r micro.Request) {
 		reply, err = h.answer(ctx, r.Data())
 		return err
 	})
-	c.respond(r, reply, c.toError(ctx, h, err))
+	c.respond(r, c.clean(h.spec, reply), c.cleanError(c.toError(ctx, h, err)))
 	c.handled(ctx, h, time.Since(start), err)
 }
 
@@ -260,7 +268,26 @@ func (c *Conn) publish(s *Spec, subject string, data []byte) error {
 	if !c.says[s] {
 		return c.undeclared(s)
 	}
-	return c.nc.Publish(subject, data)
+	return c.nc.Publish(subject, c.clean(s, data))
+}
+
+// clean redacts an answer or an event. What people and models say to each other
+// passes as it is; everything else is what the house says of itself.
+func (c *Conn) clean(s *Spec, data []byte) []byte {
+	if c.redact == nil || s.Area() == "msg" || s.Area() == "agent" {
+		return data
+	}
+	return c.redact.RedactJSON(data)
+}
+
+// cleanError redacts what an error says: its text often comes from outside.
+func (c *Conn) cleanError(e *Error) *Error {
+	if c.redact == nil || e == nil {
+		return e
+	}
+	clean := *e
+	clean.Message, clean.Hint = c.redact.Redact(e.Message), c.redact.Redact(e.Hint)
+	return &clean
 }
 
 func (c *Conn) undeclared(s *Spec) error {

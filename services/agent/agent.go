@@ -59,6 +59,7 @@ type Service struct {
 	tools     map[string]tool.Tool
 	specs     []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
 	system    string
+	redact    func(string) string
 	texts     bool // events carry message text
 	log       *slog.Logger
 	now       func() time.Time
@@ -89,6 +90,7 @@ type Deps struct {
 	Heartbeat Heartbeat
 	Tools     *tool.Set
 	Logger    *slog.Logger
+	Redact    func(string) string // takes the daemon's secrets out of text; nil: nothing is redacted
 	Now       func() time.Time
 	Texts     bool          // events carry message text
 	Finish    time.Duration // at the end, for turns and deliveries under way; default 6 s
@@ -103,9 +105,12 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if len(d.Models.List) == 0 {
 		return nil, errors.New("agent: no model is given")
 	}
+	if d.Redact == nil {
+		d.Redact = func(text string) string { return text }
+	}
 	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, maxReading),
 		models: d.Models.named(), heartbeat: d.Heartbeat, system: system, texts: d.Texts,
-		log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
+		redact: d.Redact, log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
 	for _, t := range d.Tools.All() {

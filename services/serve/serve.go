@@ -27,6 +27,7 @@ import (
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/channel/terminal"
+	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/control"
 	"github.com/blufio/blufio/services/cost"
 	"github.com/blufio/blufio/services/governor"
@@ -44,8 +45,11 @@ type Options struct {
 	DataDir string
 	Version string
 	Logger  *slog.Logger
-	Ready   func(Info) // called once when everything is up; may be nil
-	Now     func() time.Time
+	// Redactor takes secrets out of all that is logged or said; nil: one that knows
+	// the configuration's. Run adds what it learns.
+	Redactor *config.Redactor
+	Ready    func(Info) // called once when everything is up; may be nil
+	Now      func() time.Time
 }
 
 // Info tells where a running daemon is reached. It is written to daemon.json.
@@ -67,6 +71,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	o.redact(device)
 	lock, err := takeLock(o.DataDir)
 	if err != nil {
 		return err
@@ -97,7 +102,7 @@ func live(ctx context.Context, o Options, started time.Time, device *embedded.De
 		return err
 	}
 	house, err := services.NewHouse(services.Config{
-		Rooms: rooms.inOrder(), Logger: o.Logger, Registry: registry, DrainTimeout: o.Config.Daemon.DrainTimeout,
+		Rooms: rooms.inOrder(), Logger: o.Logger, Registry: registry, DrainTimeout: o.Config.Daemon.DrainTimeout, Redactor: o.Redactor,
 		Connect: func(name string) (*nats.Conn, error) { return server.ConnectHouse(name) },
 	})
 	if err != nil {
@@ -141,7 +146,7 @@ func (r *rooms) inOrder() []services.Service {
 // furnish makes the rooms. Nothing runs yet.
 func furnish(o Options, started time.Time, device *embedded.Device, store *sqlite.Store, server *embedded.Server,
 	registry *prometheus.Registry, open <-chan struct{}) (r *rooms, err error) {
-	events := eventlog.New(store)
+	events := eventlog.New(store).Redacting(o.Redactor.RedactJSON)
 	cfg := o.Config
 	r = &rooms{}
 	r.relay = relay.New(events, server, open, o.Logger)
@@ -160,7 +165,7 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 	if err != nil {
 		return nil, err
 	}
-	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Tools: tools, Logger: o.Logger, Now: o.Now,
+	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Tools: tools, Logger: o.Logger, Redact: o.Redactor.Redact, Now: o.Now,
 		Texts: cfg.Bus.EventsText, Finish: agentFinish(cfg.Daemon.DrainTimeout)})
 	if err != nil {
 		return nil, err
