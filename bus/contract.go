@@ -111,7 +111,7 @@ var (
 	StreamGap       = durable[GapFact](fact("evt.stream.gap", "relay", "Events are missing from the stream for good."))
 	ChannelDown     = durable[ChannelFact](fact("evt.channel.down", "telegram", "A channel has not reached its other side for a minute; it keeps trying."))
 	ChannelUp       = durable[ChannelFact](fact("evt.channel.up", "telegram", "A channel that was down works again."))
-	AccessDenied    = durable[DeniedFact](Spec{Name: "evt.security.denied", From: []string{"gateway", "telegram"}, Heard: []string{Anyone},
+	AccessDenied    = durable[DeniedFact](Spec{Name: "evt.security.denied", From: []string{"control", "gateway", "telegram"}, Heard: []string{Anyone},
 		Meaning: "Someone without the right tried to get in."})
 )
 

@@ -195,7 +195,10 @@ type ChannelFact struct {
 // denials of one minute, so that an attack cannot flood the stream.
 type DeniedFact struct {
 	Time   time.Time `json:"time"`
-	Where  string    `json:"where"`  // "gateway" or "telegram"
-	Reason string    `json:"reason"` // "no_token", "bad_token", "expired_token", "scope", …
-	Count  int64     `json:"count"`
+	Where  string    `json:"where"`  // "bus", "gateway" or "telegram"
+	Reason string    `json:"reason"` // "no_key", "bad_key", "permission", "limit", "protocol"; "no_token", "bad_token", "expired_token", "scope", …
+	// The key's name or, where it has none, the public key; a "bad_key" only claims to be it. Absent when not known, or when too many are.
+	Who     string `json:"who,omitempty"`
+	Subject string `json:"subject,omitempty"` // what was denied: the first of those counted
+	Count   int64  `json:"count"`
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,11 +16,12 @@ import (
 var _ server.Logger = (*logBridge)(nil)
 
 // logBridge carries the server's log to slog. The server is chatty at notice
-// level, so a notice is debug here. It also counts refusals: the server says
+// level, so a notice is debug here. It also hears of refusals: the server says
 // in its log, and nowhere else, that it denied a publish. Any client can
 // cause refusals as fast as it can write, so at most one a second is logged.
 type logBridge struct {
 	log         *slog.Logger
+	denied      atomic.Pointer[func(Denial)] // nil: nobody hears
 	authErrors  atomic.Uint64
 	denials     atomic.Uint64
 	limitErrors atomic.Uint64
@@ -48,29 +48,30 @@ func (b *logBridge) Fatalf(format string, v ...any) {
 
 func (b *logBridge) Errorf(format string, v ...any) {
 	text := line(format, v)
-	counter := b.counter(text)
-	if counter == nil {
+	d, ok := readDenial(text)
+	if !ok {
 		b.log.Error(text)
 		return
 	}
-	counter.Add(1)
+	b.counter(d.Reason).Add(1)
+	if hear := b.denied.Load(); hear != nil {
+		(*hear)(d)
+	}
 	if b.refusalDue(time.Now()) {
-		b.log.Warn("bus refused a client: "+text,
+		b.log.Warn("bus refused a client", "reason", d.Reason, "key", d.Key, "subject", d.Subject,
 			"auth_errors", b.authErrors.Load(), "denials", b.denials.Load(), "limit_errors", b.limitErrors.Load())
 	}
 }
 
-// counter is the one that a refusal belongs to, nil for any other line.
-func (b *logBridge) counter(text string) *atomic.Uint64 {
-	switch {
-	case strings.Contains(text, server.ErrAuthentication.Error()):
+// counter is the one that a refusal belongs to.
+func (b *logBridge) counter(reason string) *atomic.Uint64 {
+	switch reason {
+	case DeniedNoKey, DeniedBadKey:
 		return &b.authErrors
-	case strings.Contains(text, "Publish Violation"), strings.Contains(text, "Subscription Violation"):
+	case DeniedPermission:
 		return &b.denials
-	case strings.Contains(text, server.ErrTooManyConnections.Error()), strings.Contains(text, server.ErrMaxPayload.Error()):
-		return &b.limitErrors
 	}
-	return nil
+	return &b.limitErrors
 }
 
 // refusalDue says whether a second has passed since the last logged refusal.

@@ -87,7 +87,7 @@ type Stats struct {
 	SlowConsumers uint64 // clients cut off because they did not keep up
 	AuthErrors    uint64 // connections refused for want of a key
 	Denials       uint64 // publishes and subscriptions refused
-	LimitErrors   uint64 // clients cut off for too large a message, or one connection too many
+	LimitErrors   uint64 // clients cut off for too large a message, one connection too many, or what is not NATS
 }
 
 // Start starts the server and returns once it accepts connections, within
@@ -207,6 +207,11 @@ func (s *Server) started(ctx context.Context) error {
 	}
 	return nil
 }
+
+// OnDenied makes hear hear of every refusal from here on. It is called on the
+// goroutine of the client at fault, often at once for several: it must not wait, and
+// bound what it keeps.
+func (s *Server) OnDenied(hear func(Denial)) { s.log.denied.Store(&hear) }
 
 // URL returns the address for clients on this machine, with the real port.
 func (s *Server) URL() string { return s.url }

@@ -32,6 +32,7 @@ import (
 	"github.com/blufio/blufio/services/cost"
 	"github.com/blufio/blufio/services/governor"
 	"github.com/blufio/blufio/services/internal/blob"
+	"github.com/blufio/blufio/services/internal/denial"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/blufio/blufio/services/relay"
@@ -178,9 +179,22 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 		return nil, err
 	}
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
-		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started,
+		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, device, denial.New("bus", store, events, o.Now)),
 		Report: func() services.Report { return r.report() }})
 	return r, nil
+}
+
+// busDenials makes told hear what the server refuses. A key is named as people know
+// it, if it is known.
+func busDenials(server *embedded.Server, device *embedded.Device, told *denial.Teller) *denial.Teller {
+	server.OnDenied(func(d embedded.Denial) {
+		who := d.Key
+		if who == device.PublicKey() && d.Reason != embedded.DeniedBadKey {
+			who = "device"
+		}
+		told.Note(denial.Denial{Reason: d.Reason, Who: who, Subject: d.Subject})
+	})
+	return told
 }
 
 // agentFinish is the agent's part of a stop. Rooms end one after another within 7/8

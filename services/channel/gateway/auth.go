@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/denial"
 )
 
 // Reasons of a refusal: error codes, and labels in metrics and events.
@@ -88,7 +89,7 @@ func unauthorized(code bus.Code, message, hint string) *refusal {
 // denied counts a refusal and has it told.
 func (s *Service) denied(reason string) {
 	s.meter.denied(reason)
-	s.denials.note(reason)
+	s.denials.Note(denial.Denial{Reason: reason})
 }
 
 // remote is who asks: an address, or the network that one IPv6 host commonly has.

@@ -10,13 +10,11 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/blufio/blufio/bus"
-	"github.com/blufio/blufio/bus/bustest"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -282,48 +280,6 @@ func TestValidTokenIsNotSlowed(t *testing.T) {
 	if a := r.get("/v1/sessions", "me", "chat"); a.status != 200 {
 		t.Errorf("got %d %s", a.status, a.body)
 	}
-}
-
-func TestDenialsAreToldOnceAMinute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var told []string
-		var full atomic.Bool
-		begun := time.Now()
-		d := newDenials(time.Now, func(_ context.Context, facts []bus.DeniedFact) error {
-			if full.Load() {
-				return errors.New("disk full")
-			}
-			for _, f := range facts {
-				told = append(told, fmt.Sprintf("%s %s %d at %s", f.Where, f.Reason, f.Count, time.Since(begun)))
-			}
-			return nil
-		})
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); d.run(ctx, bustest.Logger(t)) }()
-		d.note(reasonBad)
-		synctest.Wait()
-		for range 1000 {
-			d.note(reasonBad)
-		}
-		time.Sleep(90 * time.Second)
-		d.note(reasonBad)
-		full.Store(true)
-		time.Sleep(60 * time.Second)
-		full.Store(false)
-		d.note(reasonBad)
-		time.Sleep(5 * time.Minute)
-		d.note(reasonBad)
-		synctest.Wait()
-		d.note(reasonBad)
-		cancel()
-		<-done
-		want := []string{"gateway bad_token 1 at 0s", "gateway bad_token 1000 at 1m0s", "gateway bad_token 2 at 3m0s",
-			"gateway bad_token 1 at 7m30s", "gateway bad_token 1 at 7m30s"}
-		if fmt.Sprint(told) != fmt.Sprint(want) {
-			t.Errorf("told\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
-		}
-	})
 }
 
 func TestDenialsAreRecorded(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
+	"github.com/blufio/blufio/services/internal/denial"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,7 +41,7 @@ type Service struct {
 	tokens   *tokens
 	certs    *certificates // nil without TLS
 	slow     *slowdown
-	denials  *denials
+	denials  *denial.Teller
 	waiters  *waiters
 	pulse    pulse
 	evidence evidence
@@ -76,7 +77,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	s := &Service{
 		cfg: cfg, log: d.Logger.With("service", name), now: d.Now, gatherer: d.Metrics,
 		slow:    newSlowdown(cfg.MaxAuthDelay, d.Now),
-		denials: newDenials(d.Now, recordIn(d.Store, d.Events)),
+		denials: denial.New(name, d.Store, d.Events, d.Now),
 		waiters: newWaiters(cfg.MaxWaiters),
 		bodies:  make(chan struct{}, maxBodies),
 		scrapes: make(chan struct{}, maxScrapes),
@@ -127,7 +128,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
-		s.denials.run(telling, s.log)
+		s.denials.Run(telling, s.log)
 	}()
 	s.evidence.listen(true)
 	ready()

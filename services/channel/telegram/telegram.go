@@ -13,6 +13,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/internal/blob"
+	"github.com/blufio/blufio/services/internal/denial"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -43,7 +44,7 @@ type Service struct {
 	fetching chan struct{} // a slot: one file at a time
 	evidence *evidence
 	allow    *allowList
-	denials  denials
+	denials  *denial.Teller
 	pace     *pace
 	typing   *typing
 	moved    *moved
@@ -85,7 +86,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	s := &Service{cfg: cfg, api: newClient(cfg), store: d.Store, events: d.Events, blobs: d.Blobs, log: d.Logger.With("service", Name), now: d.Now,
 		pauses: pauses{first: time.Second, most: 30 * time.Second, token: time.Minute, tick: time.Second, typing: 4 * time.Second, gap: 40 * time.Millisecond,
 			group: 4 * time.Second, margin: 5 * time.Second},
-		fetching: make(chan struct{}, 1), allow: newAllowList(cfg.Allow, d.Now), moved: &moved{},
+		fetching: make(chan struct{}, 1), allow: newAllowList(cfg.Allow, d.Now), moved: &moved{}, denials: denial.New(Name, d.Store, d.Events, d.Now),
 		typing: newTyping(cfg.Typing, d.Now), drafts: map[string]*draft{}, busy: map[string]bool{}, unnoted: map[partKey]sentPart{}}
 	s.pace = newPace(d.Now, func() time.Duration { return s.pauses.gap })
 	s.evidence = &evidence{off: cfg.BotToken.IsZero(), now: d.Now}
@@ -119,7 +120,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	if s.cfg.BotToken.IsZero() {
 		return services.Work(ctx, s.sweep)
 	}
-	return services.Work(ctx, s.sweep, s.watch, s.showTyping, s.poll)
+	return services.Work(ctx, s.sweep, s.watch, s.tellDenials, s.showTyping, s.poll)
 }
 
 func (s *Service) begin(ctx context.Context, c *bus.Conn) {
@@ -143,13 +144,12 @@ func (s *Service) bus() *bus.Conn {
 	return s.conn
 }
 
-// watch is the housekeeping of every second: what the evidence says now, refusals
-// to tell of, and drafts that nobody makes any more.
+// watch is the housekeeping of every second: what the evidence says now, and
+// drafts that nobody makes any more.
 func (s *Service) watch(ctx context.Context) error {
 	tick := time.NewTicker(s.pauses.tick)
 	defer tick.Stop()
 	for {
-		s.tellDenials(ctx, ctx.Err() != nil)
 		s.tellEvidence(ctx)
 		s.endIdle()
 		if ctx.Err() != nil {
