@@ -53,6 +53,12 @@ func (b *logBridge) Errorf(format string, v ...any) {
 		b.log.Error(text)
 		return
 	}
+	b.refused(d)
+}
+
+// refused counts a refusal and tells of it. What is refused beside the server, in its
+// name, is told here too.
+func (b *logBridge) refused(d Denial) {
 	b.counter(d.Reason).Add(1)
 	if hear := b.denied.Load(); hear != nil {
 		(*hear)(d)

@@ -179,18 +179,18 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 		return nil, err
 	}
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
-		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, device, denial.New("bus", store, events, o.Now)),
+		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
 		Report: func() services.Report { return r.report() }})
 	return r, nil
 }
 
 // busDenials makes told hear what the server refuses. A key is named as people know
 // it, if it is known.
-func busDenials(server *embedded.Server, device *embedded.Device, told *denial.Teller) *denial.Teller {
+func busDenials(server *embedded.Server, told *denial.Teller) *denial.Teller {
 	server.OnDenied(func(d embedded.Denial) {
 		who := d.Key
-		if who == device.PublicKey() && d.Reason != embedded.DeniedBadKey {
-			who = "device"
+		if d.Reason != embedded.DeniedBadKey { // that one only claims to be it
+			who = server.NameOf(who)
 		}
 		told.Note(denial.Denial{Reason: d.Reason, Who: who, Subject: d.Subject})
 	})
