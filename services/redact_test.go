@@ -47,7 +47,9 @@ func leaky() *room {
 	handlers := []bus.Handler{
 		bus.CostGet.Answer(func(context.Context, bus.CostQuery) (bus.CostSummary, error) { panic("at " + secret) }),
 		bus.MemoryRead.Answer(func(context.Context, bus.MemoryQuery) (bus.Memory, error) { return bus.Memory{}, errors.New(secret) }),
-		bus.StatusGet.Answer(func(context.Context, bus.StatusQuery) (bus.Status, error) { return bus.Status{Node: secret, PID: 7}, nil }),
+		bus.StatusGet.Answer(func(context.Context, bus.StatusQuery) (bus.Status, error) {
+			return bus.Status{Node: secret, PID: 7}, nil
+		}),
 		bus.AgentHistory.Answer(func(context.Context, bus.HistoryQuery) (bus.History, error) {
 			return bus.History{}, bus.Errorf(bus.CodeInvalid, "no %s", secret).WithHint("not %s", secret)
 		}),
