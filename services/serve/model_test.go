@@ -20,7 +20,26 @@ import (
 func daemon(t *testing.T, change func(*Config)) *bus.Conn {
 	t.Helper()
 	dir := t.TempDir() + "/data"
-	info, _ := running(t, dir, func(o *Options) { change(&o.Config) })
+	cfg := Defaults()
+	cfg.Gateway.Listen, cfg.Bus.Listen, cfg.Memory.LimitMB = "127.0.0.1:0", "127.0.0.1:0", 2000
+	change(&cfg)
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ready, ended := make(chan Info, 1), make(chan error, 1)
+	go func() {
+		ended <- Run(ctx, Options{Config: cfg, DataDir: dir, Version: "test", Logger: bustest.Logger(t), Ready: func(i Info) { ready <- i }})
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("the daemon ended with %v", err)
+		}
+	})
+	var info Info
+	select {
+	case info = <-ready:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the daemon is not ready after 20 s")
+	}
 	device, err := embedded.LoadDevice(dir)
 	if err != nil {
 		t.Fatal(err)

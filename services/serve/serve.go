@@ -147,7 +147,7 @@ func (r *rooms) inOrder() []services.Service {
 // furnish makes the rooms. Nothing runs yet.
 func furnish(o Options, started time.Time, device *embedded.Device, store *sqlite.Store, server *embedded.Server,
 	registry *prometheus.Registry, open <-chan struct{}) (r *rooms, err error) {
-	events := eventlog.New(store).Redacting(o.Redactor.RedactJSON)
+	events := eventlog.New(store)
 	cfg := o.Config
 	r = &rooms{}
 	r.relay = relay.New(events, server, open, o.Logger)
@@ -157,6 +157,7 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 	if r.cost, err = cost.New(cfg.Cost, cost.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
+	events.Redacting(o.Redactor.RedactJSON)
 	blobs := blob.New(store, cfg.Telegram.Files(), o.Now)
 	models, err := cfg.models()
 	if err != nil {

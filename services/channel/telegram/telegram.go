@@ -86,11 +86,12 @@ func New(cfg Config, d Deps) (*Service, error) {
 	s := &Service{cfg: cfg, api: newClient(cfg), store: d.Store, events: d.Events, blobs: d.Blobs, log: d.Logger.With("service", Name), now: d.Now,
 		pauses: pauses{first: time.Second, most: 30 * time.Second, token: time.Minute, tick: time.Second, typing: 4 * time.Second, gap: 40 * time.Millisecond,
 			group: 4 * time.Second, margin: 5 * time.Second},
-		fetching: make(chan struct{}, 1), allow: newAllowList(cfg.Allow, d.Now), moved: &moved{}, denials: denial.New(Name, d.Store, d.Events, d.Now),
+		fetching: make(chan struct{}, 1), allow: newAllowList(cfg.Allow, d.Now), moved: &moved{},
 		typing: newTyping(cfg.Typing, d.Now), drafts: map[string]*draft{}, busy: map[string]bool{}, unnoted: map[partKey]sentPart{}}
 	s.pace = newPace(d.Now, func() time.Duration { return s.pauses.gap })
 	s.evidence = &evidence{off: cfg.BotToken.IsZero(), now: d.Now}
 	s.metrics = newMetrics(s)
+	s.denials = denial.New(Name, d.Store, d.Events, d.Now)
 	return s, nil
 }
 

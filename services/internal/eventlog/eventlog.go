@@ -78,10 +78,7 @@ func New(store *sqlite.Store) *Log {
 
 // Redacting makes every payload go through redact, which takes out what nobody may
 // read. It is for the start, before anything is recorded.
-func (l *Log) Redacting(redact func([]byte) []byte) *Log {
-	l.redact = redact
-	return l
-}
+func (l *Log) Redacting(redact func([]byte) []byte) { l.redact = redact }
 
 // Record writes v in tx. It becomes visible, and is published, with the commit.
 func Record[T any](l *Log, tx *sqlite.Tx, lane bus.Event[T], v T) error {
