@@ -26,9 +26,9 @@ const (
 	quickPage   = time.Second    // an answer without an update is not expected sooner
 )
 
-// poll asks for updates until ctx ends. A page is confirmed, by asking for what
+// pollAs asks for updates of one bot until ctx ends. A page is confirmed, by asking for what
 // comes behind it, only when all of it is taken or refused.
-func (s *Service) poll(ctx context.Context) error {
+func (s *Service) pollAs(ctx context.Context) error {
 	var offset int64 = offsetStart
 	answered := s.now()
 	for failures := 0; ctx.Err() == nil; {
@@ -88,9 +88,9 @@ func (s *Service) page(ctx context.Context, offset int64, patient bool) (page []
 		if err := s.api.call(ctx, "getMe", struct{}{}, &me); err != nil {
 			return nil, err
 		}
-		s.mu.Lock()
-		s.me = me
-		s.mu.Unlock()
+		if err := s.meet(ctx, me); err != nil {
+			return nil, err
+		}
 	}
 	hold := 0
 	if patient {
@@ -175,6 +175,7 @@ func (s *Service) takeSafely(ctx context.Context, u update) error {
 // take hands one update over, or refuses it. An error means that ctx ended.
 func (s *Service) take(ctx context.Context, u update) error {
 	in := read(u, s.self(), s.cfg.MaxFileBytes)
+	in.message.ExternalID = s.ofBot(in.message.ExternalID)
 	switch {
 	case in.ignored:
 		s.metrics.updates.WithLabelValues("ignored").Inc()
@@ -307,7 +308,7 @@ func (s *Service) fetchOnce(ctx context.Context, f *file) (blob.Info, error) {
 		return blob.Info{}, err
 	}
 	defer body.Close()
-	return s.blobs.Put(ctx, cleanReader{s.api, body}, blob.Info{Name: f.Name, MediaType: f.MimeType})
+	return s.blobs.Put(ctx, body, blob.Info{Name: f.Name, MediaType: f.MimeType})
 }
 
 // drop deletes files that no message needs.
