@@ -47,6 +47,13 @@ func newClient(cfg Config) *client {
 	return c
 }
 
+// as is the client with one token, whatever becomes of it.
+func (c *client) as(token string) *client {
+	fixed := *c
+	fixed.token = config.NewSecret(token)
+	return &fixed
+}
+
 func (c *client) close() {
 	c.http.CloseIdleConnections()
 	c.files.CloseIdleConnections()

@@ -35,7 +35,7 @@ func (s *Service) poll(ctx context.Context) error {
 				s.evidence.failed(err)
 				s.log.Error("Telegram is not polled", "err", err)
 			}
-			s.untilAnother(ctx, "")
+			s.untilAnother(ctx, "", err)
 			continue
 		}
 		if err := s.serveBot(ctx, token); err != nil {
@@ -45,13 +45,15 @@ func (s *Service) poll(ctx context.Context) error {
 	return nil
 }
 
-// serveBot polls until there is another token.
+// serveBot polls until there is another token. It asks with this one to the end: what
+// comes for another bot is neither taken nor confirmed as if it were for this.
 func (s *Service) serveBot(ctx context.Context, token string) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	s.polled = s.api.as(token)
 	return services.Work(ctx, s.pollAs, func(ctx context.Context) error {
 		defer stop()
-		s.untilAnother(ctx, token)
+		s.untilAnother(ctx, token, nil)
 		if ctx.Err() == nil {
 			s.log.Info("telegram.bot_token has changed; polling begins anew")
 		}
@@ -59,9 +61,10 @@ func (s *Service) serveBot(ctx context.Context, token string) error {
 	})
 }
 
-// untilAnother waits until the token is another than the given one, or ctx ends. It is
-// told of changes, and looks now and then in case it was not.
-func (s *Service) untilAnother(ctx context.Context, token string) {
+// untilAnother waits until the token is another than the given one, or missing for
+// another reason, or ctx ends. It is told of changes, and looks now and then in case it
+// was not.
+func (s *Service) untilAnother(ctx context.Context, token string, missing error) {
 	tick := time.NewTicker(s.pauses.tick)
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -71,7 +74,7 @@ func (s *Service) untilAnother(ctx context.Context, token string) {
 		case <-ctx.Done():
 			return
 		}
-		if now, _ := s.api.openToken(); now != token {
+		if now, err := s.api.openToken(); now != token || fmt.Sprint(err) != fmt.Sprint(missing) {
 			return
 		}
 	}

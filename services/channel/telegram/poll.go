@@ -85,7 +85,7 @@ func behind(offset, last int64, updates int, taken bool) (next int64, progress b
 func (s *Service) page(ctx context.Context, offset int64, patient bool) (page []json.RawMessage, err error) {
 	if s.self().ID == 0 {
 		var me user
-		if err := s.api.call(ctx, "getMe", struct{}{}, &me); err != nil {
+		if err := s.polled.call(ctx, "getMe", struct{}{}, &me); err != nil {
 			return nil, err
 		}
 		if err := s.meet(ctx, me); err != nil {
@@ -96,7 +96,7 @@ func (s *Service) page(ctx context.Context, offset int64, patient bool) (page []
 	if patient {
 		hold = int(s.cfg.PollTimeout / time.Second)
 	}
-	err = s.api.call(ctx, "getUpdates", getUpdates{Offset: offset, Limit: pageLength, Timeout: hold, Allowed: []string{"message", "edited_message"}}, &page)
+	err = s.polled.call(ctx, "getUpdates", getUpdates{Offset: offset, Limit: pageLength, Timeout: hold, Allowed: []string{"message", "edited_message"}}, &page)
 	return page, err
 }
 
@@ -300,10 +300,10 @@ func (s *Service) fetchOnce(ctx context.Context, f *file) (blob.Info, error) {
 	var at struct {
 		Path string `json:"file_path"`
 	}
-	if err := s.api.call(ctx, "getFile", map[string]string{"file_id": f.ID}, &at); err != nil {
+	if err := s.polled.call(ctx, "getFile", map[string]string{"file_id": f.ID}, &at); err != nil {
 		return blob.Info{}, err
 	}
-	body, err := s.api.open(ctx, at.Path)
+	body, err := s.polled.open(ctx, at.Path)
 	if err != nil {
 		return blob.Info{}, err
 	}

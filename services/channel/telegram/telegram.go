@@ -47,6 +47,7 @@ type Service struct {
 	denials  denials
 	pace     *pace
 	typing   *typing
+	polled   *client // with the token of the bot that is polled; of the loop that polls
 	moved    *moved
 	metrics  *metrics
 
