@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/config"
@@ -53,8 +52,10 @@ func secretArg(cmd *cobra.Command, args []string) error {
 }
 
 func (a *app) setSecret(cmd *cobra.Command, name string) error {
-	known := slices.Contains(serve.SecretKeys(), name)
-	if !known {
+	if err := serve.CheckSecretName(name); err != nil {
+		return err
+	}
+	if !slices.Contains(serve.SecretKeys(), name) {
 		a.note("%s is no secret of the configuration; it is kept, and nothing of blufio reads it%s", line(name), meant(name))
 	}
 	value, err := a.readSecret(name)
@@ -81,30 +82,31 @@ func meant(name string) string {
 	return ""
 }
 
-// readSecret asks on a terminal and reads standard input elsewhere.
+// readSecret asks on a terminal, reads standard input elsewhere, and refuses what the
+// vault would.
 func (a *app) readSecret(name string) (string, error) {
+	text, err := "", error(nil)
 	if tty, ok := terminal(a.in); ok {
-		return a.promptHidden(tty, name)
+		text, err = a.promptHidden(tty, name)
+	} else {
+		text, err = readPiped(a.in)
 	}
-	data, err := io.ReadAll(io.LimitReader(a.in, bus.MaxSecretBytes+3))
+	switch {
+	case err != nil:
+		return "", err
+	case text == "":
+		return "", fail(exitUsage, "pipe it in, or run the command on a terminal to be asked", "there is no secret: nothing was given")
+	}
+	return text, serve.CheckSecret(name, text)
+}
+
+// readPiped reads everything, without the line end that echo leaves behind.
+func readPiped(in io.Reader) (string, error) {
+	data, err := io.ReadAll(io.LimitReader(in, bus.MaxSecretBytes+3))
 	if err != nil {
 		return "", fmt.Errorf("read standard input: %w", err)
 	}
-	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
-	return text, checkSecretText(text)
-}
-
-// checkSecretText refuses what cannot be sent.
-func checkSecretText(text string) error {
-	switch {
-	case text == "":
-		return fail(exitUsage, "pipe it in, or run the command on a terminal to be asked", "there is no secret: nothing was given")
-	case len(text) > bus.MaxSecretBytes:
-		return fail(exitUsage, "", "the secret is longer than the %d bytes that the vault takes", bus.MaxSecretBytes)
-	case !utf8.ValidString(text):
-		return fail(exitUsage, "encode it first, with base64 for instance", "the secret is not text")
-	}
-	return nil
+	return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r"), nil
 }
 
 func (a *app) tellSecret(out bus.SecretOutcome, done string) error {
@@ -207,12 +209,23 @@ func (a *app) printSecrets(l bus.SecretList) error {
 	if a.json {
 		return a.printJSON(secretList{bus.SecretsSchema, l, beside})
 	}
-	u := a.ui(a.out)
 	if l.Problem != "" {
 		defer a.complain(l.Problem, l.Hint)
 	}
-	if l.State == bus.VaultEmpty {
-		return a.print("the vault is empty\n")
+	return a.print(a.secretTable(l, beside))
+}
+
+func (a *app) secretTable(l bus.SecretList, beside bool) string {
+	u := a.ui(a.out)
+	foot := "the vault is locked with " + serve.VaultSourceName(l.Source)
+	if beside {
+		foot += ", which lies beside what it protects"
+	}
+	switch {
+	case len(l.Secrets) == 0 && l.State == bus.VaultEmpty:
+		return "the vault is empty\n"
+	case len(l.Secrets) == 0:
+		return "nothing is kept; " + foot + "\n"
 	}
 	rows := [][]string{{u.dim("NAME"), u.dim("AGE"), u.dim("REMARK")}}
 	for _, s := range l.Secrets {
@@ -225,11 +238,10 @@ func (a *app) printSecrets(l bus.SecretList) error {
 		}
 		rows = append(rows, []string{line(s.Name), span(a.now().Sub(s.SetAt)), remark})
 	}
-	foot := "locked with " + serve.VaultSourceName(l.Source)
-	if beside {
-		foot += ", which lies beside what it protects"
+	if l.Problem != "" {
+		return table(rows)
 	}
-	return a.print(table(rows) + u.dim(foot) + "\n")
+	return table(rows) + u.dim(foot) + "\n"
 }
 
 // keeper is a vault: that of the daemon that runs, or of a data directory at rest.

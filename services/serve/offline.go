@@ -65,3 +65,15 @@ func (o *OfflineVault) Rotate(ctx context.Context, _ bus.VaultRotation) (bus.Vau
 
 // VaultSourceName is what people call what a vault is locked with.
 func VaultSourceName(source string) string { return vault.SourceName(source) }
+
+// CheckSecretName refuses what cannot be a secret's name.
+func CheckSecretName(name string) error { return vault.CheckName(name) }
+
+// CheckSecret refuses a value that the vault or the section it is for would not take.
+func CheckSecret(name, text string) error {
+	s := config.NewSecret(text)
+	if err := vault.Check(name, s); err != nil {
+		return err
+	}
+	return checkSecret(name, s)
+}

@@ -19,11 +19,11 @@ import (
 // Set keeps a secret, or replaces it. Its errors, like those of all changes, are a
 // *bus.Error where there is something that the operator can do.
 func (v *Vault) Set(ctx context.Context, name string, value config.Secret) (bus.SecretOutcome, error) {
-	text := value.Reveal()
-	if err := v.admit(name, text); err != nil {
+	v.d.Known(value)
+	if err := errors.Join(Check(name, value), v.d.Check(name, value)); err != nil {
 		return bus.SecretOutcome{}, err
 	}
-	v.d.Known(value)
+	text := value.Reveal()
 	v.Unlock(ctx)
 	v.change.Lock()
 	defer v.change.Unlock()
@@ -59,20 +59,27 @@ func (v *Vault) Set(ctx context.Context, name string, value config.Secret) (bus.
 	return v.outcome(name, bus.SecretSet), err
 }
 
-// admit holds a secret against the bounds.
-func (v *Vault) admit(name, text string) error {
-	switch {
-	case len(name) > maxName || !nameShape.MatchString(name):
+// CheckName refuses what cannot be a secret's name.
+func CheckName(name string) error {
+	if len(name) > maxName || !nameShape.MatchString(name) {
 		return bus.Errorf(bus.CodeInvalid, "%.100q cannot be a secret's name", name).
 			WithHint("write it like a configuration key, in lower-case words with dots between: anthropic.api_key")
+	}
+	return nil
+}
+
+// Check holds a secret against the bounds.
+func Check(name string, value config.Secret) error {
+	text := value.Reveal()
+	switch {
 	case text == "":
-		return bus.Errorf(bus.CodeInvalid, "the secret is empty").WithHint("to delete one: `blufio config delete-secret %s`", name)
+		return bus.Errorf(bus.CodeInvalid, "the secret is empty").WithHint("to delete one: `blufio config delete-secret %.100s`", name)
 	case len(text) > maxBytes:
 		return bus.Errorf(bus.CodeTooLarge, "the secret has %d bytes, and the vault takes at most %d", len(text), maxBytes)
 	case !utf8.ValidString(text) || strings.ContainsRune(text, 0):
 		return bus.Errorf(bus.CodeInvalid, "the secret is not text").WithHint("encode it first, with base64 for instance")
 	}
-	return v.d.Check(name, config.NewSecret(text))
+	return CheckName(name)
 }
 
 // keyToUse is the data key, with its row where the vault is begun. v.change is held.
