@@ -37,7 +37,7 @@ func (s *Service) Door() services.Door {
 		Hears: []bus.Handler{
 			bus.VaultSet.Answer(func(ctx context.Context, r bus.SecretValue) (bus.SecretOutcome, error) {
 				return s.vault.Set(ctx, r.Name, config.NewSecret(r.Value.Reveal()))
-			}).Queue(maxSecrets),
+			}).Workers(2).Queue(16), // changes are made one after another anyway
 			bus.VaultList.Answer(func(context.Context, bus.SecretQuery) (bus.SecretList, error) { return s.vault.List(), nil }),
 			bus.VaultDelete.Answer(func(ctx context.Context, r bus.SecretName) (bus.SecretOutcome, error) {
 				return s.vault.Delete(ctx, r.Name)
