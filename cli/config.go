@@ -64,8 +64,11 @@ type effective struct {
 
 // fromVault reports whether a key's value is the vault's.
 func (e effective) fromVault(key string) bool {
-	source := e.Loaded.Origin(key).Source
-	return slices.Contains(e.vaulted, key) && e.IsSecret(key) && source != config.FromEnv && source != config.FromFlag
+	if !slices.Contains(e.vaulted, key) || !e.IsSecret(key) {
+		return false
+	}
+	value, _ := e.Loaded.Get(key)
+	return value == "" || e.Loaded.Origin(key).Source == config.FromFile // what the environment has counts more, unless it is empty
 }
 
 // Get is that of config.Loaded. What the vault has is not shown either.

@@ -4,9 +4,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,5 +84,45 @@ func TestSecretTable(t *testing.T) {
 	l.Secrets = nil
 	if got := a.secretTable(l, true); got != "nothing is kept; the vault is locked with BLUFIO_VAULT_KEY, which lies beside what it protects\n" {
 		t.Error(got)
+	}
+}
+
+// What root keeps while no daemon runs belongs to the owner of the data directory, who
+// could not read it otherwise.
+func TestRootBecomesTheOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	const owner = 65534
+	dir, err := os.MkdirTemp("/tmp", "blufio-owner-") // the owner has to get there
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	data := filepath.Join(dir, "data")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(data, 0o700), os.Chown(data, owner, owner)); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"set-secret", "a.b"}, {"rotate-vault-key"}, {"list-secrets"}} {
+		cmd := exec.Command(self)
+		cmd.Args = append([]string{"blufio", "config"}, args...)
+		cmd.Env = []string{"BLUFIO_DATA_DIR=" + data, "HOME=" + dir}
+		cmd.Stdin = strings.NewReader("sesame\n")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	files, err := os.ReadDir(data)
+	if err != nil || len(files) < 4 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err != nil || info.Sys().(*syscall.Stat_t).Uid != owner {
+			t.Errorf("%s: %v, %v", f.Name(), info, err)
+		}
 	}
 }

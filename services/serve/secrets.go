@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/llm/openai"
@@ -124,32 +123,19 @@ func (o Options) early() error {
 
 // checkSecret asks the section that a secret belongs to what it thinks of a value.
 func checkSecret(name string, s config.Secret) error {
-	c := Defaults()
-	known := false
-	err := config.Bind(&c, func(key string, old config.Secret) config.Secret {
-		if key != name {
-			return old
-		}
-		known = true
-		return s
-	})
-	if err != nil || !known {
+	if !slices.Contains(SecretKeys(), name) {
+		return nil
+	}
+	var problems config.Problems
+	if _, _, err := Load(config.Sources{Flags: map[string]string{name: s.Reveal()}}); err != nil && !errors.As(err, &problems) {
 		return err
 	}
-	section, key, _ := strings.Cut(name, ".")
-	var refused error
-	for in, checker := range map[string]config.Checker{"anthropic": c.Anthropic, "openai": c.OpenAI, "ollama": c.Ollama,
-		"openrouter": c.OpenRouter, "groq": c.Groq, "telegram": c.Telegram} {
-		if in != section {
-			continue
+	for _, p := range problems {
+		if p.Key == name {
+			return bus.Errorf(bus.CodeInvalid, "%s", p.Message).WithHint("%s", p.Hint)
 		}
-		checker.Check(func(at, message, hint string) {
-			if at == key {
-				refused = bus.Errorf(bus.CodeInvalid, "%s: %s", name, message).WithHint("%s", hint)
-			}
-		})
 	}
-	return refused
+	return nil
 }
 
 // SecretNames reads the names of the secrets without a daemon and without writing

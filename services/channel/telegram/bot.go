@@ -65,7 +65,7 @@ func (s *Service) serveBot(ctx context.Context, token string) error {
 // another reason, or ctx ends. It is told of changes, and looks now and then in case it
 // was not.
 func (s *Service) untilAnother(ctx context.Context, token string, missing error) {
-	tick := time.NewTicker(s.pauses.tick)
+	tick := time.NewTicker(10 * s.pauses.tick)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		select {
