@@ -83,6 +83,24 @@ var (
 		Meaning: "The daemon's health, once a second."})
 )
 
+// Secrets.
+var (
+	VaultSet = call[SecretValue, SecretOutcome](Spec{Name: "ctl.vault.set",
+		From: []string{"cli"}, Heard: []string{"vault"},
+		Meaning: "Keep a secret, or replace it. It counts from then on."})
+	VaultList = call[SecretQuery, SecretList](Spec{Name: "ctl.vault.list",
+		From: []string{"cli"}, Heard: []string{"vault"},
+		Meaning: "The names and ages of the secrets, and how the vault stands."})
+	VaultDelete = call[SecretName, SecretOutcome](Spec{Name: "ctl.vault.delete",
+		From: []string{"cli"}, Heard: []string{"vault"},
+		Meaning: "Delete a secret for good."})
+	VaultRotate = call[VaultRotation, VaultRotated](Spec{Name: "ctl.vault.rotate", Timeout: 30 * time.Second,
+		From: []string{"cli"}, Heard: []string{"vault"},
+		Meaning: "Encrypt every secret anew under a new key."})
+	SecretChanged = durable[SecretFact](Spec{Name: "evt.secret.changed", From: []string{"vault"}, Heard: []string{"telegram", Anyone},
+		Meaning: "A secret was set or deleted, or all were encrypted anew; the value is not told."})
+)
+
 // Facts: anyone permitted may listen.
 var (
 	MessageReceived = durable[MessageReceivedFact](fact("evt.message.received", "agent", "A message was stored."))
@@ -138,5 +156,6 @@ func Contract() []Lane {
 		CostRecorded, BudgetWarned, BudgetExhausted, SpendingChanged,
 		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap,
 		ChannelDown, ChannelUp, AccessDenied,
+		VaultSet, VaultList, VaultDelete, VaultRotate, SecretChanged,
 	}
 }

@@ -19,15 +19,18 @@ import (
 // connection to it.
 func daemon(t *testing.T, change func(*Config)) *bus.Conn {
 	t.Helper()
-	dir := t.TempDir() + "/data"
-	cfg := Defaults()
-	cfg.Gateway.Listen, cfg.Bus.Listen, cfg.Memory.LimitMB = "127.0.0.1:0", "127.0.0.1:0", 2000
-	change(&cfg)
+	return daemonWith(t, func(o *Options) { change(&o.Config) })
+}
+
+func daemonWith(t *testing.T, change func(*Options)) *bus.Conn {
+	t.Helper()
+	o := Options{Config: Defaults(), DataDir: t.TempDir() + "/data", Version: "test", Logger: bustest.Logger(t)}
+	o.Config.Gateway.Listen, o.Config.Bus.Listen, o.Config.Memory.LimitMB = "127.0.0.1:0", "127.0.0.1:0", 2000
+	change(&o)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ready, ended := make(chan Info, 1), make(chan error, 1)
-	go func() {
-		ended <- Run(ctx, Options{Config: cfg, DataDir: dir, Version: "test", Logger: bustest.Logger(t), Ready: func(i Info) { ready <- i }})
-	}()
+	o.Ready = func(i Info) { ready <- i }
+	go func() { ended <- Run(ctx, o) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -40,7 +43,7 @@ func daemon(t *testing.T, change func(*Config)) *bus.Conn {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the daemon is not ready after 20 s")
 	}
-	device, err := embedded.LoadDevice(dir)
+	device, err := embedded.LoadDevice(o.DataDir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +52,7 @@ func daemon(t *testing.T, change func(*Config)) *bus.Conn {
 		t.Fatal(err)
 	}
 	c := bus.NewConn(nc, bus.Options{Name: "cli", Logger: bustest.Logger(t),
-		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.CostGet, bus.StatusGet}})
+		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.CostGet, bus.StatusGet, bus.VaultSet, bus.VaultList, bus.VaultDelete, bus.VaultRotate}})
 	t.Cleanup(func() {
 		drain, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
 		defer cancel()

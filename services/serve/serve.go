@@ -36,6 +36,7 @@ import (
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/blufio/blufio/services/relay"
+	"github.com/blufio/blufio/services/vault"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -43,6 +44,8 @@ import (
 // Options is what a daemon is started with.
 type Options struct {
 	Config  Config
+	Loaded  *config.Loaded // where Config comes from; nil: what is set in it counts more than the vault
+	Environ []string       // as os.Environ gives it: what the vault is locked with
 	DataDir string
 	Version string
 	Logger  *slog.Logger
@@ -68,6 +71,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		o.Now = time.Now
 	}
 	started := o.Now()
+	if err := o.early(); err != nil {
+		return err
+	}
 	device, err := embedded.LoadOrCreateDevice(o.DataDir) // first: it also checks the directory's mode
 	if err != nil {
 		return err
@@ -98,7 +104,7 @@ func Run(ctx context.Context, o Options) (err error) {
 func live(ctx context.Context, o Options, started time.Time, device *embedded.Device, store *sqlite.Store, server *embedded.Server) error {
 	open := make(chan struct{}) // the event stream opens when everything else is up
 	registry := prometheus.NewRegistry()
-	rooms, err := furnish(o, started, device, store, server, registry, open)
+	rooms, err := furnish(ctx, o, started, device, store, server, registry, open)
 	if err != nil {
 		return err
 	}
@@ -129,6 +135,7 @@ func live(ctx context.Context, o Options, started time.Time, device *embedded.De
 // rooms are all there are.
 type rooms struct {
 	relay    *relay.Service
+	vault    *vault.Service
 	governor *governor.Service
 	cost     *cost.Service
 	agent    *agent.Service
@@ -141,23 +148,27 @@ type rooms struct {
 
 // inOrder is the start order: what others ask comes before those who ask.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.governor, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.control}
+	return []services.Service{r.relay, r.vault, r.governor, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
-func furnish(o Options, started time.Time, device *embedded.Device, store *sqlite.Store, server *embedded.Server,
+func furnish(ctx context.Context, o Options, started time.Time, device *embedded.Device, store *sqlite.Store, server *embedded.Server,
 	registry *prometheus.Registry, open <-chan struct{}) (r *rooms, err error) {
 	events := eventlog.New(store)
-	cfg := o.Config
+	events.Redacting(o.Redactor.RedactJSON)
+	secrets, cfg, err := o.openVault(ctx, store, events)
+	if err != nil {
+		return nil, err
+	}
 	r = &rooms{}
 	r.relay = relay.New(events, server, open, o.Logger)
+	r.vault = vault.New(secrets, open)
 	if r.governor, err = governor.New(cfg.Memory, governor.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
 	if r.cost, err = cost.New(cfg.Cost, cost.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
-	events.Redacting(o.Redactor.RedactJSON)
 	blobs := blob.New(store, cfg.Telegram.Files(), o.Now)
 	models, err := cfg.models()
 	if err != nil {
@@ -207,7 +218,7 @@ func agentFinish(drain time.Duration) time.Duration {
 
 // schemas are the tables of every room.
 func schemas() []sqlite.Schema {
-	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, blob.Schema, telegram.Schema}, agent.Schemas()...)
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, blob.Schema, telegram.Schema}, agent.Schemas()...)
 	return all
 }
 

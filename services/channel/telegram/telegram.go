@@ -42,17 +42,20 @@ type Service struct {
 	pauses pauses
 
 	fetching chan struct{} // a slot: one file at a time
+	tokens   chan struct{} // the token may have changed
 	evidence *evidence
 	allow    *allowList
 	denials  *denial.Teller
 	pace     *pace
 	typing   *typing
+	polled   *client // with the token of the bot that is polled; of the loop that polls
 	moved    *moved
 	metrics  *metrics
 
 	mu      sync.Mutex
 	conn    *bus.Conn
 	me      user
+	first   int64                // the bot whose messages are known by their plain ids
 	drafts  map[string]*draft    // by message id
 	over    recent               // message ids whose reply has come
 	busy    map[string]bool      // keys being delivered
@@ -86,10 +89,10 @@ func New(cfg Config, d Deps) (*Service, error) {
 	s := &Service{cfg: cfg, api: newClient(cfg), store: d.Store, events: d.Events, blobs: d.Blobs, log: d.Logger.With("service", Name), now: d.Now,
 		pauses: pauses{first: time.Second, most: 30 * time.Second, token: time.Minute, tick: time.Second, typing: 4 * time.Second, gap: 40 * time.Millisecond,
 			group: 4 * time.Second, margin: 5 * time.Second},
-		fetching: make(chan struct{}, 1), allow: newAllowList(cfg.Allow, d.Now), moved: &moved{},
+		fetching: make(chan struct{}, 1), tokens: make(chan struct{}, 1), allow: newAllowList(cfg.Allow, d.Now), moved: &moved{},
 		typing: newTyping(cfg.Typing, d.Now), drafts: map[string]*draft{}, busy: map[string]bool{}, unnoted: map[partKey]sentPart{}}
 	s.pace = newPace(d.Now, func() time.Duration { return s.pauses.gap })
-	s.evidence = &evidence{off: cfg.BotToken.IsZero(), now: d.Now}
+	s.evidence = &evidence{off: cfg.BotToken.IsZero, now: d.Now}
 	s.metrics = newMetrics(s)
 	s.denials = denial.New(Name, d.Store, d.Events, d.Now)
 	return s, nil
@@ -103,6 +106,7 @@ func (s *Service) Door() services.Door {
 		Hears: []bus.Handler{
 			bus.MessageSend.To(Name).Answer(s.deliver).Workers(maxSends),
 			bus.MessageDelta.To(Name).On(func(_ context.Context, d bus.Delta) { s.hear(d) }),
+			bus.SecretChanged.On(func(context.Context, bus.SecretFact) { s.tokenMayHaveChanged() }),
 		},
 		Metrics: append(s.metrics.all(), s.blobs.Metrics()...),
 		Health:  s.evidence.problems,
@@ -110,7 +114,7 @@ func (s *Service) Door() services.Door {
 	}
 }
 
-// Run polls until ctx ends. Without a token it only waits for that, and sweeps.
+// Run polls until ctx ends. Without a token, and none that may come, it only sweeps.
 func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	if err := s.moved.load(ctx, s.store); err != nil {
 		return fmt.Errorf("load moved chats: %w", err)
@@ -118,7 +122,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	s.begin(ctx, c)
 	defer s.end()
 	ready()
-	if s.cfg.BotToken.IsZero() {
+	if s.cfg.BotToken.IsZero() && !s.cfg.BotToken.IsLive() {
 		return services.Work(ctx, s.sweep)
 	}
 	return services.Work(ctx, s.sweep, s.watch, s.tellDenials, s.showTyping, s.poll)
