@@ -46,7 +46,7 @@ func startEvery(t *testing.T, every *periods, change ...func(*Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, bus: bustest.New(t), client: &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}}
 	r.agent = newAgent(t, r.bus)
-	store := roomtest.Store(t)
+	store := roomtest.Store(t, Schema)
 	r.service, r.events = newService(t, r.bus, store, change...)
 	if every != nil {
 		r.service.every = *every
@@ -66,7 +66,7 @@ func newService(t *testing.T, b *bustest.Bus, store *sqlite.Store, change ...fun
 		c(&cfg)
 	}
 	events, registry := eventlog.New(store), prometheus.NewRegistry()
-	s, err := New(cfg, Deps{Key: b.Device().Private(), Store: store, Events: events, Metrics: registry, Logger: bustest.Logger(t)})
+	s, err := New(cfg, Deps{Key: b.Device().Private, Store: store, Events: events, Metrics: registry, Logger: bustest.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,11 +77,16 @@ func newService(t *testing.T, b *bustest.Bus, store *sqlite.Store, change ...fun
 // token makes a token that is valid for an hour.
 func (r *rig) token(subject string, scopes ...string) string {
 	r.t.Helper()
-	token, err := r.service.issue(r.t.Context(), bus.TokenRequest{Subject: subject, Scopes: scopes, Seconds: 3600})
+	return r.issue(bus.TokenRequest{Subject: subject, Scopes: scopes, Seconds: 3600}).Token
+}
+
+func (r *rig) issue(req bus.TokenRequest) bus.Token {
+	r.t.Helper()
+	token, err := r.service.issue(r.t.Context(), req)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return token.Token
+	return token
 }
 
 // answer is a response, read.
