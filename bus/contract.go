@@ -72,9 +72,6 @@ var (
 	StatusGet = call[StatusQuery, Status](Spec{Name: "ctl.status",
 		From: []string{"cli", "agent"}, Heard: []string{"control"},
 		Meaning: "The whole picture, as `blufio status` shows it."})
-	TokenIssue = call[TokenRequest, Token](Spec{Name: "ctl.token.issue",
-		From: []string{"cli"}, Heard: []string{"gateway"},
-		Meaning: "A gateway token, signed by the device key."})
 	EventsRead = call[EventQuery, EventPage](Spec{Name: "ctl.events.read",
 		From: []string{"cli", "gateway"}, Heard: []string{"relay"},
 		Meaning: "A page of the event stream, for replay."})
@@ -99,6 +96,21 @@ var (
 		Meaning: "Encrypt every secret anew under a new key."})
 	SecretChanged = durable[SecretFact](Spec{Name: "evt.secret.changed", From: []string{"vault"}, Heard: []string{"telegram", Anyone},
 		Meaning: "A secret was set or deleted, or all were encrypted anew; the value is not told."})
+)
+
+// Tokens of the gateway.
+var (
+	TokenIssue = call[TokenRequest, Token](Spec{Name: "ctl.token.issue",
+		From: []string{"cli"}, Heard: []string{"gateway"},
+		Meaning: "A gateway token, signed by the device key."})
+	TokenList = call[TokenQuery, TokenPage](Spec{Name: "ctl.token.list",
+		From: []string{"cli"}, Heard: []string{"gateway"},
+		Meaning: "A page of the gateway tokens that were issued; never the tokens themselves."})
+	TokenRevoke = call[TokenChoice, TokenRecord](Spec{Name: "ctl.token.revoke",
+		From: []string{"cli"}, Heard: []string{"gateway"},
+		Meaning: "Refuse a gateway token from now on, and end what it has open."})
+	TokenIssued  = durable[TokenFact](fact("evt.token.issued", "gateway", "A gateway token was issued."))
+	TokenRevoked = durable[TokenFact](fact("evt.token.revoked", "gateway", "A gateway token was revoked."))
 )
 
 // Facts: anyone permitted may listen.
@@ -150,7 +162,8 @@ func Contract() []Lane {
 		MessageReceive, MessageGet, MessageCancel, MessageSend, MessageDelta, TerminalReply,
 		AgentSessions, AgentHistory, QueueList, QueueRetry, QueueDrop, AgentStatus,
 		CostReserve, CostSettle, CostGet, SpendingSet,
-		MemoryRead, StatusGet, TokenIssue, EventsRead, Pulse,
+		MemoryRead, StatusGet, EventsRead, Pulse,
+		TokenIssue, TokenList, TokenRevoke, TokenIssued, TokenRevoked,
 		MessageReceived, MessageDied, MessageRetried, MessageDropped, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled,
 		ProviderDown, ProviderUp, ReplyDelivered, ReplyDied, ReplyRetried, ReplyDropped,
 		CostRecorded, BudgetWarned, BudgetExhausted, SpendingChanged,

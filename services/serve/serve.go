@@ -187,7 +187,7 @@ func furnish(ctx context.Context, o Options, started time.Time, device *embedded
 	if r.telegram, err = telegram.New(cfg.Telegram, telegram.Deps{Store: store, Events: events, Blobs: blobs, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
-	if r.gateway, err = gateway.New(cfg.Gateway, gateway.Deps{Key: device.Private(), Store: store, Events: events, Metrics: registry, Logger: o.Logger, Now: o.Now}); err != nil {
+	if r.gateway, err = gateway.New(cfg.Gateway, gateway.Deps{Key: device.Private, Store: store, Events: events, Metrics: registry, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
@@ -218,7 +218,7 @@ func agentFinish(drain time.Duration) time.Duration {
 
 // schemas are the tables of every room.
 func schemas() []sqlite.Schema {
-	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, blob.Schema, telegram.Schema}, agent.Schemas()...)
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, blob.Schema, telegram.Schema, gateway.Schema}, agent.Schemas()...)
 	return all
 }
 

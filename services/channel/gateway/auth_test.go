@@ -7,7 +7,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -48,8 +47,9 @@ func TestForgedTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now()
+	issued := r.issue(bus.TokenRequest{Subject: "me", Scopes: []string{"chat", "status"}, Seconds: 3600})
 	with := func(change func(c *claims)) claims {
-		c := claims{RegisteredClaims: jwt.RegisteredClaims{Issuer: "blufio", Subject: "me", Audience: jwt.ClaimStrings{"gateway"},
+		c := claims{RegisteredClaims: jwt.RegisteredClaims{Issuer: "blufio", Subject: "me", ID: issued.ID, Audience: jwt.ClaimStrings{"gateway"},
 			ExpiresAt: jwt.NewNumericDate(now.Add(time.Hour)), IssuedAt: jwt.NewNumericDate(now)}, Scope: "chat status"}
 		if change != nil {
 			change(&c)
@@ -92,9 +92,13 @@ func TestForgedTokens(t *testing.T) {
 		{"odd subject", "Bearer " + sign(func(c *claims) { c.Subject = "me/you" }), 401, "bad_token"},
 		{"demands an extension", "Bearer " + forge(t, jwt.SigningMethodEdDSA, key, with(nil), "crit"), 401, "bad_token"},
 		{"too long", "Bearer " + sign(func(c *claims) { c.ID = strings.Repeat("x", 4096) }), 401, "bad_token"},
-		{"no scope", "Bearer " + sign(func(c *claims) { c.Scope = "" }), 403, "scope"},
-		{"other scope", "Bearer " + sign(func(c *claims) { c.Scope = "status metrics admin" }), 403, "scope"},
-		{"scope as part of a word", "Bearer " + sign(func(c *claims) { c.Scope = "chatter" }), 403, "scope"},
+		{"no id", "Bearer " + sign(func(c *claims) { c.ID = "" }), 401, "bad_token"},
+		{"signed, but never issued", "Bearer " + sign(func(c *claims) { c.ID = "aaaaaaaaaaaaaaaa" }), 401, "bad_token"},
+		{"signed for another subject", "Bearer " + sign(func(c *claims) { c.Subject = "you" }), 401, "bad_token"},
+		{"other scope", "Bearer " + r.token("me", "status", "metrics", "admin"), 403, "scope"},
+		{"scope that was not issued", "Bearer " + forge(t, jwt.SigningMethodEdDSA, key, claims{Scope: "chat", RegisteredClaims: jwt.RegisteredClaims{
+			Issuer: "blufio", Subject: "me", ID: r.issue(bus.TokenRequest{Subject: "me", Scopes: []string{"admin"}, Seconds: 60}).ID,
+			Audience: jwt.ClaimStrings{"gateway"}, ExpiresAt: jwt.NewNumericDate(now.Add(time.Hour))}}), 403, "scope"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -125,6 +129,10 @@ func TestIssue(t *testing.T) {
 		{"ten years", bus.TokenRequest{Subject: "a-b_9", Scopes: []string{"metrics", "admin"}, Seconds: maxTokenSeconds}, ""},
 		{"one second", bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 1}, ""},
 		{"no subject", bus.TokenRequest{Scopes: []string{"chat"}, Seconds: 60}, bus.CodeInvalid},
+		{"named", bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 60, Name: "phone", Rate: new(int64(5))}, ""},
+		{"odd name", bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 60, Name: "My phone"}, bus.CodeInvalid},
+		{"negative rate", bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 60, Rate: new(int64(-1))}, bus.CodeInvalid},
+		{"absurd rate", bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 60, Rate: new(int64(maxTokenRate + 1))}, bus.CodeInvalid},
 		{"odd subject", bus.TokenRequest{Subject: "Me!", Scopes: []string{"chat"}, Seconds: 60}, bus.CodeInvalid},
 		{"no scope", bus.TokenRequest{Subject: "me", Seconds: 60}, bus.CodeInvalid},
 		{"unknown scope", bus.TokenRequest{Subject: "me", Scopes: []string{"chat", "all"}, Seconds: 60}, bus.CodeInvalid},
@@ -145,12 +153,15 @@ func TestIssue(t *testing.T) {
 				}
 				return
 			}
-			id, err := r.service.tokens.verify(got.Token)
-			if err != nil || id.subject != tt.req.Subject || got.Subject != tt.req.Subject {
-				t.Fatalf("%+v: %v", id, err)
+			c, err := r.service.mint.verify(got.Token)
+			if err != nil || c.Subject != tt.req.Subject || got.Subject != tt.req.Subject || c.ID != got.ID || got.Name != tt.req.Name {
+				t.Fatalf("%+v: %v", c, err)
 			}
-			if tt.name == "fine" && fmt.Sprint(id.scopes) != "[chat status]" {
-				t.Errorf("scopes %v", id.scopes)
+			if tt.name == "fine" && c.Scope != "chat status" {
+				t.Errorf("scopes %v", c.Scope)
+			}
+			if want := tt.req.Rate; want == nil && got.Rate != int64(r.service.cfg.TokenRate) || want != nil && got.Rate != *want {
+				t.Errorf("rate %d", got.Rate)
 			}
 			if late := got.Expires.Sub(asked) - time.Duration(tt.req.Seconds)*time.Second; late > 2*time.Second || late < 0 {
 				t.Errorf("expires %s late", late)

@@ -19,7 +19,7 @@ type meter struct {
 	gauges      []prometheus.Collector
 }
 
-func newMeter(cfg Config, ws *waiters, streams, bodies chan struct{}) *meter {
+func newMeter(cfg Config, ws *waiters, ps *passes, streams, bodies chan struct{}) *meter {
 	m := &meter{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_gateway_requests_total",
 			Help: "Requests answered, by route and class of the status."}, []string{"route", "code"}),
@@ -33,6 +33,8 @@ func newMeter(cfg Config, ws *waiters, streams, bodies chan struct{}) *meter {
 	m.gauge("blufio_gateway_connections_limit", "Bound of open connections.", func() float64 { return float64(cfg.MaxConnections) })
 	m.gauge("blufio_gateway_waiters", "Requests waiting for a reply.", func() float64 { return float64(ws.len()) })
 	m.gauge("blufio_gateway_waiters_limit", "Bound of requests waiting for a reply.", func() float64 { return float64(cfg.MaxWaiters) })
+	m.gauge("blufio_gateway_tokens", "Tokens that are valid.", func() float64 { return float64(ps.count()) })
+	m.gauge("blufio_gateway_tokens_limit", "Bound of tokens that are valid.", func() float64 { return float64(cfg.MaxTokens) })
 	m.gauge("blufio_gateway_streams", "Open event streams and sockets.", func() float64 { return float64(len(streams)) })
 	m.gauge("blufio_gateway_streams_limit", "Bound of open event streams and sockets.", func() float64 { return float64(cfg.MaxStreams) })
 	m.gauge("blufio_gateway_bodies", "Bodies and frames being read or handed over.", func() float64 { return float64(len(bodies)) })
