@@ -96,7 +96,7 @@ func (o Options) openVault(ctx context.Context, store *sqlite.Store, events *eve
 func (o Options) bind(ctx context.Context, store *sqlite.Store, events *eventlog.Log) (*vault.Vault, Config, error) {
 	c := o.Config
 	v, err := vault.Open(ctx, vault.Deps{Store: store, Events: events, Sources: vault.SourcesOf(o.Environ, o.DataDir),
-		Logger: o.Logger, Now: o.Now, Check: checkSecret})
+		Logger: o.Logger, Now: o.Now, Known: o.Known, Check: checkSecret})
 	if err != nil {
 		return nil, c, err
 	}

@@ -48,7 +48,8 @@ type Options struct {
 	DataDir string
 	Version string
 	Logger  *slog.Logger
-	Ready   func(Info) // called once when everything is up; may be nil
+	Ready   func(Info)          // called once when everything is up; may be nil
+	Known   func(config.Secret) // hears every value of the vault as it becomes known; may be nil
 	Now     func() time.Time
 }
 
