@@ -36,7 +36,7 @@ func furnished(t *testing.T) []services.Service {
 			t.Error(err)
 		}
 	})
-	r, err := furnish(o, time.Now(), b.Device(), store, b.Server(), prometheus.NewRegistry(), nil)
+	r, err := furnish(o, time.Now(), store, b.Server(), prometheus.NewRegistry(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestWalls(t *testing.T) {
 
 // rooms are the directories that hold one each.
 var roomDirs = []string{"services/relay", "services/governor", "services/cost", "services/agent",
-	"services/channel/terminal", "services/channel/telegram", "services/channel/gateway", "services/control"}
+	"services/channel/terminal", "services/channel/telegram", "services/channel/gateway", "services/keys", "services/control"}
 
 func roomOf(path string) string {
 	for _, r := range roomDirs {

@@ -249,7 +249,7 @@ func TestConfigIsRefused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := Defaults()
 			tt.change(&cfg)
-			_, err := New(cfg, Deps{Key: b.Device().Private(), Store: store, Events: eventlog.New(store), Metrics: prometheus.NewRegistry(), Logger: bustest.Logger(t)})
+			_, err := New(cfg, Deps{Key: b.Device().Private, Store: store, Events: eventlog.New(store), Metrics: prometheus.NewRegistry(), Logger: bustest.Logger(t)})
 			var refused *ConfigError
 			switch {
 			case tt.key == "" && err != nil:

@@ -4,7 +4,7 @@ package gateway
 
 import (
 	"context"
-	"crypto"
+	"crypto/ed25519"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -22,10 +22,10 @@ const name = "gateway"
 
 // Deps is what the gateway works with. All fields are required except Now.
 type Deps struct {
-	Key     crypto.Signer       // the device key, Ed25519: signs and proves tokens
-	Store   *sqlite.Store       // where denials are recorded
-	Events  *eventlog.Log       // in the same store
-	Metrics prometheus.Gatherer // what GET /metrics shows
+	Key     func() ed25519.PrivateKey // the device key as it is now: signs and proves tokens
+	Store   *sqlite.Store             // where denials are recorded
+	Events  *eventlog.Log             // in the same store
+	Metrics prometheus.Gatherer       // what GET /metrics shows
 	Logger  *slog.Logger
 	Now     func() time.Time // default time.Now
 }
@@ -84,11 +84,9 @@ func New(cfg Config, d Deps) (*Service, error) {
 		made:    d.Now(),
 		every:   periods{heartbeat: 15 * time.Second, keepAlive: 15 * time.Second, ping: 30 * time.Second},
 	}
-	var err error
-	if s.tokens, err = newTokens(d.Key, d.Now); err != nil {
-		return nil, err
-	}
+	s.tokens = newTokens(d.Key, d.Now)
 	if cfg.tls() {
+		var err error
 		if s.certs, err = loadCertificates(cfg.TLSCert, cfg.TLSKey, d.Now); err != nil {
 			return nil, &ConfigError{Key: "tls_cert", Message: err.Error(), Hint: "both files must be PEM and readable by the daemon's user"}
 		}

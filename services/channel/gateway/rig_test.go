@@ -66,7 +66,7 @@ func newService(t *testing.T, b *bustest.Bus, store *sqlite.Store, change ...fun
 		c(&cfg)
 	}
 	events, registry := eventlog.New(store), prometheus.NewRegistry()
-	s, err := New(cfg, Deps{Key: b.Device().Private(), Store: store, Events: events, Metrics: registry, Logger: bustest.Logger(t)})
+	s, err := New(cfg, Deps{Key: b.Device().Private, Store: store, Events: events, Metrics: registry, Logger: bustest.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ package gateway
 
 import (
 	"context"
-	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
@@ -51,28 +50,22 @@ type identity struct {
 	expires time.Time
 }
 
-// tokens makes and proves tokens. The private key sits behind a function, so
-// that printing the struct cannot show it.
+// tokens makes and proves tokens. The private key sits behind a function: it may be
+// replaced, and printing the struct cannot show it.
 type tokens struct {
-	public ed25519.PublicKey
-	sign   func(*jwt.Token) (string, error)
+	key    func() ed25519.PrivateKey
 	parser *jwt.Parser
 	now    func() time.Time
 }
 
-func newTokens(key crypto.Signer, now func() time.Time) (*tokens, error) {
-	public, ok := key.Public().(ed25519.PublicKey)
-	if !ok {
-		return nil, errors.New("make gateway: the device key is not an Ed25519 key")
-	}
+func newTokens(key func() ed25519.PrivateKey, now func() time.Time) *tokens {
 	return &tokens{
-		public: public, now: now,
-		sign: func(t *jwt.Token) (string, error) { return t.SignedString(key) },
+		key: key, now: now,
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
 			jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(),
 			jwt.WithStrictDecoding(), jwt.WithTimeFunc(now)),
-	}, nil
+	}
 }
 
 // verify returns what token proves, errExpired, or errToken for all else: why
@@ -82,7 +75,7 @@ func (t *tokens) verify(token string) (identity, error) {
 		return identity{}, errToken
 	}
 	var c claims
-	parsed, err := t.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return t.public, nil })
+	parsed, err := t.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return t.key().Public(), nil })
 	// Claims are looked at after the signature, so an expired token was once ours.
 	if errors.Is(err, jwt.ErrTokenExpired) && c.Issuer == issuer && slices.Contains(c.Audience, audience) {
 		return identity{}, errExpired
@@ -98,13 +91,13 @@ func (t *tokens) verify(token string) (identity, error) {
 
 // make signs a token for subject that holds until expires, a whole second.
 func (t *tokens) make(subject string, scopes []string, expires time.Time) (string, error) {
-	return t.sign(jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
+	return jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer: issuer, Subject: subject, Audience: jwt.ClaimStrings{audience},
 			ExpiresAt: jwt.NewNumericDate(expires), IssuedAt: jwt.NewNumericDate(t.now()), ID: rand.Text(),
 		},
 		Scope: strings.Join(scopes, " "),
-	}))
+	}).SignedString(t.key())
 }
 
 // issue answers ctl.token.issue.
