@@ -186,9 +186,10 @@ var readExports = map[string]server.ServiceRespType{
 	"$JS.FC." + streamName + ".>":                    server.Singleton,
 }
 
-// onlyForAll are those of readExports that show any event: they are for keys that may
-// hear all.
+// onlyForAll are those of readExports that show any event, or tell which there are: they
+// are for keys that may hear all.
 var onlyForAll = []string{
+	"$JS.API.STREAM.LIST",
 	"$JS.API.STREAM.MSG.GET." + streamName, "$JS.API.DIRECT.GET." + streamName, "$JS.API.DIRECT.GET." + streamName + ".>",
 }
 

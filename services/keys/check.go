@@ -3,6 +3,7 @@
 package keys
 
 import (
+	"crypto/rand"
 	"slices"
 	"strings"
 	"time"
@@ -11,7 +12,6 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/nats-io/nkeys"
-	"github.com/nats-io/nuid"
 )
 
 const (
@@ -22,7 +22,7 @@ const (
 
 // make checks a request and makes a key of it.
 func (s *Service) make(q bus.KeyRequest, now time.Time) (record, error) {
-	k := embedded.Key{Public: q.PublicKey, Name: q.Name, Role: q.Role, Inbox: nuid.Next()}
+	k := embedded.Key{Public: q.PublicKey, Name: q.Name, Role: q.Role, Inbox: rand.Text()}
 	var err error
 	switch {
 	case !bus.ValidToken(q.Name):
