@@ -175,6 +175,7 @@ const (
 var readExports = map[string]server.ServiceRespType{
 	apiInfo:                                          server.Singleton,
 	"$JS.API.STREAM.NAMES":                           server.Singleton,
+	"$JS.API.STREAM.LIST":                            server.Singleton,
 	apiStreamInfo:                                    server.Singleton,
 	"$JS.API.STREAM.MSG.GET." + streamName:           server.Singleton,
 	"$JS.API.DIRECT.GET." + streamName:               server.Streamed,

@@ -124,8 +124,21 @@ func (s *Service) rotate(_ context.Context, _ bus.DeviceRotation) (bus.DeviceRot
 	return bus.DeviceRotated{PublicKey: device.PublicKey(), Old: old}, nil
 }
 
-// rotated ends the connections of old device keys, when the answer is on its way.
+// rotated is called when the answer is on its way.
 func (s *Service) rotated() {
+	select {
+	case s.old <- struct{}{}:
+	default: // Run is about to look anyway
+	}
+}
+
+// cutOff ends the connections of old device keys. A client whose connection ends in the
+// moment in which an answer arrives may lose that, so they have a moment more.
+func (s *Service) cutOff(ctx context.Context) {
+	select {
+	case <-s.d.After(grace):
+	case <-ctx.Done():
+	}
 	if err := s.d.Bus.RemoveRetired(); err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()

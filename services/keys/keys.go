@@ -36,6 +36,7 @@ const (
 	maxDead   = 1000
 	keepDead  = 90 * 24 * time.Hour
 	longest   = time.Minute // between two looks at the clock, which may be set
+	grace     = time.Second // for a client to take in the answer before its connection ends
 )
 
 // Deps is what the room works with.
@@ -53,6 +54,7 @@ type Deps struct {
 type Service struct {
 	d    Deps
 	wake chan struct{} // there is another end to wait for
+	old  chan struct{} // there is a device key that was replaced
 
 	mu      sync.Mutex
 	living  map[string]*record // by public key
@@ -66,7 +68,7 @@ func New(d Deps) *Service {
 	if d.After == nil {
 		d.After = time.After
 	}
-	return &Service{d: d, wake: make(chan struct{}, 1), living: map[string]*record{}}
+	return &Service{d: d, wake: make(chan struct{}, 1), old: make(chan struct{}, 1), living: map[string]*record{}}
 }
 
 // Door declares the room.
@@ -121,6 +123,8 @@ func (s *Service) Run(ctx context.Context, _ *bus.Conn, ready func()) error {
 			s.noteSeen()
 			return nil
 		case <-s.wake:
+		case <-s.old:
+			s.cutOff(ctx)
 		case <-s.d.After(s.untilNext(s.d.Now())):
 		}
 	}
@@ -183,10 +187,10 @@ func (s *Service) expire(ctx context.Context, now time.Time) {
 // end shuts a key out, then notes it. When it cannot be noted the key stays in the
 // list, out of the bus, until it is ended again. s.mu is held.
 func (s *Service) end(ctx context.Context, r *record, state string, lane bus.Event[bus.KeyFact], now time.Time) error {
+	seen := s.seen(r)
 	if err := s.d.Bus.RemoveKey(r.Public); err != nil && !errors.Is(err, embedded.ErrUnknownKey) {
 		s.fail(err) // it gets on no more; a connection may be left
 	}
-	seen := s.seen(r)
 	err := s.d.Store.Write(ctx, func(tx *sqlite.Tx) error {
 		_, err := tx.Exec(`UPDATE bus_keys SET state = ?, ended_at = ?, seen_at = ? WHERE public = ?`, state, now.UnixMilli(), millis(seen), r.Public)
 		if err != nil {
