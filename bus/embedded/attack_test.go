@@ -6,11 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 )
 
 // Whoever asks chooses where the answer goes. From an observer's account no answer
@@ -176,12 +178,16 @@ func TestToolAnswers(t *testing.T) {
 func TestChannelSpeaksForItself(t *testing.T) {
 	s := start(t, nil)
 	agent := onBus(t, house(t, s, "agent"), bus.MessageSend, bus.MessageDelta)
-	record := bus.MessageRecord{ID: "7", Channel: "sms"}
-	canceled := 0
+	var channel atomic.Value
+	var canceled atomic.Int64
+	record := func() bus.MessageRecord { return bus.MessageRecord{ID: "7", Channel: channel.Load().(string)} }
 	err := agent.Handle(t.Context(),
 		bus.MessageReceive.Answer(func(_ ctx, m bus.Message) (bus.Accepted, error) { return bus.Accepted{ID: m.Channel + m.Text}, nil }),
-		bus.MessageGet.Answer(func(ctx, bus.MessageQuery) (bus.MessageRecord, error) { return record, nil }),
-		bus.MessageCancel.Answer(func(ctx, bus.MessageQuery) (bus.MessageRecord, error) { canceled++; return record, nil }))
+		bus.MessageGet.Answer(func(ctx, bus.MessageQuery) (bus.MessageRecord, error) { return record(), nil }),
+		bus.MessageCancel.Answer(func(ctx, bus.MessageQuery) (bus.MessageRecord, error) {
+			canceled.Add(1)
+			return record(), nil
+		}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,17 +198,21 @@ func TestChannelSpeaksForItself(t *testing.T) {
 	if acc, err := bus.MessageReceive.Ask(t.Context(), c, bus.Message{Channel: "sms", Text: "!"}); err != nil || acc.ID != "sms!" {
 		t.Errorf("hand in: %+v, %v", acc, err)
 	}
+	before := s.Stats().Denials
 	for _, c := range []*bus.Conn{c, inside} {
 		if _, err := bus.MessageReceive.Ask(t.Context(), c, bus.Message{Channel: "telegram"}); bus.CodeOf(err) != bus.CodeDenied {
 			t.Errorf("under another name: %v", err)
 		}
+	}
+	if n := s.Stats().Denials - before; n != 2 {
+		t.Errorf("%d denials were counted", n)
 	}
 	m, err := nc.RequestWithContext(deadline(t), "blufio.v1.msg.receive", []byte(`{"channel":"telegram","Channel":"sms","text":"?"}`))
 	if err != nil || !strings.Contains(string(m.Data), "sms?") {
 		t.Errorf("two names: %s, %v", m.Data, err)
 	}
 	for name, want := range map[string]bus.Code{"sms": "", "telegram": bus.CodeNotFound} {
-		record.Channel = name
+		channel.Store(name)
 		_, err := bus.MessageGet.Ask(t.Context(), c, bus.MessageQuery{ID: "7"})
 		if bus.CodeOf(err) != want {
 			t.Errorf("get of %s: %v", name, err)
@@ -211,8 +221,8 @@ func TestChannelSpeaksForItself(t *testing.T) {
 			t.Errorf("cancel of %s: %v", name, err)
 		}
 	}
-	if canceled != 1 {
-		t.Errorf("%d were canceled", canceled)
+	if n := canceled.Load(); n != 1 {
+		t.Errorf("%d were canceled", n)
 	}
 	if _, err := bus.StatusGet.Ask(t.Context(), c, bus.StatusQuery{}); bus.CodeOf(err) != bus.CodeDenied {
 		t.Errorf("another call: %v", err)
@@ -241,3 +251,74 @@ func TestChannelSpeaksForItself(t *testing.T) {
 }
 
 type ctx = context.Context
+
+// One key leaves the others their share of replays, and of the desk.
+func TestDeskIsShared(t *testing.T) {
+	s, e := startWithEvents(t, nil)
+	mustPublish(t, e, Event{Subject: tick, ID: "a", Data: []byte("stored")})
+	_, nc := issue(t, s, bus.RoleObserver, "greedy")
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for range keyReplays {
+		c, err := js.CreateConsumer(deadline(t), streamName, jetstream.ConsumerConfig{InactiveThreshold: maxIdle * 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.CachedInfo().Config.InactiveThreshold; got != maxIdle {
+			t.Errorf("it stays for %s", got)
+		}
+		names = append(names, c.CachedInfo().Name)
+	}
+	if _, err := js.CreateConsumer(deadline(t), streamName, jetstream.ConsumerConfig{}); err == nil {
+		t.Error("one more was made")
+	}
+	_, other := issue(t, s, bus.RoleObserver, "modest")
+	if got := replayed(t, other, 1, jetstream.OrderedConsumerConfig{}); got[0] != "stored" {
+		t.Errorf("another key reads %v", got)
+	}
+	if err := js.DeleteConsumer(deadline(t), streamName, names[3]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateConsumer(deadline(t), streamName, jetstream.ConsumerConfig{}); err != nil {
+		t.Errorf("after one is gone: %v", err)
+	}
+}
+
+func TestToolIsAskedSoMuchAtOnce(t *testing.T) {
+	s := start(t, nil)
+	_, nc := issue(t, s, bus.RoleTool, "slow")
+	asked, free := make(chan struct{}, keyWork), make(chan struct{})
+	_, err := nc.Subscribe("blufio.v1.tool.slow", func(m *nats.Msg) {
+		asked <- struct{}{}
+		go func() { <-free; _ = m.Respond(nil) }()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flush(t, nc)
+	room := house(t, s, "agent")
+	answers := listen(t, room, room.NewInbox()+".>")
+	reply := strings.TrimSuffix(answers.Subject, ">")
+	ask := func(n string) {
+		if err := room.PublishRequest("blufio.v1.tool.slow", reply+n, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range keyWork {
+		ask("x")
+	}
+	for range keyWork {
+		<-asked
+	}
+	ask("more")
+	if m := next(t, answers); m.Subject != reply+"more" || m.Header.Get(micro.ErrorCodeHeader) != string(bus.CodeBusy) {
+		t.Errorf("one more: %s %v", m.Subject, m.Header)
+	}
+	close(free)
+	for range keyWork {
+		next(t, answers)
+	}
+}

@@ -12,17 +12,19 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 )
 
+// Bounds of the desk.
 const (
-	deskWork    = 64              // questions that the desk passes on at the same time
+	keyWork     = 16              // questions of and to one key that are under way
+	keyReplays  = 16              // consumers of one key, so that others find room in maxConsumers
+	deskQueue   = 1024            // questions that arrived and were not looked at; more are dropped
+	deskBytes   = 4 << 20         // the same in bytes
 	deskTimeout = 5 * time.Second // for an answer, when the asker says nothing
 	deskLongest = 10 * time.Minute
-	// A consumer that nobody asks goes after this long, at most.
-	maxIdle = 5 * time.Minute
+	maxIdle     = 5 * time.Minute // after which a consumer that nobody asks goes
 )
 
 // desk passes on what crosses between keys and the house and has to be looked at: an
@@ -32,7 +34,7 @@ const (
 // the key in the key's account.
 type desk struct {
 	house, watch, edge *nats.Conn
-	work               chan struct{}
+	denied             func(k Key, subject string)
 	ctx                context.Context // ends with the desk
 	stop               context.CancelFunc
 	done               sync.WaitGroup
@@ -45,22 +47,24 @@ type desk struct {
 type post struct {
 	key  Key
 	subs []*nats.Subscription // in HOUSE: what its holder answers
+	work chan struct{}
+
+	mu        sync.Mutex
+	consumers map[string]bool // that were made and may be there still
 }
 
 func newDesk(s *Server) (*desk, error) {
-	d := &desk{work: make(chan struct{}, deskWork), posted: map[string]*post{}}
+	d := &desk{denied: s.noteDenial, posted: map[string]*post{}}
 	d.ctx, d.stop = context.WithCancel(context.Background()) // as long as the server: close ends it
+	always := nats.MaxReconnects(-1)                         // close ends it
 	var err error
-	if d.house, err = s.ConnectHouse("desk"); err == nil {
-		if d.watch, err = s.ConnectWatch("desk"); err == nil {
-			d.edge, err = s.connect(s.edge, "_INBOX.edge.", "desk", nil)
+	if d.house, err = s.ConnectHouse("desk", always); err == nil {
+		if d.watch, err = s.ConnectWatch("desk", always); err == nil {
+			d.edge, err = s.connect(s.edge, "_INBOX.edge.", "desk", []nats.Option{always})
 		}
 	}
 	if err == nil {
-		_, err = d.edge.Subscribe(deskSubjects, d.heard)
-	}
-	if err == nil {
-		err = d.edge.FlushTimeout(deskTimeout)
+		_, err = listenAt(d.edge, deskSubjects, d.heard)
 	}
 	if err != nil {
 		d.close()
@@ -79,23 +83,38 @@ func (d *desk) close() {
 	d.done.Wait()
 }
 
+// listenAt subscribes within the desk's bounds, and returns when the server knows.
+func listenAt(nc *nats.Conn, subject string, fn nats.MsgHandler) (*nats.Subscription, error) {
+	sub, err := nc.Subscribe(subject, fn)
+	if err == nil {
+		err = sub.SetPendingLimits(deskQueue, deskBytes)
+	}
+	if err == nil {
+		err = nc.FlushTimeout(deskTimeout)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", subject, err)
+	}
+	return sub, nil
+}
+
 // post begins to serve a key that is in the slot.
 func (d *desk) post(k Key, s *slot) error {
-	p := &post{key: k}
+	p := &post{key: k, work: make(chan struct{}, keyWork), consumers: map[string]bool{}}
 	for _, subject := range k.serves() {
 		to := s.subject(subject)
-		sub, err := d.house.Subscribe(subject, func(m *nats.Msg) {
-			d.passOn(d.house, m, func(ctx context.Context) (*nats.Msg, error) { return d.ask(ctx, d.edge, to, m) })
+		sub, err := listenAt(d.house, subject, func(m *nats.Msg) {
+			d.passOn(d.house, p, m, func(ctx context.Context) (*nats.Msg, error) { return d.ask(ctx, d.edge, to, m) })
 		})
 		if err != nil {
-			return fmt.Errorf("listen on %s: %w", subject, err)
+			return err
 		}
 		p.subs = append(p.subs, sub)
 	}
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.posted[k.Inbox] = p
-	d.mu.Unlock()
-	return d.house.FlushTimeout(deskTimeout)
+	return nil
 }
 
 // withdraw ends that.
@@ -121,22 +140,23 @@ func (d *desk) heard(m *nats.Msg) {
 	if !ok || p == nil || m.Reply == "" {
 		return // the key has just gone, or nobody waits
 	}
-	d.passOn(d.edge, m, func(ctx context.Context) (*nats.Msg, error) { return d.answer(ctx, p.key, asked, m) })
+	d.passOn(d.edge, p, m, func(ctx context.Context) (*nats.Msg, error) { return d.answer(ctx, p, asked, m) })
 }
 
 // passOn works out the answer to a message that came over nc and sends it there.
-func (d *desk) passOn(nc *nats.Conn, m *nats.Msg, answer func(context.Context) (*nats.Msg, error)) {
+func (d *desk) passOn(nc *nats.Conn, p *post, m *nats.Msg, answer func(context.Context) (*nats.Msg, error)) {
 	if !bus.IsInbox(m.Reply) {
+		d.denied(p.key, m.Reply)
 		return // it would be heard as something else
 	}
 	select {
-	case d.work <- struct{}{}:
+	case p.work <- struct{}{}:
 	default:
-		_ = nc.PublishMsg(refusal(m.Reply, bus.Errorf(bus.CodeBusy, "too many calls are under way")))
+		_ = nc.PublishMsg(refusal(m.Reply, bus.Errorf(bus.CodeBusy, "%d calls with the key %s are under way", keyWork, p.key.Name)))
 		return
 	}
 	d.done.Go(func() {
-		defer func() { <-d.work }()
+		defer func() { <-p.work }()
 		ctx, cancel := context.WithTimeout(d.ctx, patienceOf(m))
 		defer cancel()
 		reply, err := answer(ctx)
@@ -185,12 +205,13 @@ func (d *desk) ask(ctx context.Context, nc *nats.Conn, subject string, m *nats.M
 }
 
 // answer looks at a question of a key and passes it on.
-func (d *desk) answer(ctx context.Context, k Key, asked string, m *nats.Msg) (*nats.Msg, error) {
+func (d *desk) answer(ctx context.Context, p *post, asked string, m *nats.Msg) (*nats.Msg, error) {
+	k := p.key
 	switch {
 	case asked == apiStreamInfo:
 		return d.watch.RequestMsgWithContext(ctx, &nats.Msg{Subject: asked}) // without the subjects it might ask for
 	case asked == apiCreate || strings.HasPrefix(asked, apiCreate+"."):
-		return d.create(ctx, k, asked, m)
+		return d.create(ctx, p, asked, m)
 	case k.Role != bus.RoleChannel:
 	case asked == bus.MessageReceive.Spec().Subject():
 		return d.receive(ctx, k, m)
@@ -207,6 +228,7 @@ func (d *desk) receive(ctx context.Context, k Key, m *nats.Msg) (*nats.Msg, erro
 		return nil, bus.Errorf(bus.CodeInvalid, "payload is not a message: %v", err)
 	}
 	if msg.Channel != k.Name {
+		d.denied(k, bus.MessageReceive.Spec().Subject())
 		return nil, bus.Errorf(bus.CodeDenied, "permission denied: the key is for the channel %q", k.Name)
 	}
 	// What was read is what is sent: another reader might take another of two fields
@@ -241,72 +263,4 @@ func (d *desk) own(ctx context.Context, k Key, asked string, m *nats.Msg) (*nats
 		return reply, nil
 	}
 	return d.ask(ctx, d.house, asked, question)
-}
-
-// create makes a consumer of the stream: one that goes by itself, shows what the key
-// may hear, and delivers to the key's own inbox if anywhere. JetStream would deliver to
-// any subject of its account, its own API and the inboxes of others included.
-func (d *desk) create(ctx context.Context, k Key, asked string, m *nats.Msg) (*nats.Msg, error) {
-	var req server.CreateConsumerRequest
-	if err := json.Unmarshal(m.Data, &req); err != nil {
-		return apiRefusal("the request is not the JSON of a consumer"), nil
-	}
-	if why := k.consumerProblem(asked, &req); why != "" {
-		return apiRefusal(why), nil
-	}
-	if c := &req.Config; c.InactiveThreshold == 0 || c.InactiveThreshold > maxIdle {
-		c.InactiveThreshold = min(max(c.InactiveThreshold, time.Minute), maxIdle)
-	}
-	data, err := json.Marshal(req)
-	if err != nil {
-		return nil, err
-	}
-	return d.watch.RequestMsgWithContext(ctx, &nats.Msg{Subject: asked, Data: data})
-}
-
-// consumerProblem says why the key may not make that consumer, "" if it may.
-func (k Key) consumerProblem(asked string, req *server.CreateConsumerRequest) string {
-	c := &req.Config
-	switch {
-	case req.Stream != streamName:
-		return "the request names another stream"
-	case c.Durable != "":
-		return "this key may not make durable consumers; use an ordered or an ephemeral one"
-	case c.DeliverSubject != "" && (!strings.HasPrefix(c.DeliverSubject, k.InboxPrefix()+".") || strings.ContainsAny(c.DeliverSubject, "*> \t\r\n")):
-		return "permission denied: this key takes delivery under " + k.InboxPrefix() + " only; set that as the inbox prefix"
-	case c.SampleFrequency != "":
-		return "this key may not have its acknowledgements sampled"
-	}
-	filters := c.FilterSubjects
-	if c.FilterSubject != "" {
-		filters = append(filters, c.FilterSubject)
-	}
-	if len(filters) == 0 && !k.all() {
-		return "permission denied: this key sees some events only; name them as filter: " + strings.Join(k.facts(), ", ")
-	}
-	for _, f := range filters {
-		if !k.mayRead(f) {
-			return "permission denied: " + f
-		}
-	}
-	return ""
-}
-
-func (k Key) mayRead(filter string) bool {
-	for _, allowed := range k.facts() {
-		if bus.Covers(allowed, filter) {
-			return true
-		}
-	}
-	return k.all()
-}
-
-// apiRefusal is an error as JetStream's API sends it.
-func apiRefusal(why string) *nats.Msg {
-	data, err := json.Marshal(server.JSApiConsumerCreateResponse{ApiResponse: server.ApiResponse{
-		Type: server.JSApiConsumerCreateResponseType, Error: &server.ApiError{Code: 403, ErrCode: 10000, Description: why}}})
-	if err != nil {
-		return &nats.Msg{}
-	}
-	return &nats.Msg{Data: data}
 }

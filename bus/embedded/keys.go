@@ -135,6 +135,21 @@ func (s *Server) RemoveRetired() error {
 	return errors.Join(errs...)
 }
 
+// noteDenial logs and counts what the desk refused, as the server does what it refuses.
+func (s *Server) noteDenial(k Key, subject string) {
+	s.log.Errorf("desk - cid:0 - %q - \"%s/nkey:%s\" - Publish Violation - Subject %q", k.Name, accountEdge, k.Public, subject)
+}
+
+// KeyName is the name of a living key, "device" for the device key, "" for any other.
+func (s *Server) KeyName(public string) string {
+	s.keys.mu.Lock()
+	defer s.keys.mu.Unlock()
+	if public == s.keys.device.PublicKey() {
+		return "device"
+	}
+	return s.keys.posted[public].Name
+}
+
 func (s *Server) closeKeys() {
 	s.keys.mu.Lock()
 	defer s.keys.mu.Unlock()
