@@ -25,6 +25,10 @@ const (
 	deltaSubjects = bus.Prefix + "msg.delta.*"
 	inboxSubjects = "_INBOX.>"
 
+	// After this long the server forgets that a key asked the stream something. Its
+	// own two minutes are too long for what may be asked very often.
+	longestAnswer = 15 * time.Second
+
 	// OperatorInbox is the only inbox prefix the device key may listen on:
 	// connect with nats.CustomInboxPrefix(OperatorInbox).
 	OperatorInbox = "_INBOX.operator"
@@ -96,6 +100,12 @@ func (a accounts) exportStream() error {
 	}
 	for subject, kind := range readExports {
 		if err := a.watch.AddServiceExportWithResponse(subject, kind, nil); err != nil {
+			return err
+		}
+		if kind != server.Singleton {
+			continue // a pull may take its time
+		}
+		if err := a.watch.SetServiceExportResponseThreshold(subject, longestAnswer); err != nil {
 			return err
 		}
 	}

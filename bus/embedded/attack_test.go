@@ -5,9 +5,11 @@ package embedded
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/nats-io/nats.go"
@@ -321,4 +323,43 @@ func TestToolIsAskedSoMuchAtOnce(t *testing.T) {
 	for range keyWork {
 		next(t, answers)
 	}
+}
+
+// A key that asks faster than it is answered is shut out for a while, before it fills
+// the memory; nobody else is.
+func TestFloodOfQuestionsIsEnded(t *testing.T) {
+	var ahead atomic.Int64
+	s := start(t, func(c *Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	room := house(t, s, "agent")
+	if _, err := room.Subscribe(bus.StatusGet.Spec().Subject(), func(*nats.Msg) {}); err != nil { // it never answers
+		t.Fatal(err)
+	}
+	flush(t, room)
+	k := newKey(t, bus.RoleObserver, "flood", calls(bus.StatusGet.Spec().Subject()))
+	if err := s.AddKey(k.Key); err != nil {
+		t.Fatal(err)
+	}
+	_, modest := issue(t, s, bus.RoleObserver, "modest", calls(bus.StatusGet.Spec().Subject()))
+	flood := k.connect(t, s, nats.NoReconnect())
+	listen(t, flood, k.InboxPrefix()+".x.*")
+	for n := 0; flood.IsConnected(); n++ {
+		if n > 10_000_000 {
+			t.Fatal("nobody stops it")
+		}
+		_ = flood.PublishRequest(bus.StatusGet.Spec().Subject(), k.InboxPrefix()+".x."+strconv.Itoa(n), nil)
+	}
+	if nc, err := k.dial(s); err == nil {
+		nc.Close()
+		t.Error("it is let in again at once")
+	}
+	if n := s.Stats().LimitErrors; n != 1 {
+		t.Errorf("counted %d", n)
+	}
+	if flush(t, modest); modest.Stats().Reconnects > 0 {
+		t.Error("the other key was cut off")
+	}
+	ahead.Store(int64(floodPause))
+	k.connect(t, s)
 }

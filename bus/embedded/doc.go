@@ -91,7 +91,9 @@
 // 64 connections, 8 with one key, 1 MiB a message, 4 MiB pending for a client before
 // it is cut off, 2 s to write or to log on, 4096 subscriptions a connection (256 with
 // an issued key), 64 replays at a time, 16 with one key, EventsMB and EventsDays of
-// events. The desk has 16 questions of one key under way. An account is used again for
+// events. The desk has 16 questions of one key under way. A key that asks faster than
+// it is answered is shut out for four minutes, before some 16 thousand answers are
+// awaited. A pull from the stream ends after two minutes. An account is used again for
 // the next key, so there are as many as there were keys at the same time. The stream
 // remembers the ID of each event for ten seconds, at some 300 bytes each. At most one
 // refusal a second is logged; all are counted in Stats.

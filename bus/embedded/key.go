@@ -70,7 +70,7 @@ func (k Key) permissions() *server.Permissions {
 		p.Publish.Deny = []string{">"} // an empty list would permit all
 	}
 	if r.Answers {
-		p.Response = &server.ResponsePermission{MaxMsgs: 1, Expires: 10 * time.Minute}
+		p.Response = &server.ResponsePermission{MaxMsgs: 1, Expires: deskLongest}
 	}
 	return p
 }
@@ -260,7 +260,7 @@ func emptyWiring() *jwt.AccountClaims {
 	c := jwt.NewAccountClaims("KEY")
 	c.Limits.Conn, c.Limits.Subs, c.Limits.LeafNodeConn = keyConns, keySubs, 0
 	for _, s := range servedSubjects {
-		c.Exports.Add(&jwt.Export{Type: jwt.Service, Subject: jwt.Subject(s), ResponseType: jwt.ResponseTypeSingleton})
+		c.Exports.Add(&jwt.Export{Type: jwt.Service, Subject: jwt.Subject(s), ResponseType: jwt.ResponseTypeSingleton, ResponseThreshold: deskLongest})
 	}
 	return c
 }

@@ -16,8 +16,9 @@ import (
 
 // Bounds of one key, so that a leaked one cannot keep others out.
 const (
-	keyConns = 8   // connections at the same time
-	keySubs  = 256 // subscriptions of one connection
+	keyConns = 8       // connections at the same time
+	keySubs  = 256     // subscriptions of one connection
+	allConns = 1 << 20 // more than there are
 )
 
 // What AddKey and RemoveKey find.
@@ -49,6 +50,7 @@ type holder struct {
 	key       Key                 // zero for the device and the process's own
 	slot      *slot               // nil for those in HOUSE
 	retired   bool                // gets on no more
+	until     time.Time           // does not get on before; see guard
 
 	mu   sync.Mutex
 	seen time.Time
@@ -82,6 +84,9 @@ func (r *keyring) Check(c server.ClientAuthentication) bool {
 		return false
 	}
 	now := r.now()
+	if now.Before(h.until) {
+		return false
+	}
 	user := &server.User{Account: h.account, Permissions: h.allowed}
 	if end := h.key.Expires; !end.IsZero() {
 		if !now.Before(end) {
@@ -207,7 +212,7 @@ func (r *keyring) remove(public string) error {
 
 // disconnect ends the connections that were made with the key.
 func (r *keyring) disconnect(h *holder, public string) error {
-	conns, err := r.ns.Connz(&server.ConnzOptions{Account: h.account.GetName(), Username: true, Limit: 1 << 20})
+	conns, err := r.ns.Connz(&server.ConnzOptions{Account: h.account.GetName(), Username: true, Limit: allConns})
 	if err != nil {
 		return fmt.Errorf("find connections: %w", err)
 	}

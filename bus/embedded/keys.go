@@ -15,6 +15,8 @@ type keys struct {
 	mu     sync.Mutex
 	device *Device
 	desk   *desk // nil until there is a key that needs one
+	leave  chan struct{}
+	guard  sync.WaitGroup
 	posted map[string]Key
 	closed bool
 }
@@ -22,7 +24,7 @@ type keys struct {
 // letIn lets the device and the process's own connections in.
 func (s *Server) letIn() {
 	s.ring.ns, s.ring.house, s.ring.edge = s.ns, s.accounts.house, s.accounts.edge
-	s.keys.device, s.keys.posted = s.cfg.Device, map[string]Key{}
+	s.keys.device, s.keys.posted, s.keys.leave = s.cfg.Device, map[string]Key{}, make(chan struct{})
 	s.ring.admit(s.house.PublicKey(), &holder{account: s.accounts.house, inProcess: true})
 	s.ring.admit(s.watch.PublicKey(), &holder{account: s.accounts.watch, inProcess: true})
 	s.ring.admit(s.edge.PublicKey(), &holder{account: s.accounts.edge, inProcess: true})
@@ -78,12 +80,16 @@ func (s *Server) serveFirst(holders []*holder) error {
 
 var errStopped = errors.New("the bus is stopping")
 
-// openDesk makes the desk for the first key. s.keys.mu is held.
+// openDesk makes the desk for the first key, and has it guarded. s.keys.mu is held.
 func (s *Server) openDesk() (err error) {
-	if s.keys.desk == nil {
-		s.keys.desk, err = newDesk(s)
+	if s.keys.desk != nil {
+		return nil
 	}
-	return err
+	if s.keys.desk, err = newDesk(s); err != nil {
+		return err
+	}
+	s.keys.guard.Go(func() { s.guard(s.keys.leave) })
+	return nil
 }
 
 // RemoveKey shuts a key out and ends its connections, and no others. The error wraps
@@ -152,9 +158,15 @@ func (s *Server) KeyName(public string) string {
 
 func (s *Server) closeKeys() {
 	s.keys.mu.Lock()
-	defer s.keys.mu.Unlock()
+	desk, first := s.keys.desk, !s.keys.closed
 	s.keys.closed = true
-	if s.keys.desk != nil {
-		s.keys.desk.close()
+	s.keys.mu.Unlock()
+	if !first {
+		return
+	}
+	close(s.keys.leave)
+	s.keys.guard.Wait() // it asks for names
+	if desk != nil {
+		desk.close()
 	}
 }
