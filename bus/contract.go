@@ -121,7 +121,7 @@ var (
 		From: []string{"cli"}, Heard: []string{"keys"},
 		Meaning: "Let a key in. Its seed stays with whoever made it."})
 	KeyList = call[KeyQuery, Keys](Spec{Name: "ctl.keys.list",
-		From: []string{"cli"}, Heard: []string{"keys"},
+		From: []string{"cli", "agent"}, Heard: []string{"keys"},
 		Meaning: "The keys, and what each may say and hear."})
 	KeyRevoke = call[KeyRevocation, Key](Spec{Name: "ctl.keys.revoke",
 		From: []string{"cli"}, Heard: []string{"keys"},

@@ -49,7 +49,7 @@ func daemon(t *testing.T, change func(*Config)) *bus.Conn {
 		t.Fatal(err)
 	}
 	c := bus.NewConn(nc, bus.Options{Name: "cli", Logger: bustest.Logger(t),
-		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.CostGet, bus.StatusGet}})
+		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.CostGet, bus.StatusGet, bus.KeyIssue, bus.KeyRevoke, bus.KeyRotateDevice}})
 	t.Cleanup(func() {
 		drain, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
 		defer cancel()

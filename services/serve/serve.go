@@ -141,7 +141,7 @@ type rooms struct {
 
 // inOrder is the start order: what others ask comes before those who ask.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.governor, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.keys, r.control}
+	return []services.Service{r.relay, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
