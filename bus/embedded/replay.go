@@ -21,7 +21,7 @@ func (d *desk) create(ctx context.Context, p *post, asked string, m *nats.Msg) (
 	if err := json.Unmarshal(m.Data, &req); err != nil {
 		return apiRefusal("the request is not the JSON of a consumer"), nil
 	}
-	if why := p.key.consumerProblem(asked, &req); why != "" {
+	if why := p.key.consumerProblem(&req); why != "" {
 		d.denied(p.key, asked)
 		return apiRefusal(why), nil
 	}
@@ -76,7 +76,7 @@ func (d *desk) consumerGone(ctx context.Context, name string) bool {
 }
 
 // consumerProblem says why the key may not make that consumer, "" if it may.
-func (k Key) consumerProblem(asked string, req *server.CreateConsumerRequest) string {
+func (k Key) consumerProblem(req *server.CreateConsumerRequest) string {
 	c := &req.Config
 	switch {
 	case req.Stream != streamName:
