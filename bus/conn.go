@@ -31,6 +31,10 @@ const (
 	eventQueueBytes = 4 << 20
 )
 
+// afterwards is how long an answer may take to reach the server, for those who do
+// something then.
+const afterwards = 2 * time.Second
+
 // Options describe the one who holds a connection.
 type Options struct {
 	Name   string       // room or program, a subject word
@@ -147,6 +151,10 @@ func (c *Conn) addEndpoint(h Handler) error {
 	inFlight := make(chan struct{}, h.workers+h.queue)
 	workers := make(chan struct{}, h.workers)
 	handler := micro.HandlerFunc(func(r micro.Request) {
+		if r.Reply() != "" && !IsInbox(r.Reply()) {
+			c.refuseReply(h, r.Reply())
+			return
+		}
 		select {
 		case inFlight <- struct{}{}:
 		default:
@@ -200,6 +208,12 @@ func (c *Conn) serve(h Handler, r micro.Request) {
 	})
 	c.respond(r, c.clean(h.spec, reply), c.cleanError(c.toError(ctx, h, err)))
 	c.handled(ctx, h, time.Since(start), err)
+	if err == nil && h.after != nil {
+		if err := c.nc.FlushTimeout(afterwards); err != nil && !c.nc.IsClosed() {
+			c.log.Warn("the answer may be cut off", "service", c.name, "subject", h.subject, "err", err)
+		}
+		_ = c.contain(h, func() error { h.after(); return nil }) // a panic is logged
+	}
 }
 
 // contain runs fn and turns a panic into an error: an uncaught one in a NATS
@@ -230,6 +244,15 @@ func (c *Conn) toError(ctx context.Context, h Handler, err error) *Error {
 	}
 	c.log.Error("handler failed", "service", c.name, "subject", h.subject, "trace", Trace(ctx), "err", err)
 	return Errorf(CodeInternal, "%s could not answer %s", c.name, h.spec.Name).WithHint("the daemon's log has the details")
+}
+
+// refuseReply notes a request that is not answered, nor worked on: its answer would be
+// heard as a fact or as a command.
+func (c *Conn) refuseReply(h Handler, reply string) {
+	c.log.Warn("bus trouble", "service", c.name, "subject", h.subject, "kind", "denied", "err", "an answer to "+oneLine(reply)+" was asked for, which is no inbox")
+	if c.hooks.Dropped != nil {
+		c.hooks.Dropped("denied")
+	}
 }
 
 // respond answers past micro's own Request, whose answer methods are only for

@@ -145,6 +145,25 @@ var (
 		Meaning: "Someone without the right tried to get in."})
 )
 
+// Keys of the bus.
+var (
+	KeyIssue = call[KeyRequest, Key](Spec{Name: "ctl.keys.issue",
+		From: []string{"cli"}, Heard: []string{"keys"},
+		Meaning: "Let a key in. Its seed stays with whoever made it."})
+	KeyList = call[KeyQuery, Keys](Spec{Name: "ctl.keys.list",
+		From: []string{"cli", "agent"}, Heard: []string{"keys"},
+		Meaning: "The keys, and what each may say and hear."})
+	KeyRevoke = call[KeyRevocation, Key](Spec{Name: "ctl.keys.revoke",
+		From: []string{"cli"}, Heard: []string{"keys"},
+		Meaning: "Shut a key out and end its connections."})
+	KeyRotateDevice = call[DeviceRotation, DeviceRotated](Spec{Name: "ctl.keys.rotate",
+		From: []string{"cli"}, Heard: []string{"keys"},
+		Meaning: "Make a new device key; the old one is shut out once the answer is sent."})
+	KeyIssued  = durable[KeyFact](fact("evt.key.issued", "keys", "A bus key was issued."))
+	KeyGone    = durable[KeyFact](fact("evt.key.revoked", "keys", "A bus key was revoked, and its connections ended."))
+	KeyExpired = durable[KeyFact](fact("evt.key.expired", "keys", "A bus key reached its end, and its connections ended."))
+)
+
 // fact fills in what all facts share.
 func fact(name, from, meaning string) Spec {
 	return Spec{Name: name, From: []string{from}, Heard: []string{Anyone}, Meaning: meaning}
@@ -170,5 +189,6 @@ func Contract() []Lane {
 		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap,
 		ChannelDown, ChannelUp, AccessDenied,
 		VaultSet, VaultList, VaultDelete, VaultRotate, SecretChanged,
+		KeyIssue, KeyList, KeyRevoke, KeyRotateDevice, KeyIssued, KeyGone, KeyExpired,
 	}
 }

@@ -34,6 +34,8 @@ func TestMain(m *testing.M) {
 		"http":      func() { os.Exit(tool(httpRequest)) },
 		"httpuntil": func() { os.Exit(tool(httpUntil)) },
 		"sqlite":    func() { os.Exit(tool(runSQL)) },
+
+		"natsclient": func() { os.Exit(tool(natsClient)) },
 	})
 }
 

@@ -52,6 +52,28 @@ func LoadOrCreateDevice(dir string) (*Device, error) {
 	return LoadDevice(dir)
 }
 
+// RotateDevice replaces the key in dir/device.nk by a new one, whole and on disk, and
+// returns that. Gateway tokens that the old one signed are not valid any more.
+func RotateDevice(dir string) (*Device, error) {
+	if _, err := LoadDevice(dir); err != nil { // its modes, too
+		return nil, err
+	}
+	temp, err := writeKey(dir)
+	if err == nil {
+		err = os.Rename(temp, filepath.Join(dir, keyFile))
+	}
+	if err != nil {
+		if temp != "" {
+			_ = os.Remove(temp) // a leftover is private and harmless
+		}
+		return nil, fmt.Errorf("replace device key: %w", err)
+	}
+	if err := syncDir(dir); err != nil {
+		return nil, err
+	}
+	return LoadDevice(dir)
+}
+
 // LoadDevice returns the key in dir/device.nk and never makes one. A missing
 // key is a *KeyError that wraps fs.ErrNotExist.
 func LoadDevice(dir string) (*Device, error) {

@@ -58,6 +58,8 @@ type Config struct {
 	Device     *Device      // the operator's key
 	Logger     *slog.Logger // nil: silent
 	MaxConns   int          // connections, those in process included; default 64
+	Keys       []Key        // let in from the first moment on
+	Now        func() time.Time
 }
 
 // Server is a running NATS server. Its methods may be called concurrently.
@@ -67,8 +69,12 @@ type Server struct {
 	accounts accounts
 	house    *Device // made for this boot: the rooms
 	watch    *Device // made for this boot: the relay
+	edge     *Device // made for this boot: the desk
+	ring     *keyring
 	log      *logBridge
 	url      string
+
+	keys keys
 
 	opening sync.Mutex // one OpenEvents or Recreate at a time; guards the next three
 	opened  int        // times the whole of JetStream was opened
@@ -98,8 +104,21 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	var holders []*holder
+	for _, k := range cfg.Keys {
+		h, err := s.ring.add(k)
+		if err != nil {
+			s.ns.Shutdown()
+			return nil, err
+		}
+		holders = append(holders, h)
+	}
 	s.ns.Start()
-	if err := s.started(ctx); err != nil {
+	if err = s.started(ctx); err == nil {
+		err = s.serveFirst(holders)
+	}
+	if err != nil {
+		s.closeKeys()
 		s.ns.Shutdown()
 		return nil, err
 	}
@@ -117,19 +136,23 @@ func newServer(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, log: &logBridge{log: cfg.Logger}, closed: make(chan struct{})}
-	if s.house, err = ephemeral(); err != nil {
-		return nil, err
-	}
-	if s.watch, err = ephemeral(); err != nil {
-		return nil, err
+	for _, d := range []**Device{&s.house, &s.watch, &s.edge} {
+		if *d, err = ephemeral(); err != nil {
+			return nil, err
+		}
 	}
 	if s.accounts, err = newAccounts(); err != nil {
 		return nil, err
 	}
+	s.ring = &keyring{now: cfg.Now, holders: map[string]*holder{}}
 	if s.ns, err = server.NewServer(s.options(host, port)); err != nil {
 		return nil, fmt.Errorf("configure bus: %w", err)
 	}
 	s.ns.SetLogger(s.log, false, false)
+	if s.accounts, err = s.accounts.registered(s.ns); err != nil {
+		return nil, err
+	}
+	s.letIn()
 	return s, nil
 }
 
@@ -145,6 +168,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	return c
 }
@@ -176,9 +202,9 @@ func loopback(listen string) (host string, port int, err error) {
 func (s *Server) options(host string, port int) *server.Options {
 	return &server.Options{
 		ServerName: "blufio", Host: host, Port: port,
-		Accounts:      s.accounts.list(),
-		SystemAccount: accountSys,
-		Nkeys:         s.accounts.users(s.cfg.Device, s.house, s.watch),
+		Accounts:          s.accounts.list(),
+		SystemAccount:     accountSys,
+		AlwaysEnableNonce: true, CustomClientAuthentication: s.ring,
 
 		MaxConn: s.cfg.MaxConns, MaxSubs: maxSubs, MaxClosedClients: maxClosed,
 		MaxPayload: maxPayload, MaxPending: maxPending, MaxControlLine: maxControlLine,
@@ -271,6 +297,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.closing.Do(func() {
 		go func() {
 			defer close(s.closed)
+			s.closeKeys()
 			s.closeEvents()
 			s.ns.Shutdown()
 			s.ns.WaitForShutdown()

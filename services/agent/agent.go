@@ -120,6 +120,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	for _, c := range bus.MessageSend.Spec().Heard {
 		s.outbox[c] = newOutbox()
 	}
+	s.outbox[outside] = newOutbox()
 	s.breakers = map[string]*breaker{}
 	for _, m := range s.models.all() {
 		s.breakers[m.Provider.Name()] = &breaker{limit: cfg.BreakerFailures, pause: cfg.BreakerPause, now: d.Now}
@@ -144,7 +145,7 @@ func (s *Service) Door() services.Door {
 			bus.QueueDrop.Answer(s.drop).Workers(1),
 			bus.AgentStatus.Answer(s.summary).Workers(1),
 		},
-		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet,
+		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet, bus.KeyList,
 			bus.MessageReceived, bus.MessageDied, bus.MessageRetried, bus.MessageDropped, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
 			bus.ToolCalled, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied, bus.ReplyRetried, bus.ReplyDropped},
 		Metrics: s.metrics.all(),

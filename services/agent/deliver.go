@@ -32,7 +32,7 @@ func (s *Service) post(tx *sqlite.Tx, t *turn, now time.Time) error {
 	}
 	tx.AfterCommit(func() {
 		failpoint.Hit("turn.committed")
-		s.outbox[t.key.channel].add(t.session, 1)
+		s.outboxOf(t.key.channel).add(t.session, 1)
 	})
 	return nil
 }
@@ -109,7 +109,7 @@ func (s *Service) deliver(ctx context.Context, o *outbox, session int64) {
 	switch {
 	case err == nil:
 		failpoint.Hit("deliver.receipt")
-		s.metrics.messages.WithLabelValues(d.channel, "out").Inc()
+		s.metrics.messages.WithLabelValues(s.label(d.channel), "out").Inc()
 		s.close(ctx, o, d, bus.ReplyDelivered, nil)
 	case ctx.Err() != nil:
 		o.hold(session, s.now()) // asked to stop: the next start tries again

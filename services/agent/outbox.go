@@ -157,12 +157,7 @@ func (s *Service) loadOutbox(ctx context.Context) error {
 		if err := rows.Scan(&channel, &session, &n); err != nil {
 			return err
 		}
-		o := s.outbox[channel]
-		if o == nil {
-			s.log.Error("replies stay undelivered: there is no such channel any more", "service", "agent", "channel", channel, "count", n)
-			continue
-		}
-		o.add(session, n)
+		s.outboxOf(channel).add(session, n)
 	}
 	return rows.Err()
 }

@@ -35,6 +35,7 @@ import (
 	"github.com/blufio/blufio/services/internal/denial"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
+	"github.com/blufio/blufio/services/keys"
 	"github.com/blufio/blufio/services/relay"
 	"github.com/blufio/blufio/services/vault"
 	"github.com/nats-io/nats.go"
@@ -89,22 +90,26 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	known, err := keys.Load(ctx, store, o.Now())
+	if err != nil {
+		return err
+	}
 	server, err := embedded.Start(ctx, embedded.Config{
 		Listen: o.Config.Bus.Listen, EventsDays: o.Config.Bus.EventsDays, EventsMB: o.Config.Bus.EventsMB, MaxConns: o.Config.Bus.MaxConns,
-		Dir: filepath.Join(o.DataDir, "events"), Device: device, Logger: o.Logger.With("service", "bus"),
+		Dir: filepath.Join(o.DataDir, "events"), Device: device, Keys: known, Now: o.Now, Logger: o.Logger.With("service", "bus"),
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, shutdown(ctx, server)) }()
-	return live(ctx, o, started, device, store, server)
+	return live(ctx, o, started, store, server)
 }
 
 // live furnishes the house and lives in it.
-func live(ctx context.Context, o Options, started time.Time, device *embedded.Device, store *sqlite.Store, server *embedded.Server) error {
+func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store, server *embedded.Server) error {
 	open := make(chan struct{}) // the event stream opens when everything else is up
 	registry := prometheus.NewRegistry()
-	rooms, err := furnish(ctx, o, started, device, store, server, registry, open)
+	rooms, err := furnish(ctx, o, started, store, server, registry, open)
 	if err != nil {
 		return err
 	}
@@ -142,17 +147,18 @@ type rooms struct {
 	terminal *terminal.Service
 	telegram *telegram.Service
 	gateway  *gateway.Service
+	keys     *keys.Service
 	control  *control.Service
 	report   func() services.Report
 }
 
 // inOrder is the start order: what others ask comes before those who ask.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.vault, r.governor, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.control}
+	return []services.Service{r.relay, r.vault, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
-func furnish(ctx context.Context, o Options, started time.Time, device *embedded.Device, store *sqlite.Store, server *embedded.Server,
+func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.Store, server *embedded.Server,
 	registry *prometheus.Registry, open <-chan struct{}) (r *rooms, err error) {
 	events := eventlog.New(store)
 	events.Redacting(o.Redactor.RedactJSON)
@@ -187,9 +193,10 @@ func furnish(ctx context.Context, o Options, started time.Time, device *embedded
 	if r.telegram, err = telegram.New(cfg.Telegram, telegram.Deps{Store: store, Events: events, Blobs: blobs, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
-	if r.gateway, err = gateway.New(cfg.Gateway, gateway.Deps{Key: device.Private, Store: store, Events: events, Metrics: registry, Logger: o.Logger, Now: o.Now}); err != nil {
+	if r.gateway, err = gateway.New(cfg.Gateway, gateway.Deps{Key: server.DeviceKey, Store: store, Events: events, Metrics: registry, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
+	r.keys = keys.New(keys.Deps{Store: store, Events: events, Bus: server, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now})
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
 		Report: func() services.Report { return r.report() }})
@@ -218,7 +225,7 @@ func agentFinish(drain time.Duration) time.Duration {
 
 // schemas are the tables of every room.
 func schemas() []sqlite.Schema {
-	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, blob.Schema, telegram.Schema, gateway.Schema}, agent.Schemas()...)
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema}, agent.Schemas()...)
 	return all
 }
 
