@@ -27,14 +27,6 @@ type Denial struct {
 	Subject string // of a publish or subscription; as the client wrote it, which may be anything
 }
 
-// NameOf is what people call the holder of a public key, or the key itself.
-func (s *Server) NameOf(public string) string {
-	if public == s.cfg.Device.PublicKey() {
-		return "device"
-	}
-	return public
-}
-
 // fromClient begins the server's lines about a client. What follows is in parts
 // with " - " between them: once the client is on, two quoted ones, of what it says
 // of itself and of whom it is; then the event.

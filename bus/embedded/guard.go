@@ -55,7 +55,7 @@ func (s *Server) lookForFloods(last map[string]int64) map[string]int64 {
 		if n-last[public] >= floodCount {
 			s.log.limitErrors.Add(1)
 			s.log.log.Warn("a key asks faster than it can be answered and is shut out for a while",
-				"key", public, "name", s.KeyName(public), "awaited", awaited, "pause", floodPause.String())
+				"key", public, "name", s.NameOf(public), "awaited", awaited, "pause", floodPause.String())
 			if err := s.ring.pause(public, floodPause); err != nil {
 				s.log.log.Error("a key that floods cannot be shut out", "err", err)
 			}

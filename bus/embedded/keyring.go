@@ -102,6 +102,16 @@ func (r *keyring) Check(c server.ClientAuthentication) bool {
 	return true
 }
 
+// name is that of a key that gets on, "" for any other and for the device.
+func (r *keyring) name(public string) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if h := r.holders[public]; h != nil {
+		return h.key.Name
+	}
+	return ""
+}
+
 // proves reports whether the signature of the challenge is that of the public key.
 func proves(public, signature string, nonce []byte) bool {
 	if len(nonce) == 0 {

@@ -7,13 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // keys is what the server holds of those who are not in the process.
 type keys struct {
+	device atomic.Pointer[Device]
+
 	mu     sync.Mutex
-	device *Device
 	desk   *desk // nil until there is a key that needs one
 	leave  chan struct{}
 	guard  sync.WaitGroup
@@ -24,7 +26,8 @@ type keys struct {
 // letIn lets the device and the process's own connections in.
 func (s *Server) letIn() {
 	s.ring.ns, s.ring.house, s.ring.edge = s.ns, s.accounts.house, s.accounts.edge
-	s.keys.device, s.keys.posted, s.keys.leave = s.cfg.Device, map[string]Key{}, make(chan struct{})
+	s.keys.posted, s.keys.leave = map[string]Key{}, make(chan struct{})
+	s.keys.device.Store(s.cfg.Device)
 	s.ring.admit(s.house.PublicKey(), &holder{account: s.accounts.house, inProcess: true})
 	s.ring.admit(s.watch.PublicKey(), &holder{account: s.accounts.watch, inProcess: true})
 	s.ring.admit(s.edge.PublicKey(), &holder{account: s.accounts.edge, inProcess: true})
@@ -112,11 +115,7 @@ func (s *Server) RemoveKey(public string) error {
 func (s *Server) LastSeen(public string) time.Time { return s.ring.lastSeen(public) }
 
 // Device returns the device key as it is now.
-func (s *Server) Device() *Device {
-	s.keys.mu.Lock()
-	defer s.keys.mu.Unlock()
-	return s.keys.device
-}
+func (s *Server) Device() *Device { return s.keys.device.Load() }
 
 // DeviceKey returns the private part of the device key as it is now. Ask for it at
 // every signature: it may be replaced while the daemon runs.
@@ -127,9 +126,9 @@ func (s *Server) DeviceKey() ed25519.PrivateKey { return s.Device().Private() }
 func (s *Server) ReplaceDevice(d *Device) {
 	s.keys.mu.Lock()
 	defer s.keys.mu.Unlock()
-	s.ring.retire(s.keys.device.PublicKey())
+	s.ring.retire(s.Device().PublicKey())
 	s.admitDevice(d)
-	s.keys.device = d
+	s.keys.device.Store(d)
 }
 
 // RemoveRetired ends the connections of device keys that were replaced.
@@ -143,17 +142,19 @@ func (s *Server) RemoveRetired() error {
 
 // noteDenial logs and counts what the desk refused, as the server does what it refuses.
 func (s *Server) noteDenial(k Key, subject string) {
-	s.log.Errorf("desk - cid:0 - %q - \"%s/nkey:%s\" - Publish Violation - Subject %q", k.Name, accountEdge, k.Public, subject)
+	s.log.refused(Denial{Reason: DeniedPermission, Key: k.Public, Subject: subject})
 }
 
-// KeyName is the name of a living key, "device" for the device key, "" for any other.
-func (s *Server) KeyName(public string) string {
-	s.keys.mu.Lock()
-	defer s.keys.mu.Unlock()
-	if public == s.keys.device.PublicKey() {
+// NameOf is what people call the holder of a public key: "device", the name of a living
+// key, or the key itself.
+func (s *Server) NameOf(public string) string {
+	if public == s.Device().PublicKey() {
 		return "device"
 	}
-	return s.keys.posted[public].Name
+	if name := s.ring.name(public); name != "" {
+		return name
+	}
+	return public
 }
 
 func (s *Server) closeKeys() {

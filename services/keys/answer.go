@@ -119,6 +119,9 @@ func (s *Service) rotate(_ context.Context, _ bus.DeviceRotation) (bus.DeviceRot
 	if err != nil {
 		return bus.DeviceRotated{}, fmt.Errorf("rotate device key: %w", err)
 	}
+	if s.d.Replaced != nil {
+		s.d.Replaced(device)
+	}
 	s.d.Bus.ReplaceDevice(device)
 	s.d.Logger.Warn("the device key was replaced", "service", "keys", "old", old, "new", device.PublicKey())
 	return bus.DeviceRotated{PublicKey: device.PublicKey(), Old: old}, nil

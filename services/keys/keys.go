@@ -48,6 +48,8 @@ type Deps struct {
 	Logger  *slog.Logger
 	Now     func() time.Time
 	After   func(time.Duration) <-chan time.Time // nil: time.After
+
+	Replaced func(*embedded.Device) // hears of a new device key before it is used; may be nil
 }
 
 // Service is the room.

@@ -63,6 +63,11 @@ func (o *Options) redact(device *embedded.Device) {
 	for _, s := range o.Config.secrets() {
 		learn(o.Redactor, s.Key, s.Secret, o.Logger)
 	}
+	o.learnDevice(device)
+}
+
+// learnDevice makes the redactor know a device key: as its file has it, and its bytes.
+func (o *Options) learnDevice(device *embedded.Device) {
 	private := device.Private().Seed()
 	if seed, err := nkeys.EncodeSeed(nkeys.PrefixByteUser, private); err == nil {
 		learn(o.Redactor, "the device key", config.NewSecret(string(seed)), o.Logger)
