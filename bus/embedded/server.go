@@ -58,6 +58,7 @@ type Config struct {
 	Device     *Device      // the operator's key
 	Logger     *slog.Logger // nil: silent
 	MaxConns   int          // connections, those in process included; default 64
+	Leaf       *Leaf        // the hub to join; nil: none
 }
 
 // Server is a running NATS server. Its methods may be called concurrently.
@@ -174,7 +175,7 @@ func loopback(listen string) (host string, port int, err error) {
 }
 
 func (s *Server) options(host string, port int) *server.Options {
-	return &server.Options{
+	return s.cfg.Leaf.join(&server.Options{
 		ServerName: "blufio", Host: host, Port: port,
 		Accounts:      s.accounts.list(),
 		SystemAccount: accountSys,
@@ -188,7 +189,7 @@ func (s *Server) options(host string, port int) *server.Options {
 		NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
 		StoreDir:           s.cfg.Dir,
 		JetStreamMaxMemory: streamMemory, JetStreamMaxStore: serverStore,
-	}
+	})
 }
 
 // started waits for the server to accept connections.

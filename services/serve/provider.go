@@ -129,6 +129,7 @@ func (c Config) Check(report func(key, message, hint string)) {
 		report("agent.provider", fmt.Sprintf("it has %d entries, and needs 1 to %d", n, maxProviders), `"offline" is the one without a model`)
 	}
 	c.checkBytes(report)
+	c.checkNode(report)
 	list, tiers := c.entries(report)
 	told := map[string]bool{}
 	for _, e := range list {

@@ -30,6 +30,7 @@ import (
 	"github.com/blufio/blufio/services/control"
 	"github.com/blufio/blufio/services/cost"
 	"github.com/blufio/blufio/services/governor"
+	"github.com/blufio/blufio/services/hub"
 	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
@@ -77,7 +78,12 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	leaf, err := o.Config.leaf()
+	if err != nil {
+		return err
+	}
 	server, err := embedded.Start(ctx, embedded.Config{
+		Leaf: leaf,
 		Listen: o.Config.Bus.Listen, EventsDays: o.Config.Bus.EventsDays, EventsMB: o.Config.Bus.EventsMB, MaxConns: o.Config.Bus.MaxConns,
 		Dir: filepath.Join(o.DataDir, "events"), Device: device, Logger: o.Logger.With("service", "bus"),
 	})
@@ -123,6 +129,7 @@ func live(ctx context.Context, o Options, started time.Time, device *embedded.De
 // rooms are all there are.
 type rooms struct {
 	relay    *relay.Service
+	hub      *hub.Service
 	governor *governor.Service
 	cost     *cost.Service
 	agent    *agent.Service
@@ -133,9 +140,10 @@ type rooms struct {
 	report   func() services.Report
 }
 
-// inOrder is the start order: what others ask comes before those who ask.
+// inOrder is the start order: what others ask comes before those who ask. The hub
+// room comes early so that it ends late, and the others' last events go out.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.governor, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.control}
+	return []services.Service{r.relay, r.hub, r.governor, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
@@ -145,6 +153,7 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 	cfg := o.Config
 	r = &rooms{}
 	r.relay = relay.New(events, server, open, o.Logger)
+	r.hub = hub.New(hub.Deps{Server: server, Store: store, Logger: o.Logger, Now: o.Now})
 	if r.governor, err = governor.New(cfg.Memory, governor.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
@@ -187,7 +196,7 @@ func agentFinish(drain time.Duration) time.Duration {
 
 // schemas are the tables of every room.
 func schemas() []sqlite.Schema {
-	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, blob.Schema, telegram.Schema}, agent.Schemas()...)
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, blob.Schema, telegram.Schema, hub.Schema}, agent.Schemas()...)
 	return all
 }
 
