@@ -80,8 +80,8 @@ func LoadLeaf(cfg LeafConfig) (*Leaf, error) {
 		DialTimeout: leafDial, FirstInfoTimeout: leafDial,
 		// Nobody in LEAF says or hears these. That they do not cross holds
 		// even if somebody once did.
-		DenyImports: []string{bus.NodeInner, "$SYS.>", "$SRV.>", "$JS.>"},
-		DenyExports: []string{bus.NodeInner, "$SYS.>", "$SRV.>"},
+		DenyImports: []string{bus.NodeInner, "$SYS.>", "$SRV.>", "$JS.API.>"},
+		DenyExports: []string{bus.NodeInner, "$SYS.>", "$SRV.>", "$JS.API.>"},
 	}
 	public := room.PublicKey()
 	return &Leaf{node: cfg.Node, id: public[len(public)-12:], room: room, remote: func() *server.RemoteLeafOpts { c := *remote; return &c }}, nil

@@ -30,11 +30,13 @@ func (c *carrier) has(ctx context.Context, p *parcel) bool {
 // lookUp asks for the newest position of one lane, 0 for none. A hub that does not
 // answer is not asked again in this run.
 func (c *carrier) lookUp(ctx context.Context, subject string) int64 {
-	ctx, cancel := context.WithTimeout(ctx, lookWait)
+	look, cancel := context.WithTimeout(ctx, lookWait)
 	defer cancel()
-	m, err := c.nc.RequestWithContext(ctx, bus.NodeLast(c.cursor.domain, c.cursor.stream, subject), nil)
+	m, err := c.nc.RequestWithContext(look, bus.NodeLast(c.cursor.domain, c.cursor.stream, subject), nil)
 	if err != nil {
-		c.blind = true
+		if c.blind = true; ctx.Err() != nil {
+			return 0
+		}
 		c.s.d.Logger.Info("the hub does not tell what its stream holds; its duplicate window must do", "service", "hub", "err", err)
 		return 0
 	}

@@ -52,7 +52,7 @@ func TestThinHub(t *testing.T) {
 		i, err := s.Info(t.Context())
 		check(t, err)
 		t.Log(i.State.Msgs)
-		return i.State.Msgs >= 4
+		return i.State.Msgs >= 2
 	})
 	start := time.Now()
 	_, err = a.status(t.Context(), "attic")
