@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/sqlite"
@@ -66,7 +67,7 @@ func (c *carrier) save() {
 func (c *carrier) leave(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	if c.began && c.ready() == nil {
-		within, cancel := context.WithTimeout(ctx, parting)
+		within, cancel := context.WithTimeout(ctx, c.s.bounds.parting)
 		c.farewell(within)
 		cancel()
 	}
@@ -81,12 +82,13 @@ func (c *carrier) leave(ctx context.Context) error {
 	return nil
 }
 
-// farewell goes on with what carry was doing until everything has arrived, or
-// something fails.
+// farewell carries until the daemon's last word has arrived, or something fails.
 func (c *carrier) farewell(ctx context.Context) {
-	c.idle = false
+	c.reset()
+	again := time.NewTicker(again)
+	defer again.Stop()
 	for c.push(ctx) == nil {
-		if len(c.queue)+len(c.flight) == 0 && c.idle {
+		if len(c.queue)+len(c.flight) == 0 && c.idle && c.last == bus.NodeSubject(c.me, bus.DaemonStopping.Spec().Name) {
 			return
 		}
 		select {
@@ -94,6 +96,8 @@ func (c *carrier) farewell(ctx context.Context) {
 			if c.take(a) != nil {
 				return
 			}
+		case <-again.C:
+			c.idle = false
 		case <-ctx.Done():
 			return
 		}

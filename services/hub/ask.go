@@ -49,8 +49,7 @@ func (s *Service) ask(ctx context.Context, q bus.NodeQuestion) (bus.NodeAnswer, 
 	if !bus.ValidToken(q.Node) {
 		return none, bus.Errorf(bus.CodeInvalid, "%q is no name of a daemon", clean(q.Node)).WithHint("`blufio nodes` lists those on the hub")
 	}
-	me := s.d.Server.Leaf()
-	nc, err := s.reach(me == nil || q.Node != me.Node())
+	nc, err := s.reach(q.Node != s.name.node)
 	if err != nil {
 		return none, err
 	}
@@ -58,6 +57,9 @@ func (s *Service) ask(ctx context.Context, q bus.NodeQuestion) (bus.NodeAnswer, 
 	defer cancel()
 	m, err := s.question(ctx, nc, q)
 	if err != nil {
+		if _, away := s.reach(q.Node != s.name.node); away != nil {
+			err = away // it went while it was asked
+		}
 		return none, err
 	}
 	return answerOf(m), nil

@@ -19,8 +19,8 @@ const (
 	window   = 64  // events on their way
 	page     = 200 // events read at once
 	readWait = 5 * time.Second
-	saveWait = time.Second // for the cursor, at the end
-	parting  = time.Second // for what was recorded while the house stopped
+	saveWait = time.Second          // for the cursor, at the end
+	again    = 5 * time.Millisecond // to look for an event that was heard and cannot be read yet
 	lookWait = 2 * time.Second
 )
 
@@ -39,6 +39,7 @@ type carrier struct {
 	// One go at it, from the cursor until something fails.
 	round   int
 	next    int64     // position read
+	last    string    // the subject of what was read last
 	queue   []*parcel // read and not sent, at most a page
 	flight  []*parcel // sent and not done, at most window, oldest first
 	idle    bool      // the last page was the newest
@@ -158,8 +159,8 @@ func (c *carrier) carry(ctx context.Context) error {
 	}
 	look := time.NewTicker(c.s.bounds.poll)
 	defer look.Stop()
-	again := time.NewTimer(0)
-	defer again.Stop()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
 	for hurry := time.Duration(0); ; {
 		if err := c.ready(); err != nil {
 			return err
@@ -169,8 +170,8 @@ func (c *carrier) carry(ctx context.Context) error {
 		}
 		// An event is heard a moment before it can be read.
 		if c.idle && c.next < c.s.newest.Load() {
-			hurry = min(max(2*hurry, 5*time.Millisecond), c.s.bounds.poll)
-			again.Reset(hurry)
+			hurry = min(max(2*hurry, again), c.s.bounds.poll)
+			retry.Reset(hurry)
 		} else {
 			hurry = 0
 		}
@@ -188,7 +189,7 @@ func (c *carrier) carry(ctx context.Context) error {
 			return errNoAck
 		case <-c.wake:
 			c.idle = false
-		case <-again.C:
+		case <-retry.C:
 			c.idle = false
 		case <-look.C:
 			c.idle = false
@@ -290,7 +291,7 @@ func (c *carrier) fill(ctx context.Context) error {
 	c.queue = pack(c.me, p, c.next, c.s.d.Now())
 	c.idle = !p.More
 	if n := len(c.queue); n > 0 {
-		c.next = c.queue[n-1].seq
+		c.next, c.last = c.queue[n-1].seq, c.queue[n-1].msg.Subject
 	} else if p.More {
 		return fmt.Errorf("%w: a page of it has nothing new", errUnread)
 	}

@@ -71,6 +71,7 @@ type bounds struct {
 	retryMost  time.Duration
 	poll       time.Duration // to look for new events that nothing woke for
 	watch      time.Duration // to look whether the hub is joined
+	parting    time.Duration // for what is recorded while the house stops
 	grace      time.Duration // away for longer is told
 	claimEvery time.Duration
 	claimWait  time.Duration // for another daemon to object to the name
@@ -83,7 +84,7 @@ type bounds struct {
 
 var defaults = bounds{
 	ackWait: 5 * time.Second, stall: 500 * time.Millisecond, retryFirst: 500 * time.Millisecond, retryMost: 30 * time.Second,
-	poll: time.Second, watch: 100 * time.Millisecond, grace: 10 * time.Second,
+	poll: time.Second, watch: 100 * time.Millisecond, parting: time.Second, grace: 10 * time.Second,
 	claimEvery: 10 * time.Second, claimWait: 300 * time.Millisecond,
 	helloWait: 1200 * time.Millisecond, askWait: 3 * time.Second,
 	rollQuiet: 700 * time.Millisecond, rollWait: 2 * time.Second, rollMost: 4096,

