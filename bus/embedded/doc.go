@@ -29,7 +29,7 @@
 //	HOUSE  rooms, and operators under operatorPermissions
 //	WATCH  imports blufio.v1.evt.> from HOUSE; observers, and the stream EVENTS
 //	EDGE   tools and channels outside the process
-//	LEAF   what crosses to a hub
+//	LEAF   what crosses to a hub (see Leaf); one user, the hub room
 //	SYS    the server's own; nobody has a key for it
 //
 // Nothing leads from WATCH back into HOUSE.

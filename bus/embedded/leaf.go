@@ -40,9 +40,9 @@ type LeafConfig struct {
 }
 
 // Leaf is a hub to join. It connects the account LEAF, and nothing else, to one
-// account of the hub. LEAF neither imports nor exports: what the hub publishes is
-// heard by the one who connects with ConnectLeaf, and only what that one publishes
-// is heard on the hub.
+// account of the hub. Nothing is exported to LEAF or from it: what the hub
+// publishes is heard by the one who connects with ConnectLeaf, and only what that
+// one publishes is heard on the hub.
 //
 // A Leaf never prints its seed.
 type Leaf struct {
@@ -78,8 +78,9 @@ func LoadLeaf(cfg LeafConfig) (*Leaf, error) {
 		LocalAccount: accountLeaf, URLs: []*url.URL{at}, Nkey: seed,
 		TLS: secure != nil, TLSConfig: secure, TLSTimeout: leafDial.Seconds(),
 		DialTimeout: leafDial, FirstInfoTimeout: leafDial,
-		// Nobody in LEAF says or hears these. That they do not cross holds
-		// even if somebody once did.
+		// Every account answers $SYS questions about itself, and would tell
+		// the hub of the daemon's connections. The others nobody in LEAF says
+		// or hears; that they do not cross holds even if somebody once did.
 		DenyImports: []string{bus.NodeInner, "$SYS.>", "$SRV.>", "$JS.API.>"},
 		DenyExports: []string{bus.NodeInner, "$SYS.>", "$SRV.>", "$JS.API.>"},
 	}

@@ -114,7 +114,7 @@ func answerOf(m *nats.Msg) bus.NodeAnswer {
 	var e *bus.Error
 	switch {
 	case errors.As(err, &e):
-		return bus.NodeAnswer{Error: &bus.NodeError{Code: e.Code, Message: clean(e.Message), Hint: clean(e.Hint)}}
+		return bus.NodeAnswer{Error: &bus.NodeError{Code: bus.Code(clean(string(e.Code))), Message: clean(e.Message), Hint: clean(e.Hint)}}
 	case !json.Valid(m.Data):
 		return bus.NodeAnswer{Error: &bus.NodeError{Code: bus.CodeInternal, Message: "the answer is not JSON"}}
 	}
