@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 		"http":      func() { os.Exit(tool(httpRequest)) },
 		"httpuntil": func() { os.Exit(tool(httpUntil)) },
 		"sqlite":    func() { os.Exit(tool(runSQL)) },
+		"testhub":   func() { os.Exit(tool(runHub)) },
 	})
 }
 
