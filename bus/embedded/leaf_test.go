@@ -148,6 +148,18 @@ func joined(t *testing.T) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := leafServer(t, leaf)
+	for end := time.Now().Add(10 * time.Second); !s.HubConnected(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not joined after 10 s")
+		}
+	}
+	return s
+}
+
+// leafServer is a bus server that joins the hub.
+func leafServer(t *testing.T, leaf *Leaf) *Server {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
 	device, err := LoadOrCreateDevice(dir)
 	if err != nil {
@@ -162,11 +174,6 @@ func joined(t *testing.T) *Server {
 			t.Error(err)
 		}
 	})
-	for end := time.Now().Add(10 * time.Second); !s.HubConnected(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("not joined after 10 s")
-		}
-	}
 	return s
 }
 
@@ -230,6 +237,57 @@ func TestLeafAccountIsClosed(t *testing.T) {
 		}
 		if err := <-denied; !errors.Is(err, nats.ErrPermissionViolation) {
 			t.Errorf("%s: %v", subject, err)
+		}
+	}
+}
+
+// The lines are those of nats-server 2.15.
+func TestLeafReason(t *testing.T) {
+	for text, want := range map[string]string{
+		`127.0.0.1:37422 - lid:12 - Leafnode Error 'Authorization Violation'`:                                                                              "it does not know the key of this daemon",
+		`127.0.0.1:37422 - lid:10 - TLS leafnode handshake error: tls: failed to verify certificate: x509: certificate signed by unknown authority (CN=x)`: "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+		`Error trying to connect as leafnode to remote server "127.0.0.1:1" (attempt 1): dial tcp 127.0.0.1:1: connect: connection refused`:                "dial tcp 127.0.0.1:1: connect: connection refused",
+		`127.0.0.1:1 - cid:5 - Publish Violation - User "x"`:                                                                                               "",
+	} {
+		if got, ok := leafReason(text); got != want || ok != (want != "") {
+			t.Errorf("%s: %q, %v", text, got, ok)
+		}
+	}
+	var l leafTrouble
+	now := time.Now()
+	for i, want := range []bool{true, false, true, false, true} {
+		if i == 2 || i == 4 {
+			now = now.Add(leafLogEvery)
+		}
+		if got := l.note("x", now); got != want {
+			t.Errorf("step %d: %v", i, got)
+		}
+	}
+	if !l.note("y", now) || l.last() != "y" {
+		t.Error("another reason is news")
+	}
+}
+
+// A hub that does not know the key, or shows a foreign certificate, is told of in
+// the words of the trouble.
+func TestHubTrouble(t *testing.T) {
+	path, _ := seedFile(t, nkeys.CreateUser, 0o600)
+	stranger, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := stranger.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := LoadLeaf(LeafConfig{URL: hubServer(t, public), SeedFile: path, Node: "kitchen"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := leafServer(t, leaf)
+	for end := time.Now().Add(10 * time.Second); s.HubTrouble() != "it does not know the key of this daemon"; time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("told %q", s.HubTrouble())
 		}
 	}
 }

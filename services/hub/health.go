@@ -36,12 +36,19 @@ func (s *Service) health() []bus.Problem {
 	s.mu.Unlock()
 	var refused refusal
 	waiting := fmt.Sprintf("%d events wait", s.behind())
+	if s.behind() == 1 {
+		waiting = "1 event waits"
+	}
 	switch {
 	case s.name.conflict(now):
 		return []bus.Problem{{Code: "hub_name", Title: fmt.Sprintf("another daemon on the hub is called %s too; %s", s.name.node, waiting),
 			Hint: "give one of them another name with daemon.node; neither answers until then"}}
 	case !s.d.Server.HubConnected() && now.Sub(seen) > s.bounds.grace:
-		return []bus.Problem{{Code: "hub_away", Title: "the hub is not reached; " + waiting,
+		title := "the hub is not reached"
+		if why := s.d.Server.HubTrouble(); why != "" {
+			title += ": " + clean(why)
+		}
+		return []bus.Problem{{Code: "hub_away", Title: title + "; " + waiting,
 			Hint: "check bus.leaf.url and whether the hub knows the key in bus.leaf.seed_file; the daemon goes on by itself and sends the events later"}}
 	case errors.Is(trouble, errNoStream):
 		return []bus.Problem{{Code: "hub_stream", Title: "no stream on the hub keeps this daemon's events; " + waiting, Hint: "at the hub: " + StreamCommand}}

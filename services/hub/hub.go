@@ -53,6 +53,7 @@ type Server interface {
 	Leaf() *embedded.Leaf // nil: there is no hub
 	ConnectLeaf(opts ...nats.Option) (*nats.Conn, error)
 	HubConnected() bool
+	HubTrouble() string // why not, "" when that is not known
 }
 
 // Deps is what the room works with.

@@ -4,6 +4,7 @@ package hub
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -188,4 +189,12 @@ func TestTwoOfOneName(t *testing.T) {
 func counted(t *testing.T, d *daemon, name string) float64 {
 	t.Helper()
 	return meter(t, d.room, name)
+}
+
+// What the owner of a hub reads is what the room says.
+func TestStreamCommandIsDocumented(t *testing.T) {
+	data, err := os.ReadFile("../../contrib/hub/README.md")
+	if err != nil || !strings.Contains(string(data), StreamCommand+"\n") {
+		t.Errorf("contrib/hub/README.md lacks %s (%v)", StreamCommand, err)
+	}
 }
