@@ -16,12 +16,13 @@ import (
 )
 
 const (
-	window   = 64  // events on their way
-	page     = 200 // events read at once
-	readWait = 5 * time.Second
-	saveWait = time.Second          // for the cursor, at the end
-	again    = 5 * time.Millisecond // to look for an event that was heard and cannot be read yet
-	lookWait = 2 * time.Second
+	window      = 64      // events on their way
+	windowBytes = 1 << 20 // of their payload, or one larger one
+	page        = 200     // events read at once
+	readWait    = 5 * time.Second
+	saveWait    = time.Second          // for the cursor, at the end
+	again       = 5 * time.Millisecond // to look for an event that was heard and cannot be read yet
+	lookWait    = 2 * time.Second
 )
 
 // carrier takes events to the hub. Only its own goroutine uses it.
@@ -251,7 +252,7 @@ func (c *carrier) push(ctx context.Context) error {
 				return err
 			}
 		}
-		if len(c.queue) == 0 || !c.may() {
+		if len(c.queue) == 0 || !c.may(c.queue[0]) {
 			return nil
 		}
 		if err := c.send(ctx, c.queue[0]); err != nil {
@@ -262,18 +263,6 @@ func (c *carrier) push(ctx context.Context) error {
 			return nil // what they say comes first
 		}
 	}
-}
-
-// may reports whether one more may go out: one alone until the stream has
-// answered, and none while an answer is late.
-func (c *carrier) may() bool {
-	switch n := len(c.flight); {
-	case n == 0:
-		return true
-	case !c.open, n >= window:
-		return false
-	}
-	return time.Since(c.flight[0].sent) < c.s.bounds.stall
 }
 
 // fill reads the next page.
@@ -296,85 +285,4 @@ func (c *carrier) fill(ctx context.Context) error {
 		return fmt.Errorf("%w: a page of it has nothing new", errUnread)
 	}
 	return nil
-}
-
-// send publishes a parcel, unless the stream has it already.
-func (c *carrier) send(ctx context.Context, p *parcel) error {
-	if c.has(ctx, p) {
-		p.stored = true
-		c.flight = append(c.flight, p)
-		c.land()
-		return nil
-	}
-	c.sending++
-	token := fmt.Sprintf("%d-%d", c.round, c.sending)
-	p.msg.Reply, p.sent = c.inbox+"."+token, time.Now()
-	if err := c.nc.PublishMsg(p.msg); err != nil {
-		return fmt.Errorf("publish to the hub: %w", err)
-	}
-	c.tokens[token] = p
-	c.flight = append(c.flight, p)
-	c.s.flying.Store(int64(len(c.flight)))
-	return nil
-}
-
-// take handles an answer. One to an earlier run changes nothing: its event is
-// sent again, or was found to be there.
-func (c *carrier) take(a ack) error {
-	p := c.tokens[a.token]
-	if p == nil {
-		return nil
-	}
-	delete(c.tokens, a.token)
-	switch {
-	case a.tooLarge && p.lost == 0:
-		return c.instead(p, a)
-	case errors.Is(a.err, errNoStream) && !c.s.d.Server.HubConnected():
-		return errAway
-	case a.err != nil:
-		return a.err
-	}
-	p.stored, c.open = true, true
-	if a.stream != c.cursor.stream || a.domain != c.cursor.domain {
-		c.cursor.stream, c.cursor.domain, c.dirty = a.stream, a.domain, true
-	}
-	c.s.failed(nil)
-	c.s.meters.published.Inc()
-	c.s.meters.lost.Add(float64(p.lost))
-	c.land()
-	return nil
-}
-
-// instead sends a gap for an event that the hub's stream will never take.
-func (c *carrier) instead(p *parcel, a ack) error {
-	c.s.d.Logger.Warn("an event is too large for the hub's stream", "service", "hub", "position", p.seq, "err", a.err)
-	g := gap(c.me, c.cursor.epoch, p.seq, p.seq, "it is too large for the hub's stream", c.s.d.Now())
-	p.msg, p.lost = g.msg, 1
-	c.sending++
-	token := fmt.Sprintf("%d-%d", c.round, c.sending)
-	p.msg.Reply, p.sent = c.inbox+"."+token, time.Now()
-	c.tokens[token] = p
-	return c.nc.PublishMsg(p.msg)
-}
-
-// land moves the cursor behind everything that has arrived.
-func (c *carrier) land() {
-	n := 0
-	for n < len(c.flight) && c.flight[n].stored {
-		c.cursor.seq, c.dirty = c.flight[n].seq, true
-		n++
-	}
-	c.flight = append(c.flight[:0:0], c.flight[n:]...)
-	c.s.flying.Store(int64(len(c.flight)))
-	c.s.cursor.Store(c.cursor.seq)
-}
-
-// late fires when the oldest answer is overdue.
-func (c *carrier) late() *time.Timer {
-	if len(c.flight) == 0 {
-		t := time.NewTimer(time.Hour)
-		t.Stop()
-		return t
-	}
-	return time.NewTimer(time.Until(c.flight[0].sent.Add(c.s.bounds.ackWait)))
 }

@@ -85,7 +85,7 @@ type bounds struct {
 
 var defaults = bounds{
 	ackWait: 5 * time.Second, stall: 500 * time.Millisecond, retryFirst: 500 * time.Millisecond, retryMost: 30 * time.Second,
-	poll: time.Second, watch: 100 * time.Millisecond, parting: time.Second, grace: 10 * time.Second,
+	poll: time.Second, watch: 250 * time.Millisecond, parting: time.Second, grace: 10 * time.Second,
 	claimEvery: 10 * time.Second, claimWait: 300 * time.Millisecond,
 	helloWait: 1200 * time.Millisecond, askWait: 3 * time.Second,
 	rollQuiet: 700 * time.Millisecond, rollWait: 2 * time.Second, rollMost: 4096,

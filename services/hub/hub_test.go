@@ -12,6 +12,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -196,5 +197,50 @@ func TestStreamCommandIsDocumented(t *testing.T) {
 	data, err := os.ReadFile("../../contrib/hub/README.md")
 	if err != nil || !strings.Contains(string(data), StreamCommand+"\n") {
 		t.Errorf("contrib/hub/README.md lacks %s (%v)", StreamCommand, err)
+	}
+}
+
+// What is on its way is bounded: in number, in bytes, and to one until the stream
+// has answered or while it is late.
+func TestWindow(t *testing.T) {
+	t.Parallel()
+	flight := func(n, size int, age time.Duration) (all []*parcel) {
+		for range n {
+			all = append(all, &parcel{msg: &nats.Msg{Data: make([]byte, size)}, sent: time.Now().Add(-age)})
+		}
+		return all
+	}
+	for name, tt := range map[string]struct {
+		flight []*parcel
+		open   bool
+		next   int
+		want   bool
+	}{
+		"the first":              {nil, false, 2 << 20, true},
+		"one more, unanswered":   {flight(1, 1, 0), false, 1, false},
+		"one more":               {flight(1, 1, 0), true, 1, true},
+		"the last":               {flight(window-1, 1, 0), true, 1, true},
+		"one too many":           {flight(window, 1, 0), true, 1, false},
+		"the bytes fill":         {flight(3, 300<<10, 0), true, windowBytes - 900<<10, true},
+		"a byte too many":        {flight(3, 300<<10, 0), true, windowBytes - 900<<10 + 1, false},
+		"behind one that is old": {flight(2, 1, time.Minute), true, 1, false},
+	} {
+		c := &carrier{s: &Service{bounds: defaults}, flight: tt.flight, open: tt.open}
+		if got := c.may(&parcel{msg: &nats.Msg{Data: make([]byte, tt.next)}}); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	// With a real stream: never more than the window.
+	o := newOutside(t, "")
+	d := o.join("kitchen")
+	d.record(300, 20<<10)
+	most := int64(0)
+	o.stream(nil)
+	eventually(t, "all are there", func() bool {
+		most = max(most, d.room.flying.Load())
+		return d.room.cursor.Load() == 300
+	})
+	if most > window {
+		t.Errorf("%d were on their way", most)
 	}
 }

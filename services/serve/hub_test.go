@@ -71,6 +71,18 @@ func kept(t *testing.T, s jetstream.Stream) map[string][]*jetstream.RawStreamMsg
 	return all
 }
 
+// counts is how many events the hub's stream has, by daemon.
+func counts(t *testing.T, s jetstream.Stream) map[string]int {
+	t.Helper()
+	info, err := s.Info(t.Context(), jetstream.WithSubjectFilter(bus.NodeFacts))
+	check(t, err)
+	n := map[string]int{}
+	for subject, msgs := range info.State.Subjects {
+		n[strings.Split(subject, ".")[2]] += int(msgs)
+	}
+	return n
+}
+
 // reached compares what a daemon recorded with what the hub has of it: the same
 // events, each once, in order.
 func reached(t *testing.T, m *member, msgs []*jetstream.RawStreamMsg) error {
@@ -94,13 +106,15 @@ func reached(t *testing.T, m *member, msgs []*jetstream.RawStreamMsg) error {
 	return nil
 }
 
+const innerTalk = "the boiler code is 4711"
+
 // load has a daemon answer messages until stop is called.
 func (m *member) load(t *testing.T) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var talking sync.WaitGroup
 	talking.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
-			_, _ = bus.MessageReceive.Ask(ctx, m.Conn, bus.Message{Channel: "terminal", Owner: "owner", Session: fmt.Sprintf("s%d", i%4), Text: "hello"})
+			_, _ = bus.MessageReceive.Ask(ctx, m.Conn, bus.Message{Channel: "terminal", Owner: "owner", Session: fmt.Sprintf("s%d", i%4), Text: innerTalk})
 			select {
 			case <-time.After(5 * time.Millisecond): // a steady pace, not a race
 			case <-ctx.Done():
@@ -141,8 +155,8 @@ func TestFleet(t *testing.T) {
 	}
 	reaches := func(what string, least int) {
 		wait(t, what, func() bool {
-			have := kept(t, s)
-			return !slices.ContainsFunc(names, func(n string) bool { return len(have[n]) < least })
+			have := counts(t, s)
+			return !slices.ContainsFunc(names, func(n string) bool { return have[n] < least })
 		})
 	}
 	reaches("events come while all is well", 30)
@@ -161,20 +175,32 @@ func TestFleet(t *testing.T) {
 	time.Sleep(300 * time.Millisecond) // let the others go on for a while
 	h.start()
 	s = h.stream()
-	before := kept(t, s)
-	reaches("events come again", max(len(before["kitchen"]), len(before["garage"]), len(before["attic"]))+30)
+	before := counts(t, s)
+	reaches("events come again", max(before["kitchen"], before["garage"], before["attic"])+30)
 	for _, stop := range stops {
 		stop()
 	}
-	var late error
 	for _, m := range all {
-		wait(t, "every event of "+m.cfg.Daemon.Node, func() bool {
-			late = reached(t, m, kept(t, s)[m.cfg.Daemon.Node])
-			if late != nil {
-				t.Log(late)
+		node := m.cfg.Daemon.Node
+		var lacks error
+		wait(t, "every event of "+node, func() bool { // turns under way may still record some
+			if events, _ := m.recorded(t); len(events) != counts(t, s)[node] {
+				return false
 			}
-			return late == nil
+			if err := reached(t, m, kept(t, s)[node]); lacks == nil || err == nil {
+				lacks = err
+			} else if err.Error() == lacks.Error() { // and it stays so
+				t.Fatal(err)
+			}
+			return lacks == nil
 		})
+	}
+	for _, msgs := range kept(t, s) {
+		for _, m := range msgs {
+			if bytes.Contains(m.Data, []byte("boiler")) {
+				t.Errorf("%s tells what was written: %s", m.Subject, m.Data)
+			}
+		}
 	}
 	// Another restart of the hub, all at rest: nothing is sent again.
 	h.stop()
@@ -189,10 +215,10 @@ func TestFleet(t *testing.T) {
 		}
 	}
 	// The farewell of a daemon reaches the hub too.
-	had := len(kept(t, s)["garage"])
+	had := counts(t, s)["garage"]
 	_, err = bus.MessageReceive.Ask(t.Context(), all[1].Conn, bus.Message{Channel: "terminal", Owner: "owner", Text: "hello"})
 	check(t, err)
-	wait(t, "garage sends again", func() bool { return len(kept(t, s)["garage"]) > had })
+	wait(t, "garage sends again", func() bool { return counts(t, s)["garage"] > had })
 	all[1].stop()
 	msgs := kept(t, s)["garage"]
 	if last := msgs[len(msgs)-1].Subject; last != bus.NodeSubject("garage", bus.DaemonStopping.Spec().Name) {
