@@ -258,11 +258,7 @@ func (c *Conn) refuseReply(h Handler, reply string) {
 // respond answers past micro's own Request, whose answer methods are only for
 // the goroutine that its handler was called on.
 func (c *Conn) respond(r micro.Request, reply []byte, failure *Error) {
-	m := &nats.Msg{Subject: r.Reply(), Data: reply}
-	if failure != nil {
-		m.Data = failure.body()
-		m.Header = nats.Header{micro.ErrorCodeHeader: {string(failure.Code)}, micro.ErrorHeader: {oneLine(failure.Message)}}
-	}
+	m := ReplyMsg(r.Reply(), reply, failure)
 	err := c.nc.PublishMsg(m)
 	if errors.Is(err, nats.ErrMaxPayload) && failure == nil {
 		c.respond(r, nil, Errorf(CodeTooLarge, "the answer has %d bytes, more than the bus carries", len(reply)))

@@ -70,14 +70,24 @@ var (
 		From: []string{"control"}, Heard: []string{"governor"},
 		Meaning: "The process's memory and its pressure level."})
 	StatusGet = call[StatusQuery, Status](Spec{Name: "ctl.status",
-		From: []string{"cli", "agent"}, Heard: []string{"control"},
+		From: []string{"cli", "agent", "hub"}, Heard: []string{"control"},
 		Meaning: "The whole picture, as `blufio status` shows it."})
 	EventsRead = call[EventQuery, EventPage](Spec{Name: "ctl.events.read",
-		From: []string{"cli", "gateway"}, Heard: []string{"relay"},
+		From: []string{"cli", "gateway", "hub"}, Heard: []string{"relay"},
 		Meaning: "A page of the event stream, for replay."})
 	Pulse = live[Health](Spec{Name: "house.pulse",
 		From: []string{"control"}, Heard: []string{"gateway"},
 		Meaning: "The daemon's health, once a second."})
+)
+
+// Many daemons on one hub.
+var (
+	NodeAsk = call[NodeQuestion, NodeAnswer](Spec{Name: "ctl.node.ask",
+		From: []string{"cli"}, Heard: []string{"hub"},
+		Meaning: "Put a call to another daemon on the hub."})
+	NodeList = call[NodesQuery, Nodes](Spec{Name: "ctl.node.list",
+		From: []string{"cli"}, Heard: []string{"hub"},
+		Meaning: "Who is on the hub, one line each."})
 )
 
 // Secrets.
@@ -182,7 +192,7 @@ func Contract() []Lane {
 		AgentSessions, AgentHistory, QueueList, QueueRetry, QueueDrop, AgentStatus,
 		CostReserve, CostSettle, CostGet, SpendingSet,
 		MemoryRead, StatusGet, EventsRead, Pulse,
-		TokenIssue, TokenList, TokenRevoke, TokenIssued, TokenRevoked,
+		TokenIssue, TokenList, TokenRevoke, TokenIssued, TokenRevoked, NodeAsk, NodeList,
 		MessageReceived, MessageDied, MessageRetried, MessageDropped, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled,
 		ProviderDown, ProviderUp, ReplyDelivered, ReplyDied, ReplyRetried, ReplyDropped,
 		CostRecorded, BudgetWarned, BudgetExhausted, SpendingChanged,

@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 		"sqlite":    func() { os.Exit(tool(runSQL)) },
 
 		"natsclient": func() { os.Exit(tool(natsClient)) },
+		"testhub":    func() { os.Exit(tool(runHub)) },
 	})
 }
 

@@ -31,6 +31,9 @@ func (s *Server) letIn() {
 	s.ring.admit(s.house.PublicKey(), &holder{account: s.accounts.house, inProcess: true})
 	s.ring.admit(s.watch.PublicKey(), &holder{account: s.accounts.watch, inProcess: true})
 	s.ring.admit(s.edge.PublicKey(), &holder{account: s.accounts.edge, inProcess: true})
+	if l := s.cfg.Leaf; l != nil {
+		s.ring.admit(l.room.PublicKey(), &holder{account: s.accounts.leaf, allowed: l.permissions(), inProcess: true})
+	}
 	s.admitDevice(s.cfg.Device)
 }
 

@@ -25,6 +25,7 @@ type logBridge struct {
 	authErrors  atomic.Uint64
 	denials     atomic.Uint64
 	limitErrors atomic.Uint64
+	leaf        leafTrouble
 
 	mu     sync.Mutex
 	logged time.Time // when the last refusal was logged
@@ -48,6 +49,12 @@ func (b *logBridge) Fatalf(format string, v ...any) {
 
 func (b *logBridge) Errorf(format string, v ...any) {
 	text := line(format, v)
+	if reason, ok := leafReason(text); ok {
+		if b.leaf.note(reason, time.Now()) {
+			b.log.Warn("the hub is not reached: " + reason)
+		}
+		return
+	}
 	d, ok := readDenial(text)
 	if !ok {
 		b.log.Error(text)

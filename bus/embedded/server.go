@@ -60,6 +60,7 @@ type Config struct {
 	MaxConns   int          // connections, those in process included; default 64
 	Keys       []Key        // let in from the first moment on
 	Now        func() time.Time
+	Leaf       *Leaf // the hub to join; nil: none
 }
 
 // Server is a running NATS server. Its methods may be called concurrently.
@@ -200,7 +201,7 @@ func loopback(listen string) (host string, port int, err error) {
 }
 
 func (s *Server) options(host string, port int) *server.Options {
-	return &server.Options{
+	return s.cfg.Leaf.join(&server.Options{
 		ServerName: "blufio", Host: host, Port: port,
 		Accounts:          s.accounts.list(),
 		SystemAccount:     accountSys,
@@ -214,7 +215,7 @@ func (s *Server) options(host string, port int) *server.Options {
 		NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
 		StoreDir:           s.cfg.Dir,
 		JetStreamMaxMemory: streamMemory, JetStreamMaxStore: serverStore,
-	}
+	})
 }
 
 // started waits for the server to accept connections.

@@ -31,6 +31,7 @@ import (
 	"github.com/blufio/blufio/services/control"
 	"github.com/blufio/blufio/services/cost"
 	"github.com/blufio/blufio/services/governor"
+	"github.com/blufio/blufio/services/hub"
 	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/denial"
 	"github.com/blufio/blufio/services/internal/eventlog"
@@ -94,7 +95,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	leaf, err := o.Config.leaf()
+	if err != nil {
+		return err
+	}
 	server, err := embedded.Start(ctx, embedded.Config{
+		Leaf:   leaf,
 		Listen: o.Config.Bus.Listen, EventsDays: o.Config.Bus.EventsDays, EventsMB: o.Config.Bus.EventsMB, MaxConns: o.Config.Bus.MaxConns,
 		Dir: filepath.Join(o.DataDir, "events"), Device: device, Keys: known, Now: o.Now, Logger: o.Logger.With("service", "bus"),
 	})
@@ -141,6 +147,7 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 type rooms struct {
 	relay    *relay.Service
 	vault    *vault.Service
+	hub      *hub.Service
 	governor *governor.Service
 	cost     *cost.Service
 	agent    *agent.Service
@@ -152,9 +159,10 @@ type rooms struct {
 	report   func() services.Report
 }
 
-// inOrder is the start order: what others ask comes before those who ask.
+// inOrder is the start order: what others ask comes before those who ask. The hub
+// room comes early so that it ends late, and the others' last events go out.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.vault, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.control}
+	return []services.Service{r.relay, r.hub, r.vault, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
@@ -169,6 +177,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	r = &rooms{}
 	r.relay = relay.New(events, server, open, o.Logger)
 	r.vault = vault.New(secrets, open)
+	r.hub = hub.New(hub.Deps{Server: server, Store: store, Logger: o.Logger, Now: o.Now})
 	if r.governor, err = governor.New(cfg.Memory, governor.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
@@ -225,7 +234,7 @@ func agentFinish(drain time.Duration) time.Duration {
 
 // schemas are the tables of every room.
 func schemas() []sqlite.Schema {
-	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema}, agent.Schemas()...)
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema, hub.Schema}, agent.Schemas()...)
 	return all
 }
 
