@@ -26,6 +26,8 @@ func TestNodeThatCannotBeAsked(t *testing.T) {
 	var answer bus.NodeAnswer
 	var failure error
 	h.hub(func(q bus.NodeQuestion) (bus.NodeAnswer, error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
 		if q.Node != "kitchen" || q.Call != "ctl.status" || string(q.Request) != "{}" {
 			t.Errorf("asked %+v", q)
 		}
@@ -47,7 +49,9 @@ func TestNodeThatCannotBeAsked(t *testing.T) {
 		{bus.NodeAnswer{}, bus.Errorf(bus.CodeUnavailable, "this daemon has no hub"), exitNoAnswer, "no hub"},
 		{bus.NodeAnswer{}, bus.Errorf(bus.CodeTimeout, "kitchen is on the hub and does not answer"), exitNoAnswer, "does not answer"},
 	} {
+		h.mu.Lock()
 		answer, failure = tt.answer, tt.failure
+		h.mu.Unlock()
 		code, stdout, stderr := h.blufio("--node", "kitchen", "status", "--json")
 		if code != tt.code || !strings.Contains(stdout+stderr, tt.text) {
 			t.Errorf("code %d, want %d: %s%s", code, tt.code, stdout, stderr)

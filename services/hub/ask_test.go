@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,9 +119,9 @@ func TestRollIsBounded(t *testing.T) {
 	d := o.join("kitchen", func(_ *embedded.Config, s *Service) { s.bounds.rollMost = 20 })
 	eventually(t, "it is joined", func() bool { return d.server.HubConnected() })
 	owner := o.connect()
-	answers := make(chan [][]byte, 1)
+	var answers atomic.Pointer[[][]byte]
 	_, err := owner.Subscribe(bus.NodesHello, func(m *nats.Msg) {
-		for _, data := range <-answers {
+		for _, data := range *answers.Load() {
 			_ = m.Respond(data)
 		}
 	})
@@ -131,7 +132,7 @@ func TestRollIsBounded(t *testing.T) {
 	}
 	roll := func(data ...[]byte) bus.Nodes {
 		t.Helper()
-		answers <- data
+		answers.Store(&data)
 		n, err := bus.NodeList.Ask(t.Context(), d.cli, bus.NodesQuery{})
 		o.check(err)
 		return n
