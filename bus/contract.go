@@ -83,6 +83,16 @@ var (
 		Meaning: "The daemon's health, once a second."})
 )
 
+// Doctor, and other long work.
+var (
+	DoctorRun = call[DoctorRequest, Job](Spec{Name: "ctl.doctor",
+		From: []string{"cli"}, Heard: []string{"doctor"},
+		Meaning: "Make the checks that the daemon makes of itself. The findings are the job's news."})
+	JobGet = call[JobQuery, JobState](Spec{Name: "ctl.job",
+		From: []string{"cli", "doctor"}, Heard: []string{"doctor"},
+		Meaning: "What is new of a job. Finished ones are kept for five minutes."})
+)
+
 // Facts: anyone permitted may listen.
 var (
 	MessageReceived = durable[MessageReceivedFact](fact("evt.message.received", "agent", "A message was stored."))
@@ -133,6 +143,7 @@ func Contract() []Lane {
 		AgentSessions, AgentHistory, QueueList, QueueRetry, QueueDrop, AgentStatus,
 		CostReserve, CostSettle, CostGet, SpendingSet,
 		MemoryRead, StatusGet, TokenIssue, EventsRead, Pulse,
+		DoctorRun, JobGet,
 		MessageReceived, MessageDied, MessageRetried, MessageDropped, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled,
 		ProviderDown, ProviderUp, ReplyDelivered, ReplyDied, ReplyRetried, ReplyDropped,
 		CostRecorded, BudgetWarned, BudgetExhausted, SpendingChanged,

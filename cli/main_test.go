@@ -211,12 +211,14 @@ func request(out io.Writer, args []string) error {
 }
 
 // runSQL changes a database behind the program's back: sqlite FILE STATEMENT.
-func runSQL(args []string) error {
-	db, err := sql.Open("sqlite", args[0])
+func runSQL(args []string) error { return changeDatabase(args[0], args[1]) }
+
+func changeDatabase(path, statement string) error {
+	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		return err
 	}
-	_, err = db.Exec(args[1])
+	_, err = db.Exec(statement)
 	return errors.Join(err, db.Close())
 }
 

@@ -81,14 +81,14 @@ func (a *app) serve(ctx context.Context, set map[string]string) error {
 	if err != nil {
 		return err
 	}
-	cfg, _, err := serve.Load(a.sources(set))
+	cfg, loaded, err := serve.Load(a.sources(set))
 	if err != nil {
 		return serveFailure(err)
 	}
 	log := a.logger(cfg.Log)
 	return a.untilToldTwice(ctx, log, func(ctx context.Context) error {
 		err := serve.Run(ctx, serve.Options{
-			Config: cfg, DataDir: dir, Version: buildInfo().Version, Logger: log, Now: a.now,
+			Config: cfg, Sources: a.sources(set), Loaded: loaded, DataDir: dir, Version: buildInfo().Version, Logger: log, Now: a.now,
 			Ready: func(info serve.Info) { a.welcome(log, info, dir, a.now().Sub(started)) },
 		})
 		return serveFailure(inShort(log, err))

@@ -27,8 +27,10 @@ import (
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/channel/terminal"
+	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/control"
 	"github.com/blufio/blufio/services/cost"
+	"github.com/blufio/blufio/services/doctor"
 	"github.com/blufio/blufio/services/governor"
 	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/eventlog"
@@ -41,6 +43,8 @@ import (
 // Options is what a daemon is started with.
 type Options struct {
 	Config  Config
+	Sources config.Sources // where it came from, to see later what has changed
+	Loaded  *config.Loaded // the same; nil: nobody will know
 	DataDir string
 	Version string
 	Logger  *slog.Logger
@@ -103,7 +107,7 @@ func live(ctx context.Context, o Options, started time.Time, device *embedded.De
 	if err != nil {
 		return err
 	}
-	rooms.report = house.Report
+	rooms.report, rooms.probes = house.Report, house.Probes
 	if err := registerProcess(registry, o.Version, store, server); err != nil {
 		return err
 	}
@@ -130,12 +134,14 @@ type rooms struct {
 	telegram *telegram.Service
 	gateway  *gateway.Service
 	control  *control.Service
+	doctor   *doctor.Service
 	report   func() services.Report
+	probes   func() []services.Probe
 }
 
 // inOrder is the start order: what others ask comes before those who ask.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.governor, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.control}
+	return []services.Service{r.relay, r.governor, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.doctor, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
@@ -175,6 +181,8 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started,
 		Report: func() services.Report { return r.report() }})
+	r.doctor = doctor.New(doctor.Deps{Store: store, Schemas: schemas(), Server: server, MaxConns: cfg.Bus.MaxConns, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now,
+		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return append(r.probes(), o.probes()...) }})
 	return r, nil
 }
 
@@ -187,7 +195,7 @@ func agentFinish(drain time.Duration) time.Duration {
 
 // schemas are the tables of every room.
 func schemas() []sqlite.Schema {
-	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, blob.Schema, telegram.Schema}, agent.Schemas()...)
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, blob.Schema, telegram.Schema, doctor.Schema}, agent.Schemas()...)
 	return all
 }
 
