@@ -144,6 +144,7 @@ func (s *Service) Door() services.Door {
 			bus.ToolCalled, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied, bus.ReplyRetried, bus.ReplyDropped},
 		Metrics: s.metrics.all(),
 		Health:  s.health,
+		Probes:  Probes(s),
 	}
 }
 

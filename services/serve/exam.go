@@ -10,9 +10,16 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
+	"github.com/blufio/blufio/services/agent"
+	"github.com/blufio/blufio/services/agent/llm/offline"
+	"github.com/blufio/blufio/services/channel/gateway"
+	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/config"
+	"github.com/blufio/blufio/services/cost"
 	"github.com/blufio/blufio/services/doctor"
+	"github.com/blufio/blufio/services/governor"
 	"github.com/blufio/blufio/services/internal/sqlite"
+	"github.com/blufio/blufio/services/relay"
 )
 
 // Exam is doctor's look from outside of the daemon.
@@ -104,20 +111,61 @@ func (e Exam) either() []services.Probe {
 	if e.Locked {
 		open = doctor.HeldDatabase
 	}
-	return slices.Concat(doctor.DatabaseProbes(open), doctor.DiskProbes(e.DataDir), doctor.MachineProbes())
+	return slices.Concat(doctor.DatabaseProbes(open), doctor.DiskProbes(e.DataDir), doctor.MachineProbes(), e.configured())
 }
 
 // table is every check there is; they can be listed, not run.
 func table() []services.Probe {
 	e := Exam{DataDir: "DATA_DIR", Now: time.Now}
 	all := slices.Concat(e.outside(), runProbes(), e.either())
-	for _, p := range slices.Concat(doctor.Probes(nil), (Options{}).probes()) {
+	for _, p := range slices.Concat(roomProbes(), (Options{}).probes()) {
 		if p.Place == services.Inside {
 			all = append(all, p)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b services.Probe) int { return services.CompareIDs(a.ID, b.ID) })
 	return all
+}
+
+// roomProbes are those that the rooms make.
+func roomProbes() []services.Probe {
+	return slices.Concat(relay.Probes(nil), governor.Probes(nil), cost.Probes(nil), agent.Probes(nil), telegram.Probes(nil),
+		gateway.Probes(nil), doctor.Probes(nil))
+}
+
+// configured are the checks of what the configuration names. Of one that is not valid
+// nothing is taken: half of it might name the wrong server.
+func (e Exam) configured() []services.Probe {
+	cfg, _, err := Load(e.Sources)
+	var models agent.Models
+	if err == nil {
+		models, err = cfg.models()
+	}
+	all := slices.Concat(agent.ModelProbes(models, nil, e.Now), telegram.BotProbes(cfg.Telegram), cfg.limitProbes())
+	if err != nil {
+		for i := range all {
+			all[i].Run = func(context.Context) services.Result { return services.Skip("see BLF-CFG-001") }
+		}
+	}
+	return all
+}
+
+// limitProbes tell of a bill without a bound.
+func (c Config) limitProbes() []services.Probe {
+	return []services.Probe{{
+		ID: "BLF-COST-004", Title: "There is a budget", Place: services.Either,
+		Why: "without one nothing ends a bill but the provider",
+		Fix: "set daily_usd or monthly_usd in [cost]",
+		Run: func(context.Context) services.Result {
+			switch {
+			case c.Cost.DailyUSD > 0 || c.Cost.MonthlyUSD > 0:
+				return services.OK("$%v a day, $%v a month; 0 is no limit", c.Cost.DailyUSD, c.Cost.MonthlyUSD)
+			case !slices.ContainsFunc(c.Agent.Provider, func(p string) bool { return p != offline.Name }):
+				return services.OK("there is none, and no model that costs anything")
+			}
+			return services.Info("models are asked without a limit")
+		},
+	}}
 }
 
 // runProbes is the check that whoever asks the daemon makes by asking.

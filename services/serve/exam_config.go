@@ -84,14 +84,14 @@ func secrecy(src config.Sources) services.Result {
 	return services.OK("nobody else may read them")
 }
 
-// running are the checks of the configuration that the daemon runs with.
+// probes are the checks of the configuration that the daemon runs with.
 func (o Options) probes() []services.Probe {
-	return []services.Probe{{
+	return append(o.Config.limitProbes(), services.Probe{
 		ID: "BLF-CFG-002", Title: "The daemon runs with what the files say",
 		Why: "a change of the files takes effect when the daemon starts again",
 		Fix: "restart the daemon",
 		Run: func(context.Context) services.Result { return o.changes() },
-	}}
+	})
 }
 
 // changes compares what the daemon started with and what it would start with now.
