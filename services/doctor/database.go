@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -256,6 +257,8 @@ func (s *Service) write(ctx context.Context) services.Result {
 		err = store.Write(ctx, func(tx *sqlite.Tx) error { _, err := tx.Exec(`DELETE FROM doctor_probe WHERE id <= ?`, id); return err })
 	}
 	switch {
+	case errors.Is(err, sqlite.ErrFull) && space(s.d.DataDir).Level == bus.LevelFail:
+		return services.Skip("see BLF-FILE-003: the disk is full")
 	case errors.Is(err, sqlite.ErrFull):
 		return services.Fail("the disk is full").WithFix("free some disk space; blufio goes on by itself")
 	case errors.Is(err, sqlite.ErrBusy):

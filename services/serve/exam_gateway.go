@@ -6,9 +6,12 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -22,12 +25,43 @@ func (e Exam) gatewayProbes() []services.Probe {
 		Why: "clients, containers and scripts see the daemon through it",
 		Fix: "see the daemon's log; gateway.listen says where it listens",
 		Run: e.askGateway,
+	}, {
+		ID: "BLF-RUN-002", Title: "The ports that the daemon needs are free", Place: services.Outside,
+		Why: "it does not start when another program listens there",
+		Fix: "end the other program, or set another port",
+		Run: e.freePorts,
 	}}
 }
 
+// freePorts tries them for a moment. Of a daemon that runs, they are its own.
+func (e Exam) freePorts(ctx context.Context) services.Result {
+	cfg, _, err := Load(e.Sources)
+	switch {
+	case e.Live || e.Locked:
+		return services.Skip("a daemon runs")
+	case err != nil:
+		return services.Skip("see BLF-CFG-001")
+	}
+	var lc net.ListenConfig
+	for _, p := range []struct{ key, address string }{{"gateway.listen", cfg.Gateway.Listen}, {"bus.listen", cfg.Bus.Listen}} {
+		l, err := lc.Listen(ctx, "tcp", p.address)
+		if err != nil {
+			why := err
+			if errors.Is(err, syscall.EADDRINUSE) {
+				why = errors.New("another program listens there")
+			}
+			return services.Fail("%s, %s: %v", p.key, p.address, why).WithFix("end the other program, or set %s to another port", p.key)
+		}
+		if err := l.Close(); err != nil {
+			return services.Fail("%s, %s: %v", p.key, p.address, err)
+		}
+	}
+	return services.OK("%s and %s", cfg.Gateway.Listen, cfg.Bus.Listen)
+}
+
 func (e Exam) askGateway(ctx context.Context) services.Result {
-	if e.Daemon.Gateway == "" {
-		return services.Skip("the daemon is needed for it")
+	if !e.Live || e.Daemon.Gateway == "" {
+		return services.Skip("see BLF-RUN-001")
 	}
 	began := time.Now()
 	h, err := getHealth(ctx, e.Daemon.Gateway)

@@ -197,6 +197,11 @@ func (v *vendor) wait(r *http.Request) {
 	v.mu.Lock()
 	d := v.latency
 	v.mu.Unlock()
+	v.pass(r, d)
+}
+
+// pass lets some time pass, unless whoever asked has gone.
+func (v *vendor) pass(r *http.Request, d time.Duration) {
 	if d <= 0 {
 		return
 	}

@@ -13,6 +13,7 @@ type listing struct {
 	answer *Answer // instead of the list; nil is the list
 	models []string
 	ahead  time.Duration // of the vendor's clock
+	takes  time.Duration
 }
 
 // Offer sets the models on offer. Without it there are the vendor's default ones.
@@ -27,6 +28,13 @@ func (v *vendor) Listing(a Answer) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.listing.answer = &a
+}
+
+// SlowListing is how long the question for the models takes to be answered.
+func (v *vendor) SlowListing(d time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.listing.takes = d
 }
 
 // Clock sets the vendor's clock, as the Date of its answers shows it.
@@ -47,10 +55,10 @@ func (v *Vendors) list(w http.ResponseWriter, r *http.Request) {
 }
 
 func (v *vendor) list(w http.ResponseWriter, r *http.Request, key string, denied map[string]any) {
-	v.wait(r)
 	v.mu.Lock()
 	l, want := v.listing, v.key
 	v.mu.Unlock()
+	v.pass(r, l.takes)
 	w.Header().Set("Date", time.Now().Add(l.ahead).UTC().Format(http.TimeFormat))
 	w.Header().Set("Content-Type", "application/json")
 	say := func(status int, body any) {
