@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -84,21 +82,4 @@ func timeSync() services.Result {
 		return services.Info("nothing sets the clock of this machine, says its kernel")
 	}
 	return services.OK("it is synchronised, to within %s", short(time.Duration(t.Maxerror)*time.Microsecond))
-}
-
-// field reads a number from a line "Name:  123 kB" of a file in /proc.
-func field(text, name string) (int64, bool) {
-	for line := range strings.Lines(text) {
-		rest, ok := strings.CutPrefix(line, name+":")
-		if !ok {
-			continue
-		}
-		words := strings.Fields(rest)
-		if len(words) == 0 {
-			return 0, false
-		}
-		n, err := strconv.ParseInt(words[0], 10, 64)
-		return n, err == nil
-	}
-	return 0, false
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -24,7 +23,7 @@ func (e Exam) configProbes() []services.Probe {
 	}, {
 		ID: "BLF-CFG-003", Title: "Files with secrets in them are private", Place: services.Outside,
 		Why: "who reads a key can spend your money",
-		Fix: "chmod 600 the file",
+		Fix: "let nobody but the daemon's user read it",
 		Run: func(context.Context) services.Result { return secrecy(e.Sources) },
 	}}
 }
@@ -60,28 +59,26 @@ func secrecy(src config.Sources) services.Result {
 	if err != nil {
 		return services.Skip("see BLF-CFG-001")
 	}
-	var open []string
-	secrets := 0
-	for _, key := range loaded.Keys() {
-		if v, _ := loaded.Get(key); v != config.NewSecret("x").String() {
-			continue
-		}
-		o := loaded.Origin(key)
-		if o.Source != config.FromFile {
-			continue
-		}
-		secrets++
-		if info, err := os.Stat(o.Name); err == nil && info.Mode().Perm()&0o007 != 0 && !slices.Contains(open, o.Name) {
-			open = append(open, o.Name)
-		}
-	}
+	open := openSecrets(loaded)
 	switch {
 	case len(open) > 0:
-		return services.Warn("anybody on this machine may read %s", strings.Join(open, ", ")).WithFix("chmod 600 %s", strings.Join(open, " "))
-	case secrets == 0:
+		return services.Warn("anybody on this machine may read %s", strings.Join(open, ", ")).WithFix("let nobody but the daemon's user read it: chmod 600 %s", strings.Join(open, " "))
+	case len(secretFiles(loaded)) == 0:
 		return services.OK("there is no secret in a file")
 	}
 	return services.OK("nobody else may read them")
+}
+
+// secretFiles are the files that set a secret.
+func secretFiles(loaded *config.Loaded) (files []string) {
+	set := config.NewSecret("any").String() // what every secret is shown as
+	for _, key := range loaded.Keys() {
+		value, _ := loaded.Get(key)
+		if o := loaded.Origin(key); value == set && o.Source == config.FromFile && !slices.Contains(files, o.Name) {
+			files = append(files, o.Name)
+		}
+	}
+	return files
 }
 
 // probes are the checks of the configuration that the daemon runs with.
