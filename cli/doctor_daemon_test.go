@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -13,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -177,9 +179,9 @@ func TestDoctorFindsWhatWaits(t *testing.T) {
 		{name: "a dead letter", up: true, pre: before(session+message, "terminal", "dead", hour, hour),
 			id: "BLF-QUEUE-003", level: bus.LevelWarn, seen: "1 messages and 0 replies, the oldest is 60 minutes old", fix: "blufio queue"},
 		{name: "a budget that is spent", up: true, pre: before("INSERT OR REPLACE INTO cost_period (period, start, spent) VALUES ('day', '%s', 5000000)", today),
-			id: "BLF-COST-001", seen: "$5.00 of $5.00 this day", fix: "daily_usd"},
+			id: "BLF-COST-001", seen: "$5.00 of $5.00 today", fix: "daily_usd"},
 		{name: "a budget that is nearly spent", up: true, pre: before("INSERT OR REPLACE INTO cost_period (period, start, spent) VALUES ('day', '%s', 4200000)", today),
-			id: "BLF-COST-001", level: bus.LevelWarn, seen: "$4.20 of $5.00 this day", fix: "daily_usd"},
+			id: "BLF-COST-001", level: bus.LevelWarn, seen: "$4.20 of $5.00 today", fix: "daily_usd"},
 		{name: "the kill switch", up: true, sick: func(p *patient) { p.check(p.command("cost", "stop", "--reason", "enough").Run()) },
 			id: "BLF-COST-002", level: bus.LevelWarn, seen: "enough", fix: "cost resume"},
 	} {
@@ -211,5 +213,50 @@ func TestDoctorsSideBySide(t *testing.T) {
 		case <-ctx.Done():
 			t.Fatal("not all were examined")
 		}
+	}
+}
+
+// Findings are shown as they come; who is interrupted has made no check.
+func TestDoctorShowsFindingsAsTheyCome(t *testing.T) {
+	t.Parallel()
+	v := vendors(t, func(v *fakellm.Vendors) { v.OpenAI.SlowListing(time.Minute) })
+	p := newPatient(t, openAI(v.OpenAI.URL())...)
+	p.start()
+	p.untilShown(func(cmd *exec.Cmd) { p.check(cmd.Process.Signal(syscall.SIGINT)) }, exitNoAnswer, "")
+}
+
+// A daemon that dies while it is examined is a finding.
+func TestDoctorOfADaemonThatDies(t *testing.T) {
+	t.Parallel()
+	v := vendors(t, func(v *fakellm.Vendors) { v.OpenAI.SlowListing(time.Minute) })
+	p := newPatient(t, openAI(v.OpenAI.URL())...)
+	daemon := p.command("serve")
+	p.check(daemon.Start())
+	if out, err := p.command("health", "--wait", "30s").CombinedOutput(); err != nil {
+		t.Fatalf("%v, %s", err, out)
+	}
+	p.untilShown(func(*exec.Cmd) { p.check(daemon.Process.Kill()) }, exitFailed, "the daemon did not make its checks")
+	_ = daemon.Wait() // killed
+}
+
+// untilShown runs doctor until a check that a slow one does not hold up is shown, does
+// something then, and wants an end.
+func (p *patient) untilShown(then func(*exec.Cmd), code int, says string) {
+	p.Helper()
+	cmd := p.command("doctor", "--timeout", "50s")
+	out, err := cmd.StdoutPipe()
+	p.check(err)
+	p.check(cmd.Start())
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "ok   BLF-DB-002 ") {
+	}
+	then(cmd)
+	var rest strings.Builder
+	for lines.Scan() {
+		rest.WriteString(lines.Text() + "\n")
+	}
+	_ = cmd.Wait() // its code is looked at
+	if got := cmd.ProcessState.ExitCode(); got != code || !strings.Contains(rest.String(), says) || strings.Contains(rest.String(), "BLF-LLM-001") {
+		p.Errorf("exit code %d, want %d\n%s", got, code, &rest)
 	}
 }

@@ -51,6 +51,7 @@ func newPatient(t *testing.T, env ...string) *patient {
 	p := &patient{T: t, dir: filepath.Join(root, "data"), toml: filepath.Join(root, "blufio.toml")}
 	p.env = append([]string{"HOME=" + root, "PATH=" + os.Getenv("PATH"), "BLUFIO_DATA_DIR=" + p.dir, "BLUFIO_CONFIG=" + p.toml,
 		"BLUFIO_GATEWAY__LISTEN=127.0.0.1:0", "BLUFIO_BUS__LISTEN=127.0.0.1:0",
+		"GORACE=atexit_sleep_ms=0",              // a race-enabled binary sleeps for a second at its end
 		"BLUFIO_MEMORY__LIMIT_MB=2000"}, env...) // a race-enabled binary is heavy
 	p.write(p.toml, "")
 	return p

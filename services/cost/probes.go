@@ -54,25 +54,25 @@ func (s *Service) probeBudgets(ctx context.Context) services.Result {
 	for _, a := range []account{b.day, b.month} {
 		switch {
 		case a.limit == 0:
-			parts = append(parts, fmt.Sprintf("%v this %s, without a limit", a.spent, a.noun()))
+			parts = append(parts, fmt.Sprintf("%v %s, without a limit", a.spent, a.when()))
 			continue
 		case a.spent >= a.limit:
 			worst = services.Fail("").WithFix("raise %s_usd in [cost], or wait until %s", a.adjective(), a.ends.Format("2006-01-02 15:04 MST"))
 		case a.spent >= a.limit/100*nearLimit && worst.Level == bus.LevelOK:
 			worst = services.Warn("").WithFix("raise %s_usd in [cost] if that is too little", a.adjective())
 		}
-		parts = append(parts, fmt.Sprintf("%v of %v this %s", a.spent, a.limit, a.noun()))
+		parts = append(parts, fmt.Sprintf("%v of %v %s", a.spent, a.limit, a.when()))
 	}
 	worst.Seen = strings.Join(parts, ", ")
 	return worst
 }
 
-// noun is what the account's period is.
-func (a account) noun() string {
+// when is the account's period as people say it.
+func (a account) when() string {
 	if a.adjective() == "daily" {
-		return "day"
+		return "today"
 	}
-	return "month"
+	return "this month"
 }
 
 func (s *Service) probeSwitch(ctx context.Context) services.Result {

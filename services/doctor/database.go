@@ -55,8 +55,9 @@ func StoppedDatabase(path string, schemas []sqlite.Schema, o sqlite.Options) fun
 		if errors.Is(err, os.ErrNotExist) {
 			return Database{}, fmt.Errorf("%w: %s is missing, but its write-ahead log is there", sqlite.ErrCorrupt, filepath.Base(path))
 		}
-		o.Path, o.ReadOnly, o.Readers = path, true, 1
-		store, err := sqlite.Open(ctx, o)
+		read := o // several checks open it at once
+		read.Path, read.ReadOnly, read.Readers = path, true, 1
+		store, err := sqlite.Open(ctx, read)
 		return Database{Store: store, Schemas: schemas, Stopped: true}, err
 	}
 }
