@@ -23,6 +23,10 @@ func TestDoctorFindsBrokenConfiguration(t *testing.T) {
 			id: "BLF-CFG-001", seen: "unknown key \"gateway.lissten\"", fix: `did you mean`},
 		{name: "bad TOML", sick: func(p *patient) { p.write(p.toml, "[gateway\n") },
 			id: "BLF-CFG-001", seen: "blufio.toml:1:"},
+		{name: "a wrong variable", sick: func(p *patient) { p.env = append(p.env, "BLUFIO_GATEWAY__LISSTEN=x") },
+			id: "BLF-CFG-001", seen: "environment BLUFIO_GATEWAY__LISSTEN", fix: "did you mean"},
+		{name: "no key for the provider", sick: func(p *patient) { p.write(p.toml, "[agent]\nprovider = \"openai\"\n") },
+			id: "BLF-CFG-001", seen: "needs a key", fix: "BLUFIO_OPENAI__API_KEY"},
 		{name: "no such file", sick: func(p *patient) { p.check(os.Remove(p.toml)) },
 			id: "BLF-CFG-001", seen: "blufio.toml"},
 		{name: "a change the daemon does not know", up: true, sick: func(p *patient) { p.write(p.toml, "[agent]\nname = \"other\"\n") },
@@ -51,6 +55,10 @@ func TestDoctorFindsBrokenFiles(t *testing.T) {
 			id: "BLF-FILE-002", seen: "missing", fix: "restore"},
 		{name: "not a device key", sick: func(p *patient) { p.write(p.file("device.nk"), "SUnothing\n") },
 			id: "BLF-FILE-002", seen: "not a device key", fix: "restore"},
+		{name: "a link to a device key", sick: func(p *patient) {
+			p.check(os.Rename(p.file("device.nk"), p.toml+".nk"))
+			p.check(os.Symlink(p.toml+".nk", p.file("device.nk")))
+		}, id: "BLF-FILE-002", seen: "symbolic link", fix: "put the key itself"},
 		{name: "an open database file", sick: func(p *patient) { p.chmod("blufio.db", 0o644) },
 			id: "BLF-FILE-004", level: bus.LevelWarn, seen: "blufio.db", fix: "--fix"},
 		{name: "leftovers", sick: func(p *patient) {

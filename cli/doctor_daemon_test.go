@@ -21,8 +21,10 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services/agent/llm/llmtest/fakellm"
 	"github.com/blufio/blufio/services/serve"
+	"github.com/nats-io/nats.go"
 )
 
 // signal sends the running daemon a signal.
@@ -50,15 +52,7 @@ func TestDoctorFindsABrokenDaemon(t *testing.T) {
 	taken := takePort(t)
 	for _, b := range []breakage{
 		{name: "it was killed", id: reachID, level: bus.LevelWarn, seen: "ended without a goodbye", fix: "blufio serve",
-			sick: func(p *patient) {
-				cmd := p.command("serve")
-				p.check(cmd.Start())
-				if out, err := p.command("health", "--wait", "30s").CombinedOutput(); err != nil {
-					p.Fatalf("%v, %s", err, out)
-				}
-				p.check(cmd.Process.Kill())
-				_ = cmd.Wait() // killed
-			}},
+			sick: (*patient).crash},
 		{name: "it hangs", up: true, id: reachID, seen: "does not answer", fix: "restart it", code: exitFailed,
 			sick: func(p *patient) {
 				p.signal(syscall.SIGSTOP)
@@ -90,9 +84,45 @@ func TestDoctorFindsABrokenDaemon(t *testing.T) {
 				garbage := []byte(strings.Repeat("damage", 100))
 				p.overwrite("blufio.db", p.pageOf("cost_ledger_at"), garbage)
 			}},
+		{name: "a damaged log", id: "BLF-DB-001", seen: "blufio.db-wal is damaged", fix: "move the log away",
+			sick: func(p *patient) { p.crash(); p.overwrite("blufio.db-wal", 0, []byte("damaged")) }},
+		{name: "a part that came back", up: true, id: "BLF-ROOM-001", level: bus.LevelWarn, seen: "started again after a failure: relay", fix: "log", sick: failRelay},
+		{name: "few connections left", up: true, set: []string{"BLUFIO_BUS__MAX_CONNECTIONS=24"}, id: "BLF-BUS-002", level: bus.LevelWarn,
+			seen: "of 24 connections are in use", fix: "bus.max_connections", sick: crowdBus},
+		{name: "few files", up: true, args: []string{"--deep"}, id: "BLF-SYS-004", level: bus.LevelWarn, seen: "of 200 are open", fix: "LimitNOFILE",
+			pre: func(p *patient) { p.ulim = "ulimit -n 200" }},
 		{name: "a full disk", up: true, id: "BLF-FILE-003", seen: "are free", fix: "free some disk space", pre: smallDisk, sick: fillDisk},
 	} {
 		b.run(t)
+	}
+}
+
+// failRelay takes the relay's table away for as long as it needs to notice.
+func failRelay(p *patient) {
+	p.sql("ALTER TABLE event RENAME TO gone")
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(p.log.String(), "room failed"); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			p.Fatalf("the relay does not fail\n%s", &p.log)
+		}
+	}
+	p.sql("ALTER TABLE gone RENAME TO event")
+	for end := time.Now().Add(20 * time.Second); p.command("status").Run() != nil; { // it exits 0 when all is well again
+		if time.Now().After(end) {
+			p.Fatalf("the relay does not come back\n%s", &p.log)
+		}
+	}
+}
+
+// crowdBus takes all but a few of the bus's connections.
+func crowdBus(p *patient) {
+	info, err := serve.ReadInfo(p.dir)
+	p.check(err)
+	device, err := embedded.LoadDevice(p.dir)
+	p.check(err)
+	for range 10 {
+		nc, err := nats.Connect(info.Bus, device.NATSOption(), nats.CustomInboxPrefix(embedded.OperatorInbox))
+		p.check(err)
+		p.Cleanup(nc.Close)
 	}
 }
 
@@ -165,6 +195,12 @@ func TestDoctorFindsWhatWaits(t *testing.T) {
 	hour := time.Now().Add(-time.Hour).UnixMilli()
 	session := "INSERT INTO session (id, channel, owner, name, created_at, last_at) VALUES (7, '%s', 'owner', 'main', 0, 0);"
 	message := "INSERT INTO message (seq, id, session_id, text, state, received_at, finished_at, reply) VALUES (7, 'm7', 7, 'hello', '%s', %d, %v, 'oh');"
+	poor := vendors(t, func(v *fakellm.Vendors) {
+		v.OpenAI.Always(fakellm.Fails(429, "insufficient_quota", "You exceeded your current quota"))
+	})
+	ill := vendors(t, func(v *fakellm.Vendors) { v.OpenAI.Always(fakellm.Fails(500, "server_error", "oh")) })
+	say := func(p *patient) { _ = p.command("send", "hello").Run() } // it is not answered
+	full := vendors(t, func(v *fakellm.Vendors) { v.OpenAI.Latency(time.Minute) })
 	hanging := vendors(t, func(v *fakellm.Vendors) { v.OpenAI.Latency(time.Minute) })
 	before := func(statement string, args ...any) func(*patient) {
 		return func(p *patient) { p.runOnce(); p.sql(fmt.Sprintf(statement, args...)) }
@@ -174,6 +210,13 @@ func TestDoctorFindsWhatWaits(t *testing.T) {
 		{name: "a message", up: true, set: append(openAI(hanging.OpenAI.URL()), "BLUFIO_DAEMON__DRAIN_TIMEOUT=5s"), pre: before(session+message, "terminal", "queued", hour, "NULL"),
 			sick: func(p *patient) { p.Cleanup(hanging.OpenAI.Die) }, // so that the daemon need not wait for it
 			id:   "BLF-QUEUE-001", level: bus.LevelWarn, seen: "1 of at most 20000 messages wait, the oldest for 60 minutes", fix: "model"},
+		{name: "as many messages as there may be", up: true, set: append(openAI(full.OpenAI.URL()), "BLUFIO_DAEMON__DRAIN_TIMEOUT=5s", "BLUFIO_AGENT__MAX_QUEUE=1"),
+			pre:  before(session+message, "terminal", "queued", time.Now().UnixMilli(), "NULL"),
+			sick: func(p *patient) { p.Cleanup(full.OpenAI.Die) },
+			id:   "BLF-QUEUE-001", seen: "1 of at most 1 messages wait", fix: "agent.max_queue"},
+		{name: "an account without credit", up: true, set: openAI(poor.OpenAI.URL()), sick: say, id: "BLF-LLM-001", seen: "no credit left", fix: "add credit"},
+		{name: "a provider that is left out", up: true, set: append(openAI(ill.OpenAI.URL()), "BLUFIO_AGENT__BREAKER_FAILURES=1", "BLUFIO_AGENT__BREAKER_PAUSE=1h"), sick: say,
+			id: "BLF-LLM-001", level: bus.LevelWarn, seen: "answers now; openai does not answer since", fix: "tried again"},
 		{name: "a reply", up: true, pre: before(session+message+"INSERT INTO outbox (seq, session_id, created_at) VALUES (7, 7, %d)", "telegram", "answered", hour, hour, hour),
 			id: "BLF-QUEUE-002", level: bus.LevelWarn, seen: "1 of at most 20000 replies wait, the oldest for 60 minutes", fix: "channels"},
 		{name: "a dead letter", up: true, pre: before(session+message, "terminal", "dead", hour, hour),
@@ -230,11 +273,7 @@ func TestDoctorOfADaemonThatDies(t *testing.T) {
 	t.Parallel()
 	v := vendors(t, func(v *fakellm.Vendors) { v.OpenAI.SlowListing(time.Minute) })
 	p := newPatient(t, openAI(v.OpenAI.URL())...)
-	daemon := p.command("serve")
-	p.check(daemon.Start())
-	if out, err := p.command("health", "--wait", "30s").CombinedOutput(); err != nil {
-		t.Fatalf("%v, %s", err, out)
-	}
+	daemon := p.daemon()
 	p.untilShown(func(*exec.Cmd) { p.check(daemon.Process.Kill()) }, exitFailed, "the daemon did not make its checks")
 	_ = daemon.Wait() // killed
 }

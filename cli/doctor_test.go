@@ -43,6 +43,26 @@ type patient struct {
 	dir  string // data
 	toml string // configuration file
 	env  []string
+	log  lockedBuffer // of the daemons
+	ulim string       // what a shell does before a daemon
+}
+
+// lockedBuffer is read while a process writes to it.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 func newPatient(t *testing.T, env ...string) *patient {
@@ -112,13 +132,28 @@ func (p *patient) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
+// daemon begins to run one, and waits until it is healthy.
+func (p *patient) daemon() *exec.Cmd {
+	p.Helper()
+	cmd := p.command("serve")
+	if p.ulim != "" {
+		link := filepath.Join(p.TempDir(), "blufio") // the test binary is the program by its name
+		p.check(os.Symlink(cmd.Path, link))
+		cmd = exec.Command("sh", "-c", p.ulim+`; exec "$0" serve`, link)
+		cmd.Env = p.env
+	}
+	cmd.Stderr = &p.log
+	p.check(cmd.Start())
+	if out, err := p.command("health", "--wait", "30s").CombinedOutput(); err != nil {
+		p.Errorf("the daemon is not healthy: %v, %s", err, out)
+	}
+	return cmd
+}
+
 // start runs a daemon until stop is called, or the test ends.
 func (p *patient) start() (stop func()) {
 	p.Helper()
-	var log bytes.Buffer
-	cmd := p.command("serve")
-	cmd.Stderr = &log
-	p.check(cmd.Start())
+	cmd := p.daemon()
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	stop = sync.OnceFunc(func() {
@@ -126,18 +161,23 @@ func (p *patient) start() (stop func()) {
 		select {
 		case err := <-ended:
 			if err != nil {
-				p.Errorf("the daemon: %v\n%s", err, &log)
+				p.Errorf("the daemon: %v\n%s", err, &p.log)
 			}
 		case <-time.After(20 * time.Second):
 			_ = cmd.Process.Kill()
-			p.Errorf("the daemon does not stop: %v\n%s", <-ended, &log)
+			p.Errorf("the daemon does not stop: %v\n%s", <-ended, &p.log)
 		}
 	})
 	p.Cleanup(stop)
-	if out, err := p.command("health", "--wait", "30s").CombinedOutput(); err != nil {
-		p.Fatalf("the daemon is not healthy: %v, %s", err, out)
-	}
 	return stop
+}
+
+// crash runs a daemon that is killed.
+func (p *patient) crash() {
+	p.Helper()
+	cmd := p.daemon()
+	p.check(cmd.Process.Kill())
+	_ = cmd.Wait() // killed
 }
 
 // used is what a daemon left that has run, by path.

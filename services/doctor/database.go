@@ -4,8 +4,10 @@ package doctor
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,6 +54,9 @@ func StoppedDatabase(path string, schemas []sqlite.Schema, o sqlite.Options) fun
 		if errors.Is(err, os.ErrNotExist) && logErr != nil {
 			return Database{}, errNoDatabase{"there is none yet: the daemon makes it at its first start"}
 		}
+		if err := checkLog(path + "-wal"); err != nil {
+			return Database{}, err
+		}
 		if errors.Is(err, os.ErrNotExist) {
 			return Database{}, fmt.Errorf("%w: %s is missing, but its write-ahead log is there", sqlite.ErrCorrupt, filepath.Base(path))
 		}
@@ -60,6 +65,31 @@ func StoppedDatabase(path string, schemas []sqlite.Schema, o sqlite.Options) fun
 		store, err := sqlite.Open(ctx, read)
 		return Database{Store: store, Schemas: schemas, Stopped: true}, err
 	}
+}
+
+// errLog: SQLite itself passes over a log that it does not know as one.
+type errLog struct{ name string }
+
+func (e errLog) Error() string {
+	return e.name + " is damaged: the newest messages were in it"
+}
+
+// checkLog looks at the beginning of a write-ahead log, if there is one
+// (https://www.sqlite.org/walformat.html).
+func checkLog(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil // there is none, or SQLite tells
+	}
+	defer f.Close() //nolint:errcheck // only read
+	var header [32]byte
+	if n, err := io.ReadFull(f, header[:]); n < len(header) || err != nil {
+		return nil // cut off before anything was in it
+	}
+	if magic := binary.BigEndian.Uint32(header[:]); magic != 0x377f0682 && magic != 0x377f0683 {
+		return errLog{filepath.Base(path)}
+	}
+	return nil
 }
 
 const keepAndRestore = "keep the file and restore a backup; without one, move it away to start empty"
@@ -102,6 +132,8 @@ func unopened(err error) services.Result {
 		return services.Skip("%s", none.why)
 	case errors.Is(err, sqlite.ErrNotBlufio):
 		return services.Fail("%v", err).WithFix("move the file away, or use another --data-dir")
+	case errors.As(err, new(errLog)):
+		return services.Fail("%v", err).WithFix("keep a copy of both files; restore a backup, or move the log away to go on without what was in it")
 	case errors.Is(err, os.ErrPermission):
 		return services.Fail("%v", err).WithFix("run as the owner of the data directory")
 	}
