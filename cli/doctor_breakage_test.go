@@ -4,6 +4,7 @@ package cli
 
 import (
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -104,5 +105,22 @@ func TestDoctorFindsBrokenDatabases(t *testing.T) {
 			id: "BLF-DB-003", seen: "rows of outbox refer", fix: "restore a backup"},
 	} {
 		b.run(t)
+	}
+}
+
+// A variable that only the daemon has is no trouble of the shell that doctor is called
+// from.
+func TestDoctorReadsTheDaemonsEnvironment(t *testing.T) {
+	t.Parallel()
+	v := vendors(t, nil)
+	p := newPatient(t)
+	p.write(p.toml, "[agent]\nprovider = \"openai\"\n[openai]\nbase_url = \""+v.OpenAI.URL()+"\"\n[cost]\ndaily_usd = 1\n")
+	shell := p.env
+	p.env = append(slices.Clone(p.env), "BLUFIO_AGENT__MODEL=gpt-4o-mini", "BLUFIO_OPENAI__API_KEY=sk-test-0123456789abcdef")
+	v.OpenAI.RequireKey("sk-test-0123456789abcdef")
+	p.start()
+	p.env = append(shell, "BLUFIO_AGENT__MODEL=of-no-price")
+	if code, report := p.doctor(); code != exitOK {
+		t.Errorf("exit code %d, %+v", code, report.Findings)
 	}
 }

@@ -102,7 +102,7 @@ func (e Exam) probes() []services.Probe {
 
 // outside are the checks that the daemon cannot make of itself.
 func (e Exam) outside() []services.Probe {
-	return slices.Concat(e.configProbes(), doctor.FileProbes(e.DataDir, e.Now), e.gatewayProbes())
+	return slices.Concat(doctor.FileProbes(e.DataDir, e.Now), e.gatewayProbes())
 }
 
 // either are the checks that are made here only when no daemon makes them.
@@ -111,7 +111,7 @@ func (e Exam) either() []services.Probe {
 	if e.Locked {
 		open = doctor.HeldDatabase
 	}
-	return slices.Concat(doctor.DatabaseProbes(open), doctor.DiskProbes(e.DataDir), doctor.MachineProbes(), e.configured())
+	return slices.Concat(configProbes(e.Sources), doctor.DatabaseProbes(open), doctor.DiskProbes(e.DataDir), doctor.MachineProbes(), e.configured())
 }
 
 // table is every check there is; they can be listed, not run.

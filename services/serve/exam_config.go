@@ -13,18 +13,19 @@ import (
 	"github.com/blufio/blufio/services/config"
 )
 
-// configProbes look at the configuration as the command line reads it.
-func (e Exam) configProbes() []services.Probe {
+// configProbes look at the configuration as whoever makes them reads it: the daemon
+// has an environment of its own.
+func configProbes(src config.Sources) []services.Probe {
 	return []services.Probe{{
-		ID: "BLF-CFG-001", Title: "The configuration is valid", Place: services.Outside,
+		ID: "BLF-CFG-001", Title: "The configuration is valid", Place: services.Either,
 		Why: "the daemon does not start on one that it does not understand",
 		Fix: "mend it, and see `blufio config validate`",
-		Run: func(context.Context) services.Result { return validity(e.Sources) },
+		Run: func(context.Context) services.Result { return validity(src) },
 	}, {
-		ID: "BLF-CFG-003", Title: "Files with secrets in them are private", Place: services.Outside,
+		ID: "BLF-CFG-003", Title: "Files with secrets in them are private", Place: services.Either,
 		Why: "who reads a key can spend your money",
 		Fix: "let nobody but the daemon's user read it",
-		Run: func(context.Context) services.Result { return secrecy(e.Sources) },
+		Run: func(context.Context) services.Result { return secrecy(src) },
 	}}
 }
 
@@ -83,7 +84,7 @@ func secretFiles(loaded *config.Loaded) (files []string) {
 
 // probes are the checks of the configuration that the daemon runs with.
 func (o Options) probes() []services.Probe {
-	return append(o.Config.limitProbes(), services.Probe{
+	return append(slices.Concat(configProbes(o.Sources), o.Config.limitProbes()), services.Probe{
 		ID: "BLF-CFG-002", Title: "The daemon runs with what the files say",
 		Why: "a change of the files takes effect when the daemon starts again",
 		Fix: "restart the daemon",
