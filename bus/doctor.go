@@ -10,6 +10,10 @@ import (
 // DoctorSchema names the shape of DoctorReport; it changes when the shape does.
 const DoctorSchema = "blufio.doctor/1"
 
+// DoctorChannel is where doctor's own messages come from and their replies go to. They
+// are answered without a model, and are in nobody's conversation or bill.
+const DoctorChannel = "doctor"
+
 // Levels of a finding. Info never makes a report worse than ok.
 const (
 	LevelOK   = "ok"

@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,7 +91,8 @@ func TestDoctorFindsWhatIsWrongWithAModel(t *testing.T) {
 	}
 }
 
-// The look at a model costs nothing.
+// The look at a model costs nothing, and the message that goes all the way is in
+// nobody's conversation or bill.
 func TestDoctorAsksForNothing(t *testing.T) {
 	t.Parallel()
 	v := vendors(t, nil)
@@ -98,6 +100,12 @@ func TestDoctorAsksForNothing(t *testing.T) {
 	p.start()
 	if code, report := p.doctor("--deep"); code != exitOK || len(v.OpenAI.Bills()) > 0 || len(v.OpenAI.Requests()) > 0 {
 		t.Errorf("code %d, bills %v, %+v", code, v.OpenAI.Bills(), report)
+	}
+	for _, c := range []struct{ args, want string }{{"cost --json", `"models": []`}, {"status --json", `"total": 0`}, {"queue list", "nothing waits"},
+		{"events --no-follow --seq 1 turn.completed", "channel=doctor"}} {
+		if out, err := p.command(strings.Fields(c.args)...).Output(); err != nil || !strings.Contains(string(out), c.want) {
+			t.Errorf("%s: %v, no %q in\n%s", c.args, err, c.want, out)
+		}
 	}
 }
 

@@ -116,7 +116,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		s.outbox[c] = newOutbox()
 	}
 	s.breakers = map[string]*breaker{}
-	for _, m := range s.models.all() {
+	for _, m := range append(s.models.all(), withoutModel) {
 		s.breakers[m.Provider.Name()] = &breaker{limit: cfg.BreakerFailures, pause: cfg.BreakerPause, now: d.Now}
 	}
 	s.metrics = newMetrics(s)

@@ -14,8 +14,23 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/agent/llm/offline"
 	"github.com/blufio/blufio/services/agent/llm/wire"
 )
+
+// purposeDoctor is what doctor's messages are booked as. They are answered by who is
+// always there and asks for nothing.
+const purposeDoctor = "doctor"
+
+var withoutModel = Model{Provider: offline.Provider{Fallback: true}, Name: offline.Name}
+
+// purposeIn is what a message's model calls are booked as, by where it comes from.
+func purposeIn(channel string) string {
+	if channel == bus.DoctorChannel {
+		return purposeDoctor
+	}
+	return "turn"
+}
 
 // waitsLong is when a message or a reply has waited for so long that it is worth a word.
 const waitsLong = 10 * time.Minute

@@ -8,6 +8,7 @@
 //
 //	database.go  the file, its pages, its log, and that it takes writes
 //	bus.go       the bus answers, and how the rooms are
+//	turn.go      a message goes all the way
 //	files.go     the data directory and what lies in it
 //	system.go    the machine: clock, memory, limits
 //
@@ -47,6 +48,7 @@ type Service struct {
 	d        Deps
 	jobs     *jobs.Table
 	examiner services.Examiner
+	turns    turns
 
 	mu   sync.Mutex
 	conn *bus.Conn
@@ -66,8 +68,9 @@ func (s *Service) Door() services.Door {
 		Hears: []bus.Handler{
 			bus.DoctorRun.Answer(s.begin).Workers(2).Queue(8),
 			bus.JobGet.Answer(s.jobs.Get).Workers(16).Queue(32), // each may wait a second
+			bus.MessageSend.To(bus.DoctorChannel).Answer(s.turns.deliver),
 		},
-		Says:    []bus.Lane{bus.JobGet},
+		Says:    []bus.Lane{bus.JobGet, bus.MessageReceive},
 		Metrics: s.jobs.Metrics(),
 		Probes:  Probes(s),
 	}
@@ -80,7 +83,7 @@ func Probes(s *Service) []services.Probe {
 		s = new(Service)
 	}
 	open := func(context.Context) (Database, error) { return Database{Store: s.d.Store, Schemas: s.d.Schemas}, nil }
-	return slices.Concat(DatabaseProbes(open), s.writes(), s.busProbes(), DiskProbes(s.d.DataDir), s.system(), MachineProbes())
+	return slices.Concat(DatabaseProbes(open), s.writes(), s.busProbes(), s.turnProbes(), DiskProbes(s.d.DataDir), s.system(), MachineProbes())
 }
 
 // Run examines until ctx ends.

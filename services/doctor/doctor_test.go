@@ -23,6 +23,7 @@ type rig struct {
 	cli    *bus.Conn
 	report services.Report
 	others []services.Probe
+	answer func(bus.Message) []bus.Reply // to a message, by the agent's stand-in
 	stop   func()
 }
 
@@ -34,6 +35,21 @@ func newRig(t *testing.T) *rig {
 		Report: func() services.Report { return r.report }, Probes: func() []services.Probe { return append(Probes(r.room), r.others...) }})
 	r.stop = roomtest.Start(t, b, r.room)
 	r.cli = b.Connect(t, "cli", bus.DoctorRun, bus.JobGet)
+	r.answer = func(m bus.Message) []bus.Reply {
+		return []bus.Reply{{MessageID: "m1", Session: m.Session, State: bus.StateAnswered}}
+	}
+	agent := b.Connect(t, "agent", bus.MessageSend)
+	err := agent.Handle(t.Context(), bus.MessageReceive.Answer(func(ctx context.Context, m bus.Message) (bus.Accepted, error) {
+		for _, reply := range r.answer(m) {
+			if _, err := bus.MessageSend.To(m.Channel).Ask(ctx, agent, reply); err != nil {
+				t.Error(err)
+			}
+		}
+		return bus.Accepted{ID: "m1", Session: m.Session}, nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 
@@ -137,6 +153,35 @@ func TestProbeRowIsDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if f := r.examine(t, bus.DoctorRequest{Only: []string{"BLF-DB-002"}})["BLF-DB-002"]; f.Level != bus.LevelFail || !strings.Contains(f.Seen, "not so") {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestWholeTurn(t *testing.T) {
+	r := newRig(t)
+	look := func(timeout int64) bus.Finding {
+		return r.examine(t, bus.DoctorRequest{Only: []string{"BLF-ROOM-003"}, TimeoutMS: timeout})["BLF-ROOM-003"]
+	}
+	if f := look(20_000); f.Level != bus.LevelOK {
+		t.Errorf("%+v", f)
+	}
+	r.answer = func(m bus.Message) []bus.Reply {
+		return []bus.Reply{{MessageID: "m0", Session: m.Session, State: bus.StateAnswered}, // of one that had given up
+			{MessageID: "m1", Session: m.Session, State: bus.StateFailed, Text: "it did not work"}}
+	}
+	if f := look(20_000); f.Level != bus.LevelFail || !strings.Contains(f.Seen, "it did not work") {
+		t.Errorf("%+v", f)
+	}
+	r.answer = func(bus.Message) []bus.Reply { return nil }
+	if f := look(50); f.Level != bus.LevelFail || !strings.Contains(f.Seen, "was not delivered") {
+		t.Errorf("%+v", f)
+	}
+	for range mostTurns {
+		if session, _ := r.room.turns.take(); session == "" {
+			t.Error("a session was not given back")
+		}
+	}
+	if f := look(50); f.Level != bus.LevelSkip {
 		t.Errorf("%+v", f)
 	}
 }
