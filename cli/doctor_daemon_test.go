@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,6 +34,27 @@ func (p *patient) signal(s syscall.Signal) {
 	info, err := serve.ReadInfo(p.dir)
 	p.check(err)
 	p.check(syscall.Kill(info.PID, s))
+}
+
+// freeze stops the daemon's process, and waits until all of it stands still.
+func freeze(p *patient) {
+	p.signal(syscall.SIGSTOP)
+	p.Cleanup(func() { p.signal(syscall.SIGCONT) })
+	info, err := serve.ReadInfo(p.dir)
+	p.check(err)
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", info.PID))
+	p.check(err)
+	for _, name := range threads {
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+			stat, err := os.ReadFile(name)
+			if _, state, _ := strings.Cut(string(stat), ") "); err != nil || strings.HasPrefix(state, "T") {
+				break
+			}
+			if time.Now().After(end) {
+				p.Fatalf("the daemon does not stand still: %s", stat)
+			}
+		}
+	}
 }
 
 // takePort holds a port of this machine.
@@ -54,10 +76,7 @@ func TestDoctorFindsABrokenDaemon(t *testing.T) {
 		{name: "it was killed", id: reachID, level: bus.LevelWarn, seen: "ended without a goodbye", fix: "blufio serve",
 			sick: (*patient).crash},
 		{name: "it hangs", up: true, id: reachID, seen: "does not answer", fix: "restart it", code: exitFailed,
-			sick: func(p *patient) {
-				p.signal(syscall.SIGSTOP)
-				p.Cleanup(func() { p.signal(syscall.SIGCONT) })
-			}},
+			sick: freeze},
 		{name: "its key was exchanged", up: true, id: reachID, seen: "refuses the device key", code: exitDenied,
 			sick: func(p *patient) {
 				other := newPatient(p.T)
