@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,8 @@ func TestDoctorFindsWhatIsWrongWithAModel(t *testing.T) {
 		{breakage: breakage{name: "529", level: bus.LevelWarn, set: anthropicAt(vendors(t, listing(fakellm.Overloaded())).Anthropic.URL()),
 			seen: "overloaded and cannot answer now (HTTP 529)", fix: "wait"}},
 		{breakage: breakage{name: "wrong key at Anthropic", set: anthropicAt(vendors(t, right).Anthropic.URL()), seen: "(HTTP 401)", fix: "anthropic.api_key"}},
+		{breakage: breakage{name: "the second one's key", set: append(slices.Concat(openAI(plain.OpenAI.URL()), anthropicAt(vendors(t, right).Anthropic.URL())), "BLUFIO_AGENT__PROVIDER=openai,anthropic"),
+			seen: "and takes the key; anthropic: ", fix: "anthropic.api_key"}},
 		{breakage: breakage{name: "an unknown name", set: openAI("https://nobody.invalid/v1"), seen: "the address of nobody.invalid was not found", fix: "network"}},
 		{breakage: breakage{name: "a certificate of nobody", set: openAI(untrusted.URL + "/v1"), seen: "certificate of 127.0.0.1", fix: "certificates"}},
 		{breakage: breakage{name: "https where http is spoken", set: openAI("https" + plain.OpenAI.URL()[4:]), seen: "does not speak https", fix: "http://"}},

@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // rig is a table at work.
@@ -171,6 +173,29 @@ func TestBounds(t *testing.T) {
 	r.at.Add(300)
 	if _, err := r.Get(t.Context(), bus.JobQuery{ID: ids[3]}); bus.CodeOf(err) != bus.CodeNotFound {
 		t.Errorf("it is kept for more than 5 minutes: %v", err)
+	}
+}
+
+func TestGauges(t *testing.T) {
+	r := newRig(t, Limits{Running: 2, Kept: 3})
+	defer r.stop()
+	end := make(chan struct{})
+	r.end(r.must(func(context.Context, func(any)) (any, error) { return nil, nil }))
+	r.must(func(context.Context, func(any)) (any, error) { <-end; return nil, nil })
+	defer close(end)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(r.Metrics()...)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		got[f.GetName()] = f.GetMetric()[0].GetGauge().GetValue()
+	}
+	want := map[string]float64{"blufio_jobs_running": 1, "blufio_jobs_running_limit": 2, "blufio_jobs_kept": 2, "blufio_jobs_kept_limit": 3}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 
