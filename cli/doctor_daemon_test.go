@@ -239,7 +239,7 @@ func TestDoctorFindsWhatWaits(t *testing.T) {
 		{name: "a reply", up: true, pre: before(session+message+"INSERT INTO outbox (seq, session_id, created_at) VALUES (7, 7, %d)", "telegram", "answered", hour, hour, hour),
 			id: "BLF-QUEUE-002", level: bus.LevelWarn, seen: "1 of at most 20000 replies wait, the oldest for 60 minutes", fix: "channels"},
 		{name: "a dead letter", up: true, pre: before(session+message, "terminal", "dead", hour, hour),
-			id: "BLF-QUEUE-003", level: bus.LevelWarn, seen: "1 messages and 0 replies, the oldest is 60 minutes old", fix: "blufio queue"},
+			id: "BLF-QUEUE-003", level: bus.LevelWarn, seen: "messages 1, replies 0; the oldest is 60 minutes old", fix: "blufio queue"},
 		{name: "a budget that is spent", up: true, pre: before("INSERT OR REPLACE INTO cost_period (period, start, spent) VALUES ('day', '%s', 5000000)", today),
 			id: "BLF-COST-001", seen: "$5.00 of $5.00 today", fix: "daily_usd"},
 		{name: "a budget that is nearly spent", up: true, pre: before("INSERT OR REPLACE INTO cost_period (period, start, spent) VALUES ('day', '%s', 4200000)", today),

@@ -115,7 +115,7 @@ func (s *Service) probeDead(ctx context.Context) services.Result {
 	case err != nil:
 		return services.Fail("dead letters cannot be counted: %v", err)
 	case messages+replies > 0:
-		return services.Warn("dead letters: %d messages and %d replies, the oldest is %s old", messages, replies, span(max(old, older)))
+		return services.Warn("dead letters: messages %d, replies %d; the oldest is %s old", messages, replies, span(max(old, older)))
 	}
 	return services.OK("there is no dead letter")
 }

@@ -91,9 +91,9 @@ func (s *Service) roomsRun(context.Context) services.Result {
 	case len(down) > 0:
 		return services.Fail("%s", strings.Join(down, "; "))
 	case len(again) > 0:
-		return services.Warn("%d parts run; started again after a failure: %s", running, strings.Join(again, ", "))
+		return services.Warn("%d run; started again after a failure: %s", running, strings.Join(again, ", "))
 	}
-	return services.OK("%d parts run", running)
+	return services.OK("all %d do", running)
 }
 
 // roomsWell leaves out what other probes speak of, so that a trouble is one finding.

@@ -112,7 +112,7 @@ func TestRooms(t *testing.T) {
 		runs, sees string // levels of the two findings
 		seen       string
 	}{
-		{"well", []bus.ServiceStatus{well}, bus.LevelOK, bus.LevelOK, "1 parts run"},
+		{"well", []bus.ServiceStatus{well}, bus.LevelOK, bus.LevelOK, "all 1 do"},
 		{"dead", []bus.ServiceStatus{well, {Name: "agent", State: bus.Degraded, Problems: []bus.Problem{{Code: "room_restarting", Title: "the room is restarting: oh"}}}},
 			bus.LevelFail, bus.LevelOK, "agent: the room is restarting: oh"},
 		{"came back", []bus.ServiceStatus{{Name: "relay", State: bus.Healthy, Restarts: 2}}, bus.LevelWarn, bus.LevelOK, "relay (2 times)"},
