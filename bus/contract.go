@@ -7,7 +7,7 @@ import "time"
 // Between channels and the agent.
 var (
 	MessageReceive = call[Message, Accepted](Spec{Name: "msg.receive",
-		From: []string{"gateway", "telegram", "cli"}, Heard: []string{"agent"},
+		From: []string{"gateway", "telegram", "cli", "doctor"}, Heard: []string{"agent"},
 		Meaning: "Hand a message to the agent. Accepted means that it is stored and will be answered."})
 	MessageGet = call[MessageQuery, MessageRecord](Spec{Name: "msg.get",
 		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
@@ -16,7 +16,7 @@ var (
 		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
 		Meaning: "Stop working on a message: it ends as failed, unless its answer is there already."})
 	MessageSend = call[Reply, Receipt](Spec{Name: "msg.send.{channel}", Timeout: 30 * time.Second,
-		From: []string{"agent"}, Heard: []string{"gateway", "telegram", "terminal"},
+		From: []string{"agent"}, Heard: []string{"gateway", "telegram", "terminal", "doctor"},
 		Meaning: "Deliver a reply. A Receipt means that the channel took it over."})
 	MessageDelta = live[Delta](Spec{Name: "msg.delta.{channel}",
 		From: []string{"agent"}, Heard: []string{"gateway", "telegram", Anyone},
@@ -123,6 +123,16 @@ var (
 	TokenRevoked = durable[TokenFact](fact("evt.token.revoked", "gateway", "A gateway token was revoked."))
 )
 
+// Doctor, and other long work.
+var (
+	DoctorRun = call[DoctorRequest, Job](Spec{Name: "ctl.doctor",
+		From: []string{"cli"}, Heard: []string{"doctor"},
+		Meaning: "Make the checks that the daemon makes of itself. The findings are the job's news."})
+	JobGet = call[JobQuery, JobState](Spec{Name: "ctl.job",
+		From: []string{"cli", "doctor"}, Heard: []string{"doctor"},
+		Meaning: "What is new of a job. Finished ones are kept for five minutes."})
+)
+
 // Facts: anyone permitted may listen.
 var (
 	MessageReceived = durable[MessageReceivedFact](fact("evt.message.received", "agent", "A message was stored."))
@@ -193,6 +203,7 @@ func Contract() []Lane {
 		CostReserve, CostSettle, CostGet, SpendingSet,
 		MemoryRead, StatusGet, EventsRead, Pulse,
 		TokenIssue, TokenList, TokenRevoke, TokenIssued, TokenRevoked, NodeAsk, NodeList,
+		DoctorRun, JobGet,
 		MessageReceived, MessageDied, MessageRetried, MessageDropped, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled,
 		ProviderDown, ProviderUp, ReplyDelivered, ReplyDied, ReplyRetried, ReplyDropped,
 		CostRecorded, BudgetWarned, BudgetExhausted, SpendingChanged,

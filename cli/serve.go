@@ -90,7 +90,7 @@ func (a *app) serve(ctx context.Context, set map[string]string) error {
 	log := redactor.Logger(a.logger(cfg.Log))
 	return a.untilToldTwice(ctx, log, func(ctx context.Context) error {
 		err := serve.Run(ctx, serve.Options{
-			Config: cfg, Loaded: loaded, Environ: a.environ, DataDir: dir, Version: buildInfo().Version, Logger: log, Redactor: redactor, Now: a.now,
+			Config: cfg, Sources: a.sources(set), Loaded: loaded, Environ: a.environ, DataDir: dir, Version: buildInfo().Version, Logger: log, Redactor: redactor, Now: a.now,
 			Ready: func(info serve.Info) { a.welcome(log, info, dir, a.now().Sub(started)) },
 		})
 		return serveFailure(inShort(log, redactor, err))

@@ -39,4 +39,5 @@ type Door struct {
 	Metrics []prometheus.Collector // registered on the house's own registry
 	Health  func() []bus.Problem   // evidence of what is wrong now; nil: nothing can be
 	Channel func() bus.Channel     // channels only: the evidence of its traffic
+	Probes  []Probe                // checks that doctor makes; they may touch the network
 }

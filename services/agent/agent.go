@@ -122,7 +122,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	}
 	s.outbox[outside] = newOutbox()
 	s.breakers = map[string]*breaker{}
-	for _, m := range s.models.all() {
+	for _, m := range append(s.models.all(), withoutModel) {
 		s.breakers[m.Provider.Name()] = &breaker{limit: cfg.BreakerFailures, pause: cfg.BreakerPause, now: d.Now}
 	}
 	s.metrics = newMetrics(s)
@@ -150,6 +150,7 @@ func (s *Service) Door() services.Door {
 			bus.ToolCalled, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied, bus.ReplyRetried, bus.ReplyDropped},
 		Metrics: s.metrics.all(),
 		Health:  s.health,
+		Probes:  Probes(s),
 	}
 }
 

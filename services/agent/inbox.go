@@ -177,8 +177,8 @@ func insertMessage(tx *sqlite.Tx, m bus.Message, id string, now time.Time) (seq 
 	if err != nil {
 		return 0, err
 	}
-	err = tx.QueryRow(`INSERT INTO message (id, session_id, text, state, received_at) VALUES (?, ?, ?, ?, ?) RETURNING seq`,
-		id, session, m.Text, bus.StateQueued, now).Scan(&seq)
+	err = tx.QueryRow(`INSERT INTO message (id, session_id, text, state, received_at, purpose) VALUES (?, ?, ?, ?, ?, ?) RETURNING seq`,
+		id, session, m.Text, bus.StateQueued, now, purposeIn(m.Channel)).Scan(&seq)
 	return seq, err
 }
 

@@ -21,7 +21,7 @@ const maxModelLabels = 50
 func purposeClass(purpose string) string {
 	class, _, _ := strings.Cut(purpose, ":")
 	switch class {
-	case "turn", "tool", "heartbeat", "summary", "recall":
+	case "turn", "tool", "heartbeat", "summary", "recall", purposeDoctor:
 		return class
 	}
 	return other

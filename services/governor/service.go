@@ -97,6 +97,7 @@ func (s *Service) Door() services.Door {
 		Says:    []bus.Lane{bus.MemoryPressure},
 		Metrics: []prometheus.Collector{gauges{s}},
 		Health:  s.health,
+		Probes:  Probes(s),
 	}
 }
 

@@ -112,6 +112,7 @@ func (s *Service) Door() services.Door {
 		Says:    []bus.Lane{bus.StreamGap},
 		Metrics: []prometheus.Collector{s.published, s.lost, s.unstored},
 		Health:  s.health,
+		Probes:  Probes(s),
 	}
 }
 

@@ -30,6 +30,7 @@ import (
 	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/control"
 	"github.com/blufio/blufio/services/cost"
+	"github.com/blufio/blufio/services/doctor"
 	"github.com/blufio/blufio/services/governor"
 	"github.com/blufio/blufio/services/hub"
 	"github.com/blufio/blufio/services/internal/blob"
@@ -46,7 +47,8 @@ import (
 // Options is what a daemon is started with.
 type Options struct {
 	Config  Config
-	Loaded  *config.Loaded // where Config comes from; nil: what is set in it counts more than the vault
+	Sources config.Sources // where Config came from, to see later what has changed
+	Loaded  *config.Loaded // the same; nil: nobody will know, and what is set in Config counts more than the vault
 	Environ []string       // as os.Environ gives it: what the vault is locked with
 	DataDir string
 	Version string
@@ -126,7 +128,7 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 	if err != nil {
 		return err
 	}
-	rooms.report = house.Report
+	rooms.report, rooms.probes = house.Report, house.Probes
 	if err := registerProcess(registry, o.Version, store, server); err != nil {
 		return err
 	}
@@ -156,13 +158,15 @@ type rooms struct {
 	gateway  *gateway.Service
 	keys     *keys.Service
 	control  *control.Service
+	doctor   *doctor.Service
 	report   func() services.Report
+	probes   func() []services.Probe
 }
 
 // inOrder is the start order: what others ask comes before those who ask. The hub
 // room comes early so that it ends late, and the others' last events go out.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.hub, r.vault, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.control}
+	return []services.Service{r.relay, r.hub, r.vault, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.doctor, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
@@ -209,6 +213,8 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
 		Report: func() services.Report { return r.report() }})
+	r.doctor = doctor.New(doctor.Deps{Store: store, Schemas: schemas(), Server: server, MaxConns: cfg.Bus.MaxConns, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now,
+		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return append(r.probes(), o.probes()...) }})
 	return r, nil
 }
 
@@ -234,7 +240,7 @@ func agentFinish(drain time.Duration) time.Duration {
 
 // schemas are the tables of every room.
 func schemas() []sqlite.Schema {
-	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema, hub.Schema}, agent.Schemas()...)
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema, hub.Schema, doctor.Schema}, agent.Schemas()...)
 	return all
 }
 

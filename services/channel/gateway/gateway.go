@@ -116,6 +116,7 @@ func (s *Service) Door() services.Door {
 		},
 		Metrics: s.meter.collectors(),
 		Health:  s.health,
+		Probes:  Probes(s),
 		Channel: func() bus.Channel { return s.evidence.channel() },
 	}
 }

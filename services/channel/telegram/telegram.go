@@ -111,6 +111,7 @@ func (s *Service) Door() services.Door {
 		Metrics: append(s.metrics.all(), s.blobs.Metrics()...),
 		Health:  s.evidence.problems,
 		Channel: s.evidence.channel,
+		Probes:  Probes(s),
 	}
 }
 

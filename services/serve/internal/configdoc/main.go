@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 // Command configdoc writes contrib/blufio.toml and CONFIG.md from the
-// configuration's struct. Run it with `go generate ./services/serve`.
+// configuration's struct, and DOCTOR.md from the table of checks. Run it with `go generate ./services/serve`.
 package main
 
 import (
@@ -25,6 +25,7 @@ func main() {
 // generate returns the files' contents by their paths in the repository.
 func generate() map[string]string {
 	return map[string]string{
+		"DOCTOR.md": doctor(),
 		"contrib/blufio.toml": `# blufio.toml: every setting with its default. Generated; copy what you change.
 # Read from /etc/blufio/blufio.toml and then $XDG_CONFIG_HOME/blufio/blufio.toml.
 # Secrets (api_key, bot_token) are better kept in the vault: blufio config set-secret.
