@@ -31,12 +31,23 @@ const (
 	eventQueueBytes = 4 << 20
 )
 
+// afterwards is how long an answer may take to reach the server, for those who do
+// something then.
+const afterwards = 2 * time.Second
+
 // Options describe the one who holds a connection.
 type Options struct {
 	Name   string       // room or program, a subject word
 	Says   []Lane       // lanes it may use; others are refused
 	Logger *slog.Logger // required
 	Hooks  Hooks
+	Redact Redactor // nil: nothing is redacted
+}
+
+// Redactor takes secrets out of text and, keeping it valid, out of JSON.
+type Redactor interface {
+	Redact(text string) string
+	RedactJSON(data []byte) []byte
 }
 
 // Hooks let the house count what a connection does. Nil functions are skipped.
@@ -64,6 +75,7 @@ type Conn struct {
 	says   map[*Spec]bool
 	log    *slog.Logger
 	hooks  Hooks
+	redact Redactor
 	closed chan struct{}
 
 	base   context.Context // of every handler; ends when Drain gives up waiting
@@ -79,7 +91,7 @@ type Conn struct {
 // NewConn wraps a fresh nats connection and takes over its handlers.
 func NewConn(nc *nats.Conn, o Options) *Conn {
 	c := &Conn{
-		nc: nc, name: o.Name, log: o.Logger, hooks: o.Hooks,
+		nc: nc, name: o.Name, log: o.Logger, hooks: o.Hooks, redact: o.Redact,
 		says:   make(map[*Spec]bool, len(o.Says)),
 		closed: make(chan struct{}),
 	}
@@ -157,6 +169,10 @@ func (c *Conn) addEndpoint(h Handler) error {
 	c.queued(h, func() int { return len(inFlight) })
 	workers := make(chan struct{}, h.workers)
 	handler := micro.HandlerFunc(func(r micro.Request) {
+		if r.Reply() != "" && !IsInbox(r.Reply()) {
+			c.refuseReply(h, r.Reply())
+			return
+		}
 		select {
 		case inFlight <- struct{}{}:
 		default:
@@ -216,8 +232,14 @@ func (c *Conn) serve(h Handler, r micro.Request) {
 		reply, err = h.answer(ctx, r.Data())
 		return err
 	})
-	c.respond(r, reply, c.toError(ctx, h, err))
+	c.respond(r, c.clean(h.spec, reply), c.cleanError(c.toError(ctx, h, err)))
 	c.handled(ctx, h, time.Since(start), err)
+	if err == nil && h.after != nil {
+		if err := c.nc.FlushTimeout(afterwards); err != nil && !c.nc.IsClosed() {
+			c.log.Warn("the answer may be cut off", "service", c.name, "subject", h.subject, "err", err)
+		}
+		_ = c.contain(h, func() error { h.after(); return nil }) // a panic is logged
+	}
 }
 
 // contain runs fn and turns a panic into an error: an uncaught one in a NATS
@@ -250,14 +272,19 @@ func (c *Conn) toError(ctx context.Context, h Handler, err error) *Error {
 	return Errorf(CodeInternal, "%s could not answer %s", c.name, h.spec.Name).WithHint("the daemon's log has the details")
 }
 
+// refuseReply notes a request that is not answered, nor worked on: its answer would be
+// heard as a fact or as a command.
+func (c *Conn) refuseReply(h Handler, reply string) {
+	c.log.Warn("bus trouble", "service", c.name, "subject", h.subject, "kind", "denied", "err", "an answer to "+oneLine(reply)+" was asked for, which is no inbox")
+	if c.hooks.Dropped != nil {
+		c.hooks.Dropped("denied")
+	}
+}
+
 // respond answers past micro's own Request, whose answer methods are only for
 // the goroutine that its handler was called on.
 func (c *Conn) respond(r micro.Request, reply []byte, failure *Error) {
-	m := &nats.Msg{Subject: r.Reply(), Data: reply}
-	if failure != nil {
-		m.Data = failure.body()
-		m.Header = nats.Header{micro.ErrorCodeHeader: {string(failure.Code)}, micro.ErrorHeader: {oneLine(failure.Message)}}
-	}
+	m := ReplyMsg(r.Reply(), reply, failure)
 	err := c.nc.PublishMsg(m)
 	if errors.Is(err, nats.ErrMaxPayload) && failure == nil {
 		c.respond(r, nil, Errorf(CodeTooLarge, "the answer has %d bytes, more than the bus carries", len(reply)))
@@ -286,7 +313,26 @@ func (c *Conn) publish(s *Spec, subject string, data []byte) error {
 	if !c.says[s] {
 		return c.undeclared(s)
 	}
-	return c.nc.Publish(subject, data)
+	return c.nc.Publish(subject, c.clean(s, data))
+}
+
+// clean redacts an answer or an event. What people and models say to each other
+// passes as it is; everything else is what the house says of itself.
+func (c *Conn) clean(s *Spec, data []byte) []byte {
+	if c.redact == nil || s.Area() == "msg" || s.Area() == "agent" {
+		return data
+	}
+	return c.redact.RedactJSON(data)
+}
+
+// cleanError redacts what an error says: its text often comes from outside.
+func (c *Conn) cleanError(e *Error) *Error {
+	if c.redact == nil || e == nil {
+		return e
+	}
+	clean := *e
+	clean.Message, clean.Hint = c.redact.Redact(e.Message), c.redact.Redact(e.Hint)
+	return &clean
 }
 
 func (c *Conn) undeclared(s *Spec) error {

@@ -7,7 +7,7 @@ import "time"
 // Between channels and the agent.
 var (
 	MessageReceive = call[Message, Accepted](Spec{Name: "msg.receive",
-		From: []string{"gateway", "telegram", "cli"}, Heard: []string{"agent"},
+		From: []string{"gateway", "telegram", "cli", "doctor"}, Heard: []string{"agent"},
 		Meaning: "Hand a message to the agent. Accepted means that it is stored and will be answered."})
 	MessageGet = call[MessageQuery, MessageRecord](Spec{Name: "msg.get",
 		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
@@ -16,7 +16,7 @@ var (
 		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
 		Meaning: "Stop working on a message: it ends as failed, unless its answer is there already."})
 	MessageSend = call[Reply, Receipt](Spec{Name: "msg.send.{channel}", Timeout: 30 * time.Second,
-		From: []string{"agent"}, Heard: []string{"gateway", "telegram", "terminal"},
+		From: []string{"agent"}, Heard: []string{"gateway", "telegram", "terminal", "doctor"},
 		Meaning: "Deliver a reply. A Receipt means that the channel took it over."})
 	MessageDelta = live[Delta](Spec{Name: "msg.delta.{channel}",
 		From: []string{"agent"}, Heard: []string{"gateway", "telegram", Anyone},
@@ -70,13 +70,10 @@ var (
 		From: []string{"control", "agent"}, Heard: []string{"governor"},
 		Meaning: "The process's memory and its pressure level."})
 	StatusGet = call[StatusQuery, Status](Spec{Name: "ctl.status",
-		From: []string{"cli", "agent"}, Heard: []string{"control"},
+		From: []string{"cli", "agent", "hub"}, Heard: []string{"control"},
 		Meaning: "The whole picture, as `blufio status` shows it."})
-	TokenIssue = call[TokenRequest, Token](Spec{Name: "ctl.token.issue",
-		From: []string{"cli"}, Heard: []string{"gateway"},
-		Meaning: "A gateway token, signed by the device key."})
 	EventsRead = call[EventQuery, EventPage](Spec{Name: "ctl.events.read",
-		From: []string{"cli", "gateway"}, Heard: []string{"relay"},
+		From: []string{"cli", "gateway", "hub"}, Heard: []string{"relay"},
 		Meaning: "A page of the event stream, for replay."})
 	Pulse = live[Health](Spec{Name: "house.pulse",
 		From: []string{"control"}, Heard: []string{"gateway"},
@@ -91,6 +88,59 @@ var (
 	MemoryLevel = live[Level](Spec{Name: "gov.level",
 		From: []string{"governor"}, Heard: []string{"agent"},
 		Meaning: "The memory pressure level, for those who act on it: at critical no new session is begun."})
+)
+
+// Many daemons on one hub.
+var (
+	NodeAsk = call[NodeQuestion, NodeAnswer](Spec{Name: "ctl.node.ask",
+		From: []string{"cli"}, Heard: []string{"hub"},
+		Meaning: "Put a call to another daemon on the hub."})
+	NodeList = call[NodesQuery, Nodes](Spec{Name: "ctl.node.list",
+		From: []string{"cli"}, Heard: []string{"hub"},
+		Meaning: "Who is on the hub, one line each."})
+)
+
+// Secrets.
+var (
+	VaultSet = call[SecretValue, SecretOutcome](Spec{Name: "ctl.vault.set",
+		From: []string{"cli"}, Heard: []string{"vault"},
+		Meaning: "Keep a secret, or replace it. It counts from then on."})
+	VaultList = call[SecretQuery, SecretList](Spec{Name: "ctl.vault.list",
+		From: []string{"cli"}, Heard: []string{"vault"},
+		Meaning: "The names and ages of the secrets, and how the vault stands."})
+	VaultDelete = call[SecretName, SecretOutcome](Spec{Name: "ctl.vault.delete",
+		From: []string{"cli"}, Heard: []string{"vault"},
+		Meaning: "Delete a secret for good."})
+	VaultRotate = call[VaultRotation, VaultRotated](Spec{Name: "ctl.vault.rotate", Timeout: 30 * time.Second,
+		From: []string{"cli"}, Heard: []string{"vault"},
+		Meaning: "Encrypt every secret anew under a new key."})
+	SecretChanged = durable[SecretFact](Spec{Name: "evt.secret.changed", From: []string{"vault"}, Heard: []string{"telegram", Anyone},
+		Meaning: "A secret was set or deleted, or all were encrypted anew; the value is not told."})
+)
+
+// Tokens of the gateway.
+var (
+	TokenIssue = call[TokenRequest, Token](Spec{Name: "ctl.token.issue",
+		From: []string{"cli"}, Heard: []string{"gateway"},
+		Meaning: "A gateway token, signed by the device key."})
+	TokenList = call[TokenQuery, TokenPage](Spec{Name: "ctl.token.list",
+		From: []string{"cli"}, Heard: []string{"gateway"},
+		Meaning: "A page of the gateway tokens that were issued; never the tokens themselves."})
+	TokenRevoke = call[TokenChoice, TokenRecord](Spec{Name: "ctl.token.revoke",
+		From: []string{"cli"}, Heard: []string{"gateway"},
+		Meaning: "Refuse a gateway token from now on, and end what it has open."})
+	TokenIssued  = durable[TokenFact](fact("evt.token.issued", "gateway", "A gateway token was issued."))
+	TokenRevoked = durable[TokenFact](fact("evt.token.revoked", "gateway", "A gateway token was revoked."))
+)
+
+// Doctor, and other long work.
+var (
+	DoctorRun = call[DoctorRequest, Job](Spec{Name: "ctl.doctor",
+		From: []string{"cli"}, Heard: []string{"doctor"},
+		Meaning: "Make the checks that the daemon makes of itself. The findings are the job's news."})
+	JobGet = call[JobQuery, JobState](Spec{Name: "ctl.job",
+		From: []string{"cli", "doctor"}, Heard: []string{"doctor"},
+		Meaning: "What is new of a job. Finished ones are kept for five minutes."})
 )
 
 // Facts: anyone permitted may listen.
@@ -121,8 +171,27 @@ var (
 	StreamGap       = durable[GapFact](fact("evt.stream.gap", "relay", "Events are missing from the stream for good."))
 	ChannelDown     = durable[ChannelFact](fact("evt.channel.down", "telegram", "A channel has not reached its other side for a minute; it keeps trying."))
 	ChannelUp       = durable[ChannelFact](fact("evt.channel.up", "telegram", "A channel that was down works again."))
-	AccessDenied    = durable[DeniedFact](Spec{Name: "evt.security.denied", From: []string{"gateway", "telegram"}, Heard: []string{Anyone},
+	AccessDenied    = durable[DeniedFact](Spec{Name: "evt.security.denied", From: []string{"control", "gateway", "telegram"}, Heard: []string{Anyone},
 		Meaning: "Someone without the right tried to get in."})
+)
+
+// Keys of the bus.
+var (
+	KeyIssue = call[KeyRequest, Key](Spec{Name: "ctl.keys.issue",
+		From: []string{"cli"}, Heard: []string{"keys"},
+		Meaning: "Let a key in. Its seed stays with whoever made it."})
+	KeyList = call[KeyQuery, Keys](Spec{Name: "ctl.keys.list",
+		From: []string{"cli", "agent"}, Heard: []string{"keys"},
+		Meaning: "The keys, and what each may say and hear."})
+	KeyRevoke = call[KeyRevocation, Key](Spec{Name: "ctl.keys.revoke",
+		From: []string{"cli"}, Heard: []string{"keys"},
+		Meaning: "Shut a key out and end its connections."})
+	KeyRotateDevice = call[DeviceRotation, DeviceRotated](Spec{Name: "ctl.keys.rotate",
+		From: []string{"cli"}, Heard: []string{"keys"},
+		Meaning: "Make a new device key; the old one is shut out once the answer is sent."})
+	KeyIssued  = durable[KeyFact](fact("evt.key.issued", "keys", "A bus key was issued."))
+	KeyGone    = durable[KeyFact](fact("evt.key.revoked", "keys", "A bus key was revoked, and its connections ended."))
+	KeyExpired = durable[KeyFact](fact("evt.key.expired", "keys", "A bus key reached its end, and its connections ended."))
 )
 
 // fact fills in what all facts share.
@@ -142,12 +211,15 @@ func Contract() []Lane {
 		MessageReceive, MessageGet, MessageCancel, MessageSend, MessageDelta, TerminalReply,
 		AgentSessions, AgentHistory, QueueList, QueueRetry, QueueDrop, AgentStatus,
 		CostReserve, CostSettle, CostGet, SpendingSet,
-		MemoryRead, StatusGet, TokenIssue, EventsRead, Pulse,
-		MemoryShed, MemoryLevel,
+		MemoryRead, StatusGet, EventsRead, Pulse, MemoryShed, MemoryLevel,
+		TokenIssue, TokenList, TokenRevoke, TokenIssued, TokenRevoked, NodeAsk, NodeList,
+		DoctorRun, JobGet,
 		MessageReceived, MessageDied, MessageRetried, MessageDropped, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled,
 		ProviderDown, ProviderUp, ReplyDelivered, ReplyDied, ReplyRetried, ReplyDropped,
 		CostRecorded, BudgetWarned, BudgetExhausted, SpendingChanged,
 		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap,
 		ChannelDown, ChannelUp, AccessDenied,
+		VaultSet, VaultList, VaultDelete, VaultRotate, SecretChanged,
+		KeyIssue, KeyList, KeyRevoke, KeyRotateDevice, KeyIssued, KeyGone, KeyExpired,
 	}
 }

@@ -95,20 +95,6 @@ type HealthCheck struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// TokenRequest asks for a gateway token.
-type TokenRequest struct {
-	Subject string   `json:"subject"` // whose sessions it opens; 1 to 64 of a-z 0-9 - _
-	Scopes  []string `json:"scopes"`  // chat, status, metrics, admin
-	Seconds int64    `json:"seconds"` // how long it is valid; at most ten years
-}
-
-// Token is a signed gateway token.
-type Token struct {
-	Token   string    `json:"token"`
-	Subject string    `json:"subject"`
-	Expires time.Time `json:"expires"`
-}
-
 // EventQuery asks for a page of the event stream. After and Since may not both
 // be set; without either the page begins with the oldest event kept.
 type EventQuery struct {
@@ -195,7 +181,10 @@ type ChannelFact struct {
 // denials of one minute, so that an attack cannot flood the stream.
 type DeniedFact struct {
 	Time   time.Time `json:"time"`
-	Where  string    `json:"where"`  // "gateway" or "telegram"
-	Reason string    `json:"reason"` // "no_token", "bad_token", "expired_token", "scope", …
-	Count  int64     `json:"count"`
+	Where  string    `json:"where"`  // "bus", "gateway" or "telegram"
+	Reason string    `json:"reason"` // "no_key", "bad_key", "permission", "limit", "protocol"; "no_token", "bad_token", "expired_token", "revoked_token", "scope", "rate_limited", …
+	// The key's name or, where it has none, the public key; the id of a token. A "bad_key" only claims to be it. Absent when not known, or when too many are.
+	Who     string `json:"who,omitempty"`
+	Subject string `json:"subject,omitempty"` // what was denied: the first of those counted
+	Count   int64  `json:"count"`
 }

@@ -209,6 +209,7 @@ type Handler struct {
 	queue   int // calls: requests waiting beyond those; events: messages pending
 	answer  func(ctx context.Context, data []byte) ([]byte, error)
 	hear    func(ctx context.Context, data []byte) error
+	after   func() // calls: once the answer has left
 }
 
 // Spec returns the declaration of the handled lane.
@@ -228,6 +229,10 @@ func (h Handler) Bound() int {
 	}
 	return eventQueue
 }
+
+// Afterwards has fn called once a good answer has reached the server: what would cut off
+// the one who asked goes there.
+func (h Handler) Afterwards(fn func()) Handler { h.after = fn; return h }
 
 // GoldenName is the name of the lane's example in testdata/v1, which EVENTS.md
 // shows and a test holds against the payload's type.

@@ -3,9 +3,12 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,10 +20,12 @@ import (
 func (a *app) configCommand() *cobra.Command {
 	cmd := group("config", "Look at the configuration",
 		"  blufio config path\n  blufio config validate\n  blufio config get gateway.listen",
-		a.configGetCommand(), a.configValidateCommand(), a.configPathCommand(), a.configSetCommand())
+		a.configGetCommand(), a.configValidateCommand(), a.configPathCommand(), a.configSetCommand(),
+		a.setSecretCommand(), a.listSecretsCommand(), a.deleteSecretCommand(), a.rotateVaultKeyCommand())
 	cmd.Long = "Look at the configuration: where it is read from, whether it is valid, what a key is\n" +
 		"worth. It is changed with an editor, and takes effect when the daemon starts again.\n" +
-		"None of these commands needs a running daemon."
+		"Secrets are kept in the vault, by commands, and count at once. None of these commands\n" +
+		"needs a running daemon."
 	return cmd
 }
 
@@ -45,13 +50,44 @@ func (a *app) configGetCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printKey(cmd, loaded, args[0])
+			vaulted, _ := a.vaulted(cmd.Context()) // without, it is the configuration alone
+			return a.printKey(cmd, effective{loaded, vaulted}, args[0])
 		},
 	}
 }
 
+// effective is the configuration with what the vault has.
+type effective struct {
+	*config.Loaded
+	vaulted []string
+}
+
+// fromVault reports whether a key's value is the vault's.
+func (e effective) fromVault(key string) bool {
+	if !slices.Contains(e.vaulted, key) || !e.IsSecret(key) {
+		return false
+	}
+	value, _ := e.Loaded.Get(key)
+	return value == "" || e.Loaded.Origin(key).Source == config.FromFile // what the environment has counts more, unless it is empty
+}
+
+// Get is that of config.Loaded. What the vault has is not shown either.
+func (e effective) Get(key string) (any, bool) {
+	if e.fromVault(key) {
+		return config.NewSecret("set").String(), true
+	}
+	return e.Loaded.Get(key)
+}
+
+func (e effective) origin(key string) string {
+	if e.fromVault(key) {
+		return "vault"
+	}
+	return e.Loaded.Origin(key).String()
+}
+
 // printKey prints one value, or every value below a section.
-func (a *app) printKey(cmd *cobra.Command, l *config.Loaded, key string) error {
+func (a *app) printKey(cmd *cobra.Command, l effective, key string) error {
 	if value, ok := l.Get(key); ok {
 		if a.json {
 			return a.printJSON(value)
@@ -64,7 +100,7 @@ func (a *app) printKey(cmd *cobra.Command, l *config.Loaded, key string) error {
 		if strings.HasPrefix(k, key+".") {
 			value, _ := l.Get(k)
 			section[k] = value
-			rows = append(rows, []string{k, "= " + tomlValue(value), "# " + l.Origin(k).String()})
+			rows = append(rows, []string{k, "= " + tomlValue(value), "# " + l.origin(k)})
 		}
 	}
 	if len(rows) == 0 {
@@ -111,25 +147,64 @@ func (a *app) configValidateCommand() *cobra.Command {
 		Use:   "validate",
 		Short: "Check the configuration and tell everything that is wrong with it",
 		Long: "Check the configuration, as the daemon would at its start, and tell everything that\n" +
-			"is wrong with it: the file and the line, or the variable, and what to do about it.\n\n" +
-			"Exit code 0: it is valid; 1: it is not.",
+			"is wrong with it: the file and the line, or the variable, and what to do about it.\n" +
+			"A secret in a file is a warning. Keys of models are looked for in the vault too.\n\n" +
+			"Exit code 0: it is valid, perhaps with warnings; 1: it is not.",
 		Example: "  blufio config validate\n  blufio config validate --config ./blufio.toml --json",
 		Args:    noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, loaded, err := serve.Load(a.sources(nil))
-			var problems config.Problems
-			switch {
-			case err != nil && !(a.json && errors.As(err, &problems)):
-				return err
-			case a.json:
-				return errors.Join(a.printJSON(verdict(problems)), exitIf(len(problems) > 0))
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.validate(cmd.Context()) },
+	}
+}
+
+func (a *app) validate(ctx context.Context) error {
+	cfg, loaded, err := serve.Load(a.sources(nil))
+	var problems, warnings config.Problems
+	if err == nil {
+		problems, warnings = a.judgeSecrets(ctx, cfg, loaded)
+	} else if !errors.As(err, &problems) {
+		return err
+	}
+	if a.json {
+		return errors.Join(a.printJSON(verdict(problems, warnings)), exitIf(len(problems) > 0))
+	}
+	for _, w := range warnings {
+		a.warn(w.Origin.String()+": "+w.Message, w.Hint)
+	}
+	if len(problems) > 0 {
+		return problems
+	}
+	read := "defaults only"
+	if files := loaded.Files(); len(files) > 0 {
+		read = strings.Join(files, ", ")
+	}
+	return a.print(a.ui(a.out).ok() + " the configuration is valid (" + read + ")\n")
+}
+
+// judgeSecrets looks for the keys of models, and for secrets in files. Where nobody can
+// say what is in the vault, a key that is nowhere else is a warning.
+func (a *app) judgeSecrets(ctx context.Context, cfg serve.Config, loaded *config.Loaded) (problems, warnings config.Problems) {
+	vaulted, err := a.vaulted(ctx)
+	missing := serve.MissingKeys(cfg, loaded, vaulted)
+	if err != nil {
+		for _, p := range missing {
+			if errors.Is(err, fs.ErrNotExist) {
+				p.Message += ", and there is no vault yet"
+			} else {
+				p.Message += "; whether the vault has one is not known"
 			}
-			read := "defaults only"
-			if files := loaded.Files(); len(files) > 0 {
-				read = strings.Join(files, ", ")
-			}
-			return a.print(a.ui(a.out).ok() + " the configuration is valid (" + read + ")\n")
-		},
+			warnings = append(warnings, p)
+		}
+		missing = nil
+	}
+	return missing, append(warnings, serve.SecretsInFiles(loaded, vaulted)...)
+}
+
+// warn is complain for what works and should be mended.
+func (a *app) warn(message, hint string) {
+	u := a.ui(a.err)
+	_, _ = fmt.Fprintf(a.err, "%s %s\n", u.yellow("warning:"), line(message))
+	if hint != "" {
+		_, _ = fmt.Fprintf(a.err, "%s %s\n", u.yellow("hint:"), line(hint))
 	}
 }
 
@@ -154,15 +229,20 @@ type problem struct {
 type validity struct {
 	Valid    bool      `json:"valid"`
 	Problems []problem `json:"problems"`
+	Warnings []problem `json:"warnings"` // what works and should be mended
 }
 
-func verdict(found config.Problems) validity {
-	v := validity{Valid: len(found) == 0, Problems: []problem{}}
+func verdict(found, warnings config.Problems) validity {
+	return validity{Valid: len(found) == 0, Problems: forScripts(found), Warnings: forScripts(warnings)}
+}
+
+func forScripts(found config.Problems) []problem {
+	out := []problem{}
 	for _, p := range found {
-		v.Problems = append(v.Problems, problem{Key: p.Key, Source: p.Origin.Source, Name: p.Origin.Name,
+		out = append(out, problem{Key: p.Key, Source: p.Origin.Source, Name: p.Origin.Name,
 			Line: p.Origin.Line, Column: p.Origin.Column, Message: p.Message, Hint: p.Hint})
 	}
-	return v
+	return out
 }
 
 // configFile is a place where configuration is looked for.

@@ -24,13 +24,15 @@
 // Except for `serve` and `config`, commands are clients of the bus. They read
 // daemon.json in the data directory for the addresses and device.nk for the key,
 // so they need no configuration and also find a daemon that listens on free ports.
-// The live database is never opened here.
+// The live database is never opened here; doctor reads that of a stopped daemon. The
+// commands for secrets work without a daemon too: then they hold its lock, and root
+// becomes the owner of the data directory first.
 //
 // # Exit codes
 //
 //	 0  fine
-//	 1  failed, or degraded (status, health)
-//	 2  warnings only
+//	 1  failed, or degraded (status, health), or a finding that is a failure (doctor)
+//	 2  warnings only (doctor)
 //	 3  not running
 //	 4  the daemon is there but does not answer
 //	 5  permission denied
@@ -44,15 +46,16 @@
 //
 // The data directory is the first that applies: --data-dir, $STATE_DIRECTORY,
 // /var/lib/blufio if it exists, $XDG_DATA_HOME/blufio. It holds the database
-// (blufio.db), the device key (device.nk) and, while a daemon runs, its addresses
-// (daemon.json). Configuration is read from /etc/blufio/blufio.toml and
+// (blufio.db), the device key (device.nk), perhaps the key of the vault (vault.key) and,
+// while a daemon runs, its addresses (daemon.json). Configuration is read from /etc/blufio/blufio.toml and
 // $XDG_CONFIG_HOME/blufio/blufio.toml; --config names a file that replaces both.
 //
 // # Environment
 //
 // BLUFIO_CONFIG and BLUFIO_DATA_DIR stand for --config and --data-dir. For a setting
 // of the daemon, BLUFIO_SECTION__KEY comes before the files: BLUFIO_GATEWAY__LISTEN
-// sets gateway.listen. NO_COLOR, when it is not empty, takes colours and symbols away.
+// sets gateway.listen. BLUFIO_VAULT_KEY is a passphrase that the vault is locked with, and
+// CREDENTIALS_DIRECTORY is where systemd puts the credential vault-key. NO_COLOR, when it is not empty, takes colours and symbols away.
 package cli
 
 //go:generate go run ./internal/mandoc

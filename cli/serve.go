@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/serve"
 	"github.com/spf13/cobra"
 )
@@ -81,31 +82,35 @@ func (a *app) serve(ctx context.Context, set map[string]string) error {
 	if err != nil {
 		return err
 	}
-	cfg, _, err := serve.Load(a.sources(set))
+	cfg, loaded, err := serve.Load(a.sources(set))
 	if err != nil {
 		return serveFailure(err)
 	}
-	log := a.logger(cfg.Log)
+	redactor := serve.Redactor(cfg, a.environ)
+	log := redactor.Logger(a.logger(cfg.Log))
 	return a.untilToldTwice(ctx, log, func(ctx context.Context) error {
 		err := serve.Run(ctx, serve.Options{
-			Config: cfg, DataDir: dir, Version: buildInfo().Version, Logger: log, Now: a.now,
+			Config: cfg, Sources: a.sources(set), Loaded: loaded, Environ: a.environ, DataDir: dir, Version: buildInfo().Version, Logger: log, Redactor: redactor, Now: a.now,
 			Ready: func(info serve.Info) { a.welcome(log, info, dir, a.now().Sub(started)) },
 		})
-		return serveFailure(inShort(log, err))
+		return serveFailure(inShort(log, redactor, err))
 	})
 }
 
 // inShort leaves the details of an error, such as the stack of a panic, to the log and
-// keeps its first line for the person who started the daemon.
-func inShort(log *slog.Logger, err error) error {
+// keeps its first line, without secrets, for the person who started the daemon.
+func inShort(log *slog.Logger, redactor *config.Redactor, err error) error {
 	if err == nil {
 		return nil
 	}
-	first, rest, _ := strings.Cut(err.Error(), "\n")
-	if rest == "" {
+	text := redactor.Redact(err.Error())
+	first, rest, _ := strings.Cut(text, "\n")
+	switch {
+	case rest != "":
+		log.Error("the daemon failed", "err", err)
+	case text == err.Error():
 		return err
 	}
-	log.Error("the daemon failed", "err", err)
 	return &shortError{text: first, err: err}
 }
 

@@ -78,11 +78,11 @@ func TestInShort(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, nil))
 	cause := errors.Join(fmt.Errorf("agent: panic: oh\nstack"), &serve.LockedError{Dir: "/data"})
-	f := explain(serveFailure(inShort(log, cause)))
+	f := explain(serveFailure(inShort(log, nil, cause)))
 	if f.Error() != "agent: panic: oh" || f.code != serve.ExitLocked || !strings.Contains(out.String(), "stack") {
 		t.Errorf("%v, code %d, log %s", f, f.code, &out)
 	}
-	if err := inShort(log, nil); err != nil {
+	if err := inShort(log, nil, nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -16,14 +16,17 @@ type tokenOptions struct {
 	scopes  []string
 	expires string
 	subject string
+	name    string
+	rate    int64
 }
 
 func (a *app) tokenCommand() *cobra.Command {
 	var short tokenOptions
-	cmd := group("token", "Issue tokens for the gateway",
-		"  blufio token\n  curl -H \"Authorization: Bearer $(blufio token)\" http://127.0.0.1:3000/v1/sessions",
-		a.tokenIssueCommand())
-	cmd.Long = "Issue tokens for the gateway.\n\n`blufio token` by itself is `blufio token issue`."
+	cmd := group("token", "Issue, list and revoke tokens for the gateway",
+		"  blufio token\n  curl -H \"Authorization: Bearer $(blufio token)\" http://127.0.0.1:3000/v1/sessions\n"+
+			"  blufio token list\n  blufio token revoke phone",
+		a.tokenIssueCommand(), a.tokenListCommand(), a.tokenRevokeCommand())
+	cmd.Long = "Issue, list and revoke tokens for the gateway.\n\n`blufio token` by itself is `blufio token issue`."
 	short.flags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return a.issueToken(cmd, short) }
 	return cmd
@@ -35,11 +38,12 @@ func (a *app) tokenIssueCommand() *cobra.Command {
 		Use:   "issue",
 		Short: "Issue a token and print it",
 		Long: "Issue a token and print it, alone, on standard output.\n\n" +
-			"The device key signs it; nothing is stored, so keep it like a password.\n" +
-			"Whoever has it reads and writes the conversations of its subject.",
+			"The device key signs it, and only what it permits is stored: keep it like a password.\n" +
+			"Whoever has it reads and writes the conversations of its subject, until it expires\n" +
+			"or `blufio token revoke` ends it.",
 		Example: "  blufio token issue\n" +
-			"  blufio token issue --scope chat --subject phone --expires 90d\n" +
-			"  blufio token issue --scope metrics --subject prometheus --expires 365d",
+			"  blufio token issue --scope chat --subject phone --name phone --expires 90d\n" +
+			"  blufio token issue --scope metrics --subject prometheus --expires 365d --rate 20",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.issueToken(cmd, o) },
 	}
@@ -52,6 +56,8 @@ func (o *tokenOptions) flags(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("scope", completeScopes) // the flag is there
 	cmd.Flags().StringVar(&o.expires, "expires", "24h", "how long it is valid, such as 24h or 90d")
 	cmd.Flags().StringVar(&o.subject, "subject", terminalOwner, "whose conversations it opens")
+	cmd.Flags().StringVar(&o.name, "name", "", "to find it again in `blufio token list` and to revoke it by")
+	cmd.Flags().Int64Var(&o.rate, "rate", 0, "most requests a minute, 0 for any number (default gateway.token_rate)")
 }
 
 // scopes are what a token may permit.
@@ -72,7 +78,10 @@ func (a *app) issueToken(cmd *cobra.Command, o tokenOptions) error {
 	if err != nil || valid < time.Second {
 		return fail(exitUsage, "write a duration such as 24h or 90d", "--expires %q is not a duration of a second or more", o.expires)
 	}
-	request := bus.TokenRequest{Subject: o.subject, Scopes: o.scopes, Seconds: int64(valid / time.Second)}
+	request := bus.TokenRequest{Subject: o.subject, Scopes: o.scopes, Seconds: int64(valid / time.Second), Name: o.name}
+	if cmd.Flags().Changed("rate") {
+		request.Rate = &o.rate
+	}
 	return a.printToken(cmd.Context(), request)
 }
 

@@ -4,6 +4,7 @@ package services
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/blufio/blufio/bus"
@@ -39,7 +40,37 @@ func (h *House) Report() Report {
 			rep.Channels = append(rep.Channels, c)
 		}
 	}
+	h.redact(&rep)
 	return rep
+}
+
+// redact takes secrets out of what rooms say is wrong: it often quotes others.
+func (h *House) redact(rep *Report) {
+	clean := h.cfg.Redactor
+	if clean == nil {
+		return
+	}
+	for i := range rep.Services {
+		for j, p := range rep.Services[i].Problems {
+			rep.Services[i].Problems[j].Title, rep.Services[i].Problems[j].Hint = clean.Redact(p.Title), clean.Redact(p.Hint)
+		}
+	}
+	for i, c := range rep.Channels {
+		if c.LastError != nil {
+			text := clean.Redact(*c.LastError)
+			rep.Channels[i].LastError = &text
+		}
+	}
+}
+
+// Probes are the checks of all rooms, in the order of the table.
+func (h *House) Probes() []Probe {
+	var all []Probe
+	for _, r := range h.rooms {
+		all = append(all, r.door.Probes...)
+	}
+	slices.SortStableFunc(all, func(a, b Probe) int { return CompareIDs(a.ID, b.ID) })
+	return all
 }
 
 func (r *room) report() bus.ServiceStatus {

@@ -25,6 +25,7 @@ type Config struct {
 	DrainTimeout time.Duration // for the whole stop; default 8 s
 	StartTimeout time.Duration // for one room to become ready; default 30 s
 	Backoff      Backoff
+	Redactor     bus.Redactor // for what rooms say; nil: nothing is redacted
 }
 
 // Backoff says how a failing room is started again.
@@ -199,7 +200,7 @@ func (h *House) once(ctx context.Context, r *room, started func()) error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	conn := bus.NewConn(nc, bus.Options{Name: r.door.Name, Says: r.door.Says, Logger: h.log, Hooks: h.stats.hooks(r.door.Name)})
+	conn := bus.NewConn(nc, bus.Options{Name: r.door.Name, Says: r.door.Says, Logger: h.log, Hooks: h.stats.hooks(r.door.Name), Redact: h.cfg.Redactor})
 	r.hold(conn)
 	err = h.live(ctx, r, conn, started)
 	if ctx.Err() != nil {

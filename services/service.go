@@ -44,4 +44,5 @@ type Door struct {
 
 	Health  func() []bus.Problem // evidence of what is wrong now; nil: nothing can be
 	Channel func() bus.Channel   // channels only: the evidence of its traffic
+	Probes  []Probe              // checks that doctor makes; they may touch the network
 }

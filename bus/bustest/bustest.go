@@ -62,6 +62,9 @@ func (b *Bus) Server() *embedded.Server { return b.server }
 // Device returns the device key, the operator of this bus.
 func (b *Bus) Device() *embedded.Device { return b.device }
 
+// Dir returns the data directory, which holds the device key.
+func (b *Bus) Dir() string { return b.dir }
+
 // Connect returns a connection in the house that may say the given lanes. It
 // is drained at the end of the test.
 func (b *Bus) Connect(t testing.TB, name string, says ...bus.Lane) *bus.Conn {

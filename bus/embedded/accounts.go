@@ -6,32 +6,39 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
+	"github.com/blufio/blufio/bus"
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// The accounts. What crosses from one to another is listed in newAccounts and
-// nowhere else.
+// The accounts that are always there. What crosses from one to another is listed in
+// newAccounts; what a key's own account takes from them, in wiring.
 const (
 	accountHouse = "HOUSE" // rooms and operators
-	accountWatch = "WATCH" // observers and the event stream
-	accountEdge  = "EDGE"  // tools and channels outside the process
+	accountWatch = "WATCH" // the event stream
+	accountEdge  = "EDGE"  // the desk, where keys ask for what must be looked at first
 	accountLeaf  = "LEAF"  // what crosses to a hub
 	accountSys   = "SYS"   // the server's own; nobody has a key for it
 )
 
 const (
-	eventSubjects = "blufio.v1.evt.>"
+	eventSubjects = bus.Facts
+	deltaSubjects = bus.Prefix + "msg.delta.*"
+	inboxSubjects = "_INBOX.>"
 
-	// OperatorInbox is the only inbox prefix an operator may listen on:
+	// After this long the server forgets that a key asked the stream something. Its
+	// own two minutes are too long for what may be asked very often.
+	longestAnswer = 15 * time.Second
+
+	// OperatorInbox is the only inbox prefix the device key may listen on:
 	// connect with nats.CustomInboxPrefix(OperatorInbox).
 	OperatorInbox = "_INBOX.operator"
 )
 
-// operatorPermissions is all that the device key may do over TCP. Facts
-// (evt) are not in it: only rooms state facts. The inboxes of rooms are not in
-// it either: an operator answers a call by its response permission.
-func operatorPermissions() *server.Permissions {
+// operatorPermissions is all that the device key, and keys of operators, may do. Facts
+// (evt) are not in it: only rooms state facts. The inboxes of rooms and of other
+// operators are not in it either: an operator answers a call by its response
+// permission.
+func operatorPermissions(inbox string) *server.Permissions {
 	return &server.Permissions{
 		Publish: &server.SubjectPermission{Allow: []string{
 			"blufio.v1.ctl.>",   // calls by an operator
@@ -43,17 +50,19 @@ func operatorPermissions() *server.Permissions {
 		Subscribe: &server.SubjectPermission{Allow: []string{
 			eventSubjects,
 			"blufio.v1.msg.>", // replies and deltas for the terminal
-			OperatorInbox + ".>",
+			inbox + ".>",
 		}},
 		Response: &server.ResponsePermission{MaxMsgs: 1, Expires: time.Minute},
 	}
 }
 
-// accounts are those of one server.
+// accounts are those of one server that are always there.
 type accounts struct {
 	house, watch, edge, leaf, sys *server.Account
 }
 
+// newAccounts makes them. An export without a list of names is open to all accounts;
+// none takes anything but what this package wires, for nobody else can wire.
 func newAccounts() (accounts, error) {
 	a := accounts{
 		house: server.NewAccount(accountHouse),
@@ -62,8 +71,21 @@ func newAccounts() (accounts, error) {
 		leaf:  server.NewAccount(accountLeaf),
 		sys:   server.NewAccount(accountSys),
 	}
-	if err := a.house.AddStreamExport(eventSubjects, []*server.Account{a.watch}); err != nil {
-		return a, fmt.Errorf("export events: %w", err)
+	for _, subject := range []string{eventSubjects, deltaSubjects} {
+		if err := a.house.AddStreamExport(subject, nil); err != nil {
+			return a, fmt.Errorf("export %s: %w", subject, err)
+		}
+	}
+	for _, subject := range bus.Calls(bus.Prefix + ">") {
+		if err := a.house.AddServiceExport(subject, nil); err != nil {
+			return a, fmt.Errorf("export %s: %w", subject, err)
+		}
+	}
+	if err := a.exportStream(); err != nil {
+		return a, fmt.Errorf("export event stream: %w", err)
+	}
+	if err := a.edge.AddServiceExport(deskSubjects, nil); err != nil {
+		return a, fmt.Errorf("export desk: %w", err)
 	}
 	if err := a.watch.AddStreamImport(a.house, eventSubjects, ""); err != nil {
 		return a, fmt.Errorf("import events: %w", err)
@@ -71,18 +93,38 @@ func newAccounts() (accounts, error) {
 	return a, nil
 }
 
+// exportStream lets keys read the stream, and hear what it pushes to their inbox.
+func (a accounts) exportStream() error {
+	if err := a.watch.AddStreamExport(inboxSubjects, nil); err != nil {
+		return err
+	}
+	for subject, kind := range readExports {
+		if err := a.watch.AddServiceExportWithResponse(subject, kind, nil); err != nil {
+			return err
+		}
+		if kind != server.Singleton {
+			continue // a pull may take its time
+		}
+		if err := a.watch.SetServiceExportResponseThreshold(subject, longestAnswer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (a accounts) list() []*server.Account {
 	return []*server.Account{a.house, a.watch, a.edge, a.leaf, a.sys}
 }
 
-// users are the keys that get on. The rooms' and the relay's are made per
-// boot and refused over TCP; the device's is refused nowhere, and over TCP
-// is where the command line uses it.
-func (a accounts) users(device, house, watch *Device) []*server.NkeyUser {
-	inProcess := map[string]struct{}{jwt.ConnectionTypeInProcess: {}}
-	return []*server.NkeyUser{
-		{Nkey: device.PublicKey(), Account: a.house, Permissions: operatorPermissions()},
-		{Nkey: house.PublicKey(), Account: a.house, AllowedConnectionTypes: inProcess},
-		{Nkey: watch.PublicKey(), Account: a.watch, AllowedConnectionTypes: inProcess},
+// registered returns the accounts as the server knows them: it copies those of its
+// options.
+func (a accounts) registered(ns *server.Server) (accounts, error) {
+	for _, account := range []**server.Account{&a.house, &a.watch, &a.edge, &a.leaf, &a.sys} {
+		known, err := ns.LookupAccount((*account).GetName())
+		if err != nil {
+			return a, fmt.Errorf("find account %s: %w", (*account).GetName(), err)
+		}
+		*account = known
 	}
+	return a, nil
 }

@@ -13,10 +13,15 @@
 //
 // Everyone answers a challenge with an Ed25519 key, in process too; there is no
 // mode without. The device key is a file made on first start and belongs to the
-// operator, who connects over loopback TCP. The keys of the rooms and of the
-// relay are made at each start, never leave the process and are refused over
-// TCP. A refusal in process takes two seconds to surface, because a pipe
-// without a buffer has the client and the server wait for each other.
+// operator, who connects over loopback TCP. The keys of the rooms, of the
+// relay and of the desk are made at each start, never leave the process and are
+// refused over TCP. A refusal in process takes two seconds to surface, because a
+// pipe without a buffer has the client and the server wait for each other.
+//
+// All others are issued: [Server.AddKey] lets one in, [Server.RemoveKey] shuts it out
+// and ends its connections, both at once and without anyone else noticing.
+// [Key.Rights] is all that a key may say and hear. The device key can be replaced
+// under way, too.
 //
 // # Accounts
 //
@@ -24,15 +29,29 @@
 // the subject of its answer, so an observer could have JetStream deliver a
 // stored event to a command's subject. An account is a space of subjects of its
 // own. What is published in one is not heard in another unless it is exported
-// here and imported there:
+// there and imported here:
 //
 //	HOUSE  rooms, and operators under operatorPermissions
-//	WATCH  imports blufio.v1.evt.> from HOUSE; observers, and the stream EVENTS
-//	EDGE   tools and channels outside the process
-//	LEAF   what crosses to a hub
+//	WATCH  imports blufio.v1.evt.> from HOUSE; the stream EVENTS
+//	EDGE   the desk
+//	KEY1…  one for each key that is no operator's
+//	LEAF   what crosses to a hub (see Leaf); one user, the hub room
 //	SYS    the server's own; nobody has a key for it
 //
-// Nothing leads from WATCH back into HOUSE.
+// A key's account imports what the key may hear from HOUSE, the reading part of
+// JetStream's API from WATCH, what the stream pushes to the key's own inbox, and
+// the calls that were allowed. So an answer never leaves the account of who asked,
+// and nobody there has neighbours. The user's permissions say the same again:
+// what they refuse is told, and not only unheard.
+//
+// # The desk
+//
+// An account says who may ask, but not what. The desk looks at questions and passes
+// them on: a consumer of the stream must deliver to the key's own inbox (JetStream
+// would deliver to its own API, where even a purge can be written that way), must
+// choose what the key may hear and must go by itself; a channel hands in messages
+// under its own name only. The calls of rooms to channels and tools outside pass
+// through it the other way. It opens with the first key that is no operator's.
 //
 // # How an event is both heard and stored
 //
@@ -45,9 +64,9 @@
 // are matched by reply subject, up to 256 in flight.
 //
 // Two other ways were weighed. Publishing twice, in HOUSE and in WATCH, brings
-// every event to WATCH twice: the stream drops the second by its Nats-Msg-Id, but
-// observers do not. Publishing in WATCH only and exporting back to HOUSE would
-// let observers state facts.
+// every event to WATCH twice, and the stream has to drop the second. Publishing in
+// WATCH only and exporting back to HOUSE would have whoever gets into WATCH state
+// facts.
 //
 // What rooms have heard before and the stream lacks is stored by
 // publishing in WATCH alone: Events.Store. An event that is not worth
@@ -69,9 +88,13 @@
 //
 // # Bounds
 //
-// 64 connections, 1 MiB a message, 4 MiB pending for a client before it is cut
-// off, 2 s to write or to log on, 4096 subscriptions a connection, 64 replays at
-// a time, EventsMB and EventsDays of events. The stream remembers the ID of each
-// event for ten seconds, at some 300 bytes each. At most one refusal a second is
-// logged; all are counted in Stats.
+// 64 connections, 8 with one key, 1 MiB a message, 4 MiB pending for a client before
+// it is cut off, 2 s to write or to log on, 4096 subscriptions a connection (256 with
+// an issued key), 64 replays at a time, 16 with one key, EventsMB and EventsDays of
+// events. The desk has 16 questions of one key under way. A key that asks faster than
+// it is answered is shut out for four minutes, before some 16 thousand answers are
+// awaited. A pull from the stream ends after two minutes. An account is used again for
+// the next key, so there are as many as there were keys at the same time. The stream
+// remembers the ID of each event for ten seconds, at some 300 bytes each. At most one
+// refusal a second is logged; all are counted in Stats.
 package embedded

@@ -128,9 +128,8 @@ func (e *Events) Announce(ev Event) error {
 	return publish(e.house, ev, "")
 }
 
-// Store stores an event that the rooms have heard before: one that was lost
-// with the stream, or never acknowledged. Observers hear it, as a duplicate if
-// they heard it the first time. It waits for a place until ctx ends and returns
+// Store stores an event that the rooms and observers have heard before: one that
+// was lost with the stream, or never acknowledged. Nobody hears it again. It waits for a place until ctx ends and returns
 // ErrWindowFull then. done is as for Publish.
 //
 // Order is kept among stores and among publishes, not between the two: let all

@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ const (
 // on a key that others may have read would be worse than not starting, so
 // the daemon ends with exit code 77 on it.
 type KeyError struct {
+	Key     string // which key; "" is the device key
 	Path    string // the file or directory at fault
 	Problem string // what is wrong with it, in one clause
 	Fix     string // a command or an instruction
@@ -29,7 +31,9 @@ type KeyError struct {
 }
 
 // Error is one line without the fix, which the command line prints as a hint.
-func (e *KeyError) Error() string { return fmt.Sprintf("device key %s: %s", e.Path, e.Problem) }
+func (e *KeyError) Error() string {
+	return fmt.Sprintf("%s %s: %s", cmp.Or(e.Key, "device key"), e.Path, e.Problem)
+}
 
 // Unwrap returns the cause, so that a missing file is fs.ErrNotExist.
 func (e *KeyError) Unwrap() error { return e.Err }
@@ -49,6 +53,28 @@ func LoadOrCreateDevice(dir string) (*Device, error) {
 		return nil, fmt.Errorf("create device key: %w", err)
 	}
 	// What is on disk counts: another process may have been faster.
+	return LoadDevice(dir)
+}
+
+// RotateDevice replaces the key in dir/device.nk by a new one, whole and on disk, and
+// returns that. Gateway tokens that the old one signed are not valid any more.
+func RotateDevice(dir string) (*Device, error) {
+	if _, err := LoadDevice(dir); err != nil { // its modes, too
+		return nil, err
+	}
+	temp, err := writeKey(dir)
+	if err == nil {
+		err = os.Rename(temp, filepath.Join(dir, keyFile))
+	}
+	if err != nil {
+		if temp != "" {
+			_ = os.Remove(temp) // a leftover is private and harmless
+		}
+		return nil, fmt.Errorf("replace device key: %w", err)
+	}
+	if err := syncDir(dir); err != nil {
+		return nil, err
+	}
 	return LoadDevice(dir)
 }
 

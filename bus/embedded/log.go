@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,14 +16,16 @@ import (
 var _ server.Logger = (*logBridge)(nil)
 
 // logBridge carries the server's log to slog. The server is chatty at notice
-// level, so a notice is debug here. It also counts refusals: the server says
+// level, so a notice is debug here. It also hears of refusals: the server says
 // in its log, and nowhere else, that it denied a publish. Any client can
 // cause refusals as fast as it can write, so at most one a second is logged.
 type logBridge struct {
 	log         *slog.Logger
+	denied      atomic.Pointer[func(Denial)] // nil: nobody hears
 	authErrors  atomic.Uint64
 	denials     atomic.Uint64
 	limitErrors atomic.Uint64
+	leaf        leafTrouble
 
 	mu     sync.Mutex
 	logged time.Time // when the last refusal was logged
@@ -48,29 +49,42 @@ func (b *logBridge) Fatalf(format string, v ...any) {
 
 func (b *logBridge) Errorf(format string, v ...any) {
 	text := line(format, v)
-	counter := b.counter(text)
-	if counter == nil {
+	if reason, ok := leafReason(text); ok {
+		if b.leaf.note(reason, time.Now()) {
+			b.log.Warn("the hub is not reached: " + reason)
+		}
+		return
+	}
+	d, ok := readDenial(text)
+	if !ok {
 		b.log.Error(text)
 		return
 	}
-	counter.Add(1)
+	b.refused(d)
+}
+
+// refused counts a refusal and tells of it. What is refused beside the server, in its
+// name, is told here too.
+func (b *logBridge) refused(d Denial) {
+	b.counter(d.Reason).Add(1)
+	if hear := b.denied.Load(); hear != nil {
+		(*hear)(d)
+	}
 	if b.refusalDue(time.Now()) {
-		b.log.Warn("bus refused a client: "+text,
+		b.log.Warn("bus refused a client", "reason", d.Reason, "key", d.Key, "subject", d.Subject,
 			"auth_errors", b.authErrors.Load(), "denials", b.denials.Load(), "limit_errors", b.limitErrors.Load())
 	}
 }
 
-// counter is the one that a refusal belongs to, nil for any other line.
-func (b *logBridge) counter(text string) *atomic.Uint64 {
-	switch {
-	case strings.Contains(text, server.ErrAuthentication.Error()):
+// counter is the one that a refusal belongs to.
+func (b *logBridge) counter(reason string) *atomic.Uint64 {
+	switch reason {
+	case DeniedNoKey, DeniedBadKey:
 		return &b.authErrors
-	case strings.Contains(text, "Publish Violation"), strings.Contains(text, "Subscription Violation"):
+	case DeniedPermission:
 		return &b.denials
-	case strings.Contains(text, server.ErrTooManyConnections.Error()), strings.Contains(text, server.ErrMaxPayload.Error()):
-		return &b.limitErrors
 	}
-	return nil
+	return &b.limitErrors
 }
 
 // refusalDue says whether a second has passed since the last logged refusal.

@@ -58,6 +58,9 @@ type Config struct {
 	Device     *Device      // the operator's key
 	Logger     *slog.Logger // nil: silent
 	MaxConns   int          // connections, those in process included; default 64
+	Keys       []Key        // let in from the first moment on
+	Now        func() time.Time
+	Leaf       *Leaf // the hub to join; nil: none
 }
 
 // Server is a running NATS server. Its methods may be called concurrently.
@@ -67,8 +70,12 @@ type Server struct {
 	accounts accounts
 	house    *Device // made for this boot: the rooms
 	watch    *Device // made for this boot: the relay
+	edge     *Device // made for this boot: the desk
+	ring     *keyring
 	log      *logBridge
 	url      string
+
+	keys keys
 
 	opening sync.Mutex // one OpenEvents or Recreate at a time; guards the next three
 	opened  int        // times the whole of JetStream was opened
@@ -90,7 +97,7 @@ type Stats struct {
 	SlowConsumers  uint64 // clients cut off because they did not keep up
 	AuthErrors     uint64 // connections refused for want of a key
 	Denials        uint64 // publishes and subscriptions refused
-	LimitErrors    uint64 // clients cut off for too large a message, or one connection too many
+	LimitErrors    uint64 // clients cut off for too large a message, one connection too many, or what is not NATS
 }
 
 // Start starts the server and returns once it accepts connections, within
@@ -101,8 +108,21 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	var holders []*holder
+	for _, k := range cfg.Keys {
+		h, err := s.ring.add(k)
+		if err != nil {
+			s.ns.Shutdown()
+			return nil, err
+		}
+		holders = append(holders, h)
+	}
 	s.ns.Start()
-	if err := s.started(ctx); err != nil {
+	if err = s.started(ctx); err == nil {
+		err = s.serveFirst(holders)
+	}
+	if err != nil {
+		s.closeKeys()
 		s.ns.Shutdown()
 		return nil, err
 	}
@@ -120,19 +140,23 @@ func newServer(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, log: &logBridge{log: cfg.Logger}, closed: make(chan struct{})}
-	if s.house, err = ephemeral(); err != nil {
-		return nil, err
-	}
-	if s.watch, err = ephemeral(); err != nil {
-		return nil, err
+	for _, d := range []**Device{&s.house, &s.watch, &s.edge} {
+		if *d, err = ephemeral(); err != nil {
+			return nil, err
+		}
 	}
 	if s.accounts, err = newAccounts(); err != nil {
 		return nil, err
 	}
+	s.ring = &keyring{now: cfg.Now, holders: map[string]*holder{}}
 	if s.ns, err = server.NewServer(s.options(host, port)); err != nil {
 		return nil, fmt.Errorf("configure bus: %w", err)
 	}
 	s.ns.SetLogger(s.log, false, false)
+	if s.accounts, err = s.accounts.registered(s.ns); err != nil {
+		return nil, err
+	}
+	s.letIn()
 	return s, nil
 }
 
@@ -148,6 +172,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	return c
 }
@@ -177,11 +204,11 @@ func loopback(listen string) (host string, port int, err error) {
 }
 
 func (s *Server) options(host string, port int) *server.Options {
-	return &server.Options{
+	return s.cfg.Leaf.join(&server.Options{
 		ServerName: "blufio", Host: host, Port: port,
-		Accounts:      s.accounts.list(),
-		SystemAccount: accountSys,
-		Nkeys:         s.accounts.users(s.cfg.Device, s.house, s.watch),
+		Accounts:          s.accounts.list(),
+		SystemAccount:     accountSys,
+		AlwaysEnableNonce: true, CustomClientAuthentication: s.ring,
 
 		MaxConn: s.cfg.MaxConns, MaxSubs: maxSubs, MaxClosedClients: maxClosed,
 		MaxPayload: maxPayload, MaxPending: maxPending, MaxControlLine: maxControlLine,
@@ -191,7 +218,7 @@ func (s *Server) options(host string, port int) *server.Options {
 		NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
 		StoreDir:           s.cfg.Dir,
 		JetStreamMaxMemory: streamMemory, JetStreamMaxStore: serverStore,
-	}
+	})
 }
 
 // started waits for the server to accept connections.
@@ -210,6 +237,11 @@ func (s *Server) started(ctx context.Context) error {
 	}
 	return nil
 }
+
+// OnDenied makes hear hear of every refusal from here on. It is called on the
+// goroutine of the client at fault, often at once for several: it must not wait, and
+// bound what it keeps.
+func (s *Server) OnDenied(hear func(Denial)) { s.log.denied.Store(&hear) }
 
 // URL returns the address for clients on this machine, with the real port.
 func (s *Server) URL() string { return s.url }
@@ -275,6 +307,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.closing.Do(func() {
 		go func() {
 			defer close(s.closed)
+			s.closeKeys()
 			s.closeEvents()
 			s.ns.Shutdown()
 			s.ns.WaitForShutdown()

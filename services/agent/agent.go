@@ -61,6 +61,7 @@ type Service struct {
 	tools     map[string]tool.Tool
 	specs     []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
 	system    string
+	redact    func(string) string
 	texts     bool // events carry message text
 	log       *slog.Logger
 	now       func() time.Time
@@ -94,6 +95,7 @@ type Deps struct {
 	Heartbeat Heartbeat
 	Tools     *tool.Set
 	Logger    *slog.Logger
+	Redact    func(string) string // takes the daemon's secrets out of text; nil: nothing is redacted
 	Now       func() time.Time
 	Texts     bool          // events carry message text
 	Finish    time.Duration // at the end, for turns and deliveries under way; default 6 s
@@ -108,9 +110,12 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if len(d.Models.List) == 0 {
 		return nil, errors.New("agent: no model is given")
 	}
+	if d.Redact == nil {
+		d.Redact = func(text string) string { return text }
+	}
 	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, maxReading),
 		models: d.Models.named(), heartbeat: d.Heartbeat, system: system, texts: d.Texts,
-		log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
+		redact: d.Redact, log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), pressure: pressure{now: d.Now}, toolSet: d.Tools, tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
 	for _, t := range d.Tools.All() {
@@ -120,8 +125,9 @@ func New(cfg Config, d Deps) (*Service, error) {
 	for _, c := range bus.MessageSend.Spec().Heard {
 		s.outbox[c] = newOutbox()
 	}
+	s.outbox[outside] = newOutbox()
 	s.breakers = map[string]*breaker{}
-	for _, m := range s.models.all() {
+	for _, m := range append(s.models.all(), withoutModel) {
 		s.breakers[m.Provider.Name()] = &breaker{limit: cfg.BreakerFailures, pause: cfg.BreakerPause, now: d.Now}
 	}
 	s.metrics = newMetrics(s)
@@ -146,12 +152,13 @@ func (s *Service) Door() services.Door {
 			bus.MemoryShed.To("agent").Answer(s.shed).Workers(1),
 			bus.MemoryLevel.On(func(_ context.Context, l bus.Level) { s.pressure.hear(l.Pressure) }),
 		},
-		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet, bus.MemoryRead,
+		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet, bus.MemoryRead, bus.KeyList,
 			bus.MessageReceived, bus.MessageDied, bus.MessageRetried, bus.MessageDropped, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
 			bus.ToolCalled, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied, bus.ReplyRetried, bus.ReplyDropped},
 		Metrics:  s.metrics.all(),
 		Failures: s.metrics.failures(),
 		Health:   s.health,
+		Probes:   Probes(s),
 	}
 }
 

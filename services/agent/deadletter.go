@@ -95,7 +95,7 @@ func (s *Service) deadLetter(ctx context.Context, id string) (deadLetter, error)
 
 // retryMessage puts a message back into the inbox, within the inbox's bounds.
 func (s *Service) retryMessage(ctx context.Context, l *deadLetter) error {
-	if s.outbox[l.key.channel] == nil {
+	if err := s.checkChannel(ctx, l.key.channel); err != nil {
 		return noChannel(l.key.channel)
 	}
 	if err := s.queue.admit(l.key, 0); err != nil {
@@ -152,10 +152,10 @@ func (s *Service) freeMessage(tx *sqlite.Tx, l *deadLetter) error {
 
 // retryReplies gives the dead replies of a message back to their channel.
 func (s *Service) retryReplies(ctx context.Context, l *deadLetter) error {
-	o := s.outbox[l.key.channel]
-	if o == nil {
+	if err := s.checkChannel(ctx, l.key.channel); err != nil {
 		return noChannel(l.key.channel)
 	}
+	o := s.outboxOf(l.key.channel)
 	if n := s.undelivered(); n >= s.cfg.MaxOutbox {
 		return busy(fmt.Sprintf("%d replies wait to be delivered", n), "agent.max_outbox")
 	}

@@ -34,7 +34,7 @@ func (s *Service) post(tx *sqlite.Tx, t *turn, now time.Time) error {
 	}
 	tx.AfterCommit(func() {
 		failpoint.Hit("turn.committed")
-		s.outbox[t.key.channel].add(t.session, now)
+		s.outboxOf(t.key.channel).add(t.session, now)
 	})
 	return nil
 }
@@ -132,7 +132,7 @@ func (s *Service) deliver(ctx context.Context, o *outbox, session int64) {
 // delivered counts a reply and the time that it took. What the operator took up again
 // waited for that, which says nothing of the agent.
 func (s *Service) delivered(d delivery) {
-	s.metrics.messages.WithLabelValues(d.channel, "out").Inc()
+	s.metrics.messages.WithLabelValues(s.label(d.channel), "out").Inc()
 	if !d.retried {
 		now := s.now()
 		s.metrics.took(partDelivery, now.Sub(d.created))

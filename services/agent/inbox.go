@@ -35,7 +35,7 @@ func (s *Service) receive(ctx context.Context, m bus.Message) (bus.Accepted, err
 	if m.Session == "" {
 		m.Session = defaultSession
 	}
-	if err := s.check(m); err != nil {
+	if err := s.check(ctx, m); err != nil {
 		return bus.Accepted{}, err
 	}
 	if n := s.undelivered(); n >= s.cfg.MaxOutbox {
@@ -59,7 +59,7 @@ func (s *Service) receive(ctx context.Context, m bus.Message) (bus.Accepted, err
 		s.queue.withdraw(key)
 		return acc, storeError(err)
 	}
-	s.metrics.messages.WithLabelValues(m.Channel, "in").Inc()
+	s.metrics.messages.WithLabelValues(s.label(m.Channel), "in").Inc()
 	failpoint.Hit("accept.answer")
 	return acc, nil
 }
@@ -76,10 +76,11 @@ func storeError(err error) error {
 	return err
 }
 
-func (s *Service) check(m bus.Message) error {
+func (s *Service) check(ctx context.Context, m bus.Message) error {
+	if err := s.checkChannel(ctx, m.Channel); err != nil {
+		return err
+	}
 	switch {
-	case s.outbox[m.Channel] == nil:
-		return bus.Errorf(bus.CodeInvalid, "no channel is called %q", m.Channel)
 	case m.Owner == "" || len(m.Owner) > maxOwner || !printable(m.Owner):
 		return bus.Errorf(bus.CodeInvalid, "owner must be 1 to %d bytes of printable text", maxOwner)
 	case len(m.Session) > maxSessionName || !printable(m.Session):
@@ -179,8 +180,8 @@ func insertMessage(tx *sqlite.Tx, m bus.Message, id string, now time.Time) (seq 
 	if err != nil {
 		return 0, err
 	}
-	err = tx.QueryRow(`INSERT INTO message (id, session_id, text, state, received_at) VALUES (?, ?, ?, ?, ?) RETURNING seq`,
-		id, session, m.Text, bus.StateQueued, now).Scan(&seq)
+	err = tx.QueryRow(`INSERT INTO message (id, session_id, text, state, received_at, purpose) VALUES (?, ?, ?, ?, ?, ?) RETURNING seq`,
+		id, session, m.Text, bus.StateQueued, now, purposeIn(m.Channel)).Scan(&seq)
 	return seq, err
 }
 

@@ -109,6 +109,9 @@ func TestInvalid(t *testing.T) {
 		code   bus.Code
 	}{
 		"channel":              {func(m *bus.Message) { m.Channel = "pigeon" }, bus.CodeInvalid},
+		"a tool as channel":    {func(m *bus.Message) { m.Channel = "weather" }, bus.CodeInvalid},
+		"no word as channel":   {func(m *bus.Message) { m.Channel = "sms.x" }, bus.CodeInvalid},
+		"outside":              {func(m *bus.Message) { m.Channel = "outside" }, bus.CodeInvalid},
 		"no channel":           {func(m *bus.Message) { m.Channel = "" }, bus.CodeInvalid},
 		"no owner":             {func(m *bus.Message) { m.Owner = "" }, bus.CodeInvalid},
 		"long owner":           {func(m *bus.Message) { m.Owner = strings.Repeat("o", 129) }, bus.CodeInvalid},

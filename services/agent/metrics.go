@@ -83,7 +83,7 @@ func (m *metrics) prime(s *Service) {
 		m.providerUp.WithLabelValues(name).Set(1)
 		m.providerFailures.WithLabelValues(name)
 	}
-	for _, c := range bus.MessageSend.Spec().Heard {
+	for c := range s.outbox {
 		m.messages.WithLabelValues(c, "in")
 		m.messages.WithLabelValues(c, "out")
 	}

@@ -26,10 +26,13 @@ import (
 // does not work; and the end of the turn's time.
 func (s *Service) complete(ctx context.Context, t *turn, round int, messages []llm.Message) (llm.Response, error) {
 	history := len(messages) - 1 - 2*len(t.steps)
-	if t.route == nil && t.purpose == purposeHeartbeat {
+	switch {
+	case t.route != nil:
+	case t.purpose == purposeHeartbeat:
 		t.route = []Model{s.models.heartbeat()}
-	}
-	if t.route == nil {
+	case t.purpose == purposeDoctor:
+		t.route = []Model{withoutModel}
+	default:
 		t.route = s.routeFor(ctx, t, messages, history)
 	}
 	var first error
@@ -165,7 +168,7 @@ func (s *Service) ask(ctx context.Context, t *turn, round int, m Model, messages
 	failpoint.HitOn("reserve.granted", t.text)
 	t.asked(m)
 	live := s.newPartial(t, round)
-	live.silent = t.purpose == purposeHeartbeat // nobody may hear of it in the end
+	live.silent = t.purpose == purposeHeartbeat || t.purpose == purposeDoctor // nobody may hear of it in the end
 	answer, err := m.Provider.Complete(ctx, req, live.add)
 	failpoint.Hit("model.answered")
 	t.used = append(t.used, bus.Settle{ModelCall: call, Usage: plausible(answer.Usage), Time: s.now()})

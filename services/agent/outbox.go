@@ -168,12 +168,7 @@ func (s *Service) loadOutbox(ctx context.Context) error {
 		if err := rows.Scan(&channel, &session, &created); err != nil {
 			return err
 		}
-		o := s.outbox[channel]
-		if o == nil {
-			s.log.Error("a reply stays undelivered: there is no such channel any more", "service", "agent", "channel", channel, "session", session)
-			continue
-		}
-		o.add(session, time.UnixMilli(created))
+		s.outboxOf(channel).add(session, time.UnixMilli(created))
 	}
 	return rows.Err()
 }

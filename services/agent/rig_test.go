@@ -166,6 +166,13 @@ func newRig(t testing.TB, complete func(context.Context, llm.Request, func(strin
 	if err := channel.Handle(t.Context(), bus.MessageSend.To("gateway").Answer(r.gateway.take).Workers(64).Queue(1024)); err != nil {
 		t.Fatal(err)
 	}
+	keys := r.bus.Connect(t, "keys")
+	err := keys.Handle(t.Context(), bus.KeyList.Answer(func(context.Context, bus.KeyQuery) (bus.Keys, error) {
+		return bus.Keys{Keys: []bus.Key{{Name: "sms", Role: bus.RoleChannel}, {Name: "weather", Role: bus.RoleTool}}}, nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 

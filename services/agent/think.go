@@ -230,7 +230,7 @@ func (s *Service) useTools(ctx context.Context, t *turn, round int, answer llm.R
 func (s *Service) toolFailure(t *turn, call llm.ToolCall, err error) string {
 	var e *bus.Error
 	if errors.As(err, &e) {
-		return "The tool failed: " + e.Message
+		return "The tool failed: " + s.redact(e.Message)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Sprintf("The tool failed: it did not end within %s", toolTimeout)
@@ -262,6 +262,7 @@ func (s *Service) useTool(ctx context.Context, t *turn, call llm.ToolCall) (tool
 		res, err = tl.Call(ctx, tool.Call{Owner: t.key.owner, Input: call.Input, Now: s.now()})
 		return err
 	})
+	res.Text = s.redact(res.Text) // the daemon's own secrets are no model's business
 	if len(res.Text) > tool.MaxResultBytes {
 		res.Text = strings.ToValidUTF8(res.Text[:tool.MaxResultBytes], "") + "… (cut)"
 	}

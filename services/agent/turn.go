@@ -229,7 +229,7 @@ func (s *Service) failure(t *turn, err error) outcome {
 		if e.Hint != "" {
 			text += " (" + e.Hint + ")"
 		}
-		return outcome{state: bus.StateFailed, code: e.Code, text: text}
+		return outcome{state: bus.StateFailed, code: e.Code, text: s.redact(text)}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.log.Warn("turn failed", "service", "agent", "trace", t.id, "err", err)

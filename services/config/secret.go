@@ -15,12 +15,29 @@ const redacted = "[redacted]"
 // marshalling give "[redacted]", or nothing when no secret is set. The zero value is
 // no secret. Two Secrets are not comparable with ==; compare what Reveal returns.
 //
+// A Secret may be live ([NewLiveSecret]): then its text is asked for anew each time,
+// and may come, change and go while the daemon runs. So whoever uses a Secret keeps
+// the Secret and not its text.
+//
 // The text is behind a pointer because fmt does not call the methods of an
 // unexported field: there it finds an address and no text.
 type Secret struct {
 	_    [0]func() // not comparable: == would compare addresses
 	text *string
+	live *live
 }
+
+// Handle is where the text of a live Secret comes from. Its methods are called from
+// any goroutine.
+type Handle interface {
+	// IsSet reports, at once, whether there is a text.
+	IsSet() bool
+	// Text returns it, "" where there is none. The error says why it is there and
+	// cannot be had, and has no part of it.
+	Text() (string, error)
+}
+
+type live struct{ handle Handle }
 
 // NewSecret wraps text; "" gives the zero Secret.
 func NewSecret(text string) Secret {
@@ -30,16 +47,41 @@ func NewSecret(text string) Secret {
 	return Secret{text: &text}
 }
 
-// Reveal returns the text itself. Call it where the secret is used and nowhere else.
+// NewLiveSecret makes a Secret whose text h gives.
+func NewLiveSecret(h Handle) Secret { return Secret{live: &live{h}} }
+
+// Reveal returns the text itself, "" where there is none or it cannot be had. Call it
+// where the secret is used and nowhere else.
 func (s Secret) Reveal() string {
-	if s.text == nil {
+	text, err := s.Open()
+	if err != nil {
 		return ""
 	}
-	return *s.text
+	return text
 }
 
+// Open is Reveal for those who want to say why a secret that is set cannot be had.
+func (s Secret) Open() (string, error) {
+	switch {
+	case s.live != nil:
+		return s.live.handle.Text()
+	case s.text == nil:
+		return "", nil
+	}
+	return *s.text, nil
+}
+
+// IsLive reports whether the text may change, so that it is checked where it is set
+// and not where it is read.
+func (s Secret) IsLive() bool { return s.live != nil }
+
 // IsZero reports whether no secret is set.
-func (s Secret) IsZero() bool { return s.text == nil }
+func (s Secret) IsZero() bool {
+	if s.live != nil {
+		return !s.live.handle.IsSet()
+	}
+	return s.text == nil
+}
 
 // String returns "[redacted]", or "" when no secret is set.
 func (s Secret) String() string {

@@ -7,7 +7,8 @@
 //     asked over the bus (the bus works). What came of it is the pulse, from which
 //     the gateway answers GET /health; a request never causes work.
 //   - The row is the last status. `blufio status` reads it when no daemon runs.
-//   - Changes become facts: started, stopping, health changed, room restarted.
+//   - Changes become facts: started, stopping, health changed, room restarted. So
+//     does what the bus server refuses, which is no room itself.
 package control
 
 import (
@@ -23,6 +24,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
+	"github.com/blufio/blufio/services/internal/denial"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -46,6 +48,7 @@ type Deps struct {
 	Store   *sqlite.Store
 	Events  *eventlog.Log
 	Report  func() services.Report // the house's own picture
+	Denials *denial.Teller         // what the bus server refused; nil: nothing is told
 	Logger  *slog.Logger
 	Now     func() time.Time
 	Version string
@@ -83,7 +86,7 @@ func (s *Service) Door() services.Door {
 		Name:  "control",
 		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32)},
 		Says: []bus.Lane{bus.AgentStatus, bus.CostGet, bus.MemoryRead, bus.Pulse,
-			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted},
+			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted, bus.AccessDenied},
 		Health: s.problems,
 	}
 }
@@ -105,6 +108,20 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	s.conn = c
 	s.mu.Unlock()
 	ready()
+	return services.Work(ctx, s.tellDenials, s.live)
+}
+
+// tellDenials tells, until ctx ends, what the bus server refused. The server itself
+// is no room.
+func (s *Service) tellDenials(ctx context.Context) error {
+	if s.d.Denials != nil {
+		s.d.Denials.Run(ctx, s.d.Logger.With("service", "control"))
+	}
+	return nil
+}
+
+// live beats until ctx ends.
+func (s *Service) live(ctx context.Context) error {
 	tick := time.NewTicker(s.every)
 	defer tick.Stop()
 	for {

@@ -19,7 +19,7 @@ const other = "other"
 const maxModelLabels = 50
 
 // purposes are the classes of what is paid for.
-var purposes = []string{"turn", "tool", "heartbeat", "summary", "recall", other}
+var purposes = []string{"turn", "tool", "heartbeat", "summary", "recall", purposeDoctor, other}
 
 // purposeClass is the purpose up to its colon, from a closed set.
 func purposeClass(purpose string) string {

@@ -98,6 +98,7 @@ func (s *Service) Door() services.Door {
 		Says:    []bus.Lane{bus.CostRecorded, bus.BudgetWarned, bus.BudgetExhausted, bus.SpendingChanged},
 		Metrics: []prometheus.Collector{s.meter.usd, s.meter.tokens, s.meter.refusals, s.meter.released, gauges{s}},
 		Health:  s.health,
+		Probes:  Probes(s),
 	}
 }
 

@@ -126,6 +126,7 @@ func (s *Service) Door() services.Door {
 		Says:    []bus.Lane{bus.MemoryPressure, bus.MemoryLevel, bus.MemoryShed},
 		Metrics: []prometheus.Collector{gauges{s}, s.shedBytes},
 		Health:  s.health,
+		Probes:  Probes(s),
 	}
 }
 

@@ -18,9 +18,7 @@
 //   - What is in neither of them any more is said with evt.stream.gap.
 //   - The log is bounded (50 000 events) also while the stream is away.
 //
-// A listener may hear an event twice after a crash, and an observer of the
-// stream's account when an event is stored later than it was heard; the position
-// in the header tells.
+// A listener may hear an event twice after a crash; the position in the header tells.
 package relay
 
 import (
@@ -121,6 +119,7 @@ func (s *Service) Door() services.Door {
 		Metrics:  append([]prometheus.Collector{s.published, s.lost}, s.gauges...),
 		Failures: map[string]func() float64{"stream": func() float64 { return float64(s.away.Load()) }},
 		Health:   s.health,
+		Probes:   Probes(s),
 	}
 }
 

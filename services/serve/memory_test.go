@@ -161,21 +161,6 @@ func awaitReading(t *testing.T, info Info, m *machine) {
 	m.set(m.rss, 31*time.Second)
 }
 
-// scrape reads /metrics as text.
-func scrape(t *testing.T, info Info) string {
-	t.Helper()
-	resp, err := http.Get(info.Gateway + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("scrape: %d, %v", resp.StatusCode, err)
-	}
-	return string(data)
-}
-
 // awaitMetric waits until a series without labels has a value.
 func awaitMetric(t *testing.T, info Info, name, want string) {
 	t.Helper()

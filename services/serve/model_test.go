@@ -46,7 +46,7 @@ func daemonOf(t *testing.T, change func(*Options)) (*bus.Conn, Info) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the daemon is not ready after 20 s")
 	}
-	device, err := embedded.LoadDevice(dir)
+	device, err := embedded.LoadDevice(o.DataDir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,8 @@ func daemonOf(t *testing.T, change func(*Options)) (*bus.Conn, Info) {
 		t.Fatal(err)
 	}
 	c := bus.NewConn(nc, bus.Options{Name: "cli", Logger: bustest.Logger(t),
-		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.CostGet, bus.StatusGet, bus.TokenIssue}})
+		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.CostGet, bus.StatusGet, bus.TokenIssue, bus.VaultSet, bus.VaultList, bus.VaultDelete, bus.VaultRotate,
+			bus.KeyIssue, bus.KeyRevoke, bus.KeyRotateDevice}})
 	t.Cleanup(func() {
 		drain, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
 		defer cancel()

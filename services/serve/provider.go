@@ -27,7 +27,8 @@ const heartbeatTier = "heartbeat"
 type maker struct {
 	name  string
 	model string // its default, "" for none
-	key   bool   // its API key is needed and missing
+	key   config.Secret
+	needs bool // the server answers nobody without a key
 	make  func() (llm.Provider, error)
 }
 
@@ -36,13 +37,13 @@ func (c Config) makers() []maker {
 	all := []maker{{name: offline.Name, model: offline.Name, make: func() (llm.Provider, error) {
 		return offline.Provider{Fallback: len(c.Agent.Provider) > 1}, nil
 	}}}
-	all = append(all, maker{name: anthropic.Name, model: anthropic.DefaultModel, key: c.Anthropic.KeyNeeded() && c.Anthropic.APIKey.IsZero(),
+	all = append(all, maker{name: anthropic.Name, model: anthropic.DefaultModel, key: c.Anthropic.APIKey, needs: c.Anthropic.KeyNeeded(),
 		make: func() (llm.Provider, error) { return anthropic.New(c.Anthropic, anthropic.Deps{}) }})
 	for _, s := range []struct {
 		name string
 		cfg  openai.Config
 	}{{openai.Name, c.OpenAI}, {"ollama", c.Ollama}, {"openrouter", c.OpenRouter}, {"groq", c.Groq}} {
-		all = append(all, maker{name: s.name, model: s.cfg.DefaultModel(), key: s.cfg.KeyNeeded() && s.cfg.APIKey.IsZero(),
+		all = append(all, maker{name: s.name, model: s.cfg.DefaultModel(), key: s.cfg.APIKey, needs: s.cfg.KeyNeeded(),
 			make: func() (llm.Provider, error) { return openai.New(s.cfg, openai.Deps{}) }})
 	}
 	return all
@@ -129,18 +130,21 @@ func (c Config) Check(report func(key, message, hint string)) {
 		report("agent.provider", fmt.Sprintf("it has %d entries, and needs 1 to %d", n, maxProviders), `"offline" is the one without a model`)
 	}
 	c.checkBytes(report)
-	list, tiers := c.entries(report)
-	told := map[string]bool{}
-	for _, e := range list {
-		e.checkKey(told, report)
+	c.checkNode(report)
+	for _, e := range c.named(report) {
 		c.checkPrice(e, report)
 	}
+}
+
+// named are all models that the configuration names.
+func (c Config) named(report func(key, message, hint string)) []entry {
+	all, tiers := c.entries(report)
 	for _, name := range []string{"simple", "standard", "complex", heartbeatTier} {
 		if e, ok := tiers[name]; ok {
-			e.checkKey(told, report)
-			c.checkPrice(e, report)
+			all = append(all, e)
 		}
 	}
+	return all
 }
 
 // boundedPercent is the share of the memory limit that all byte bounds may take
@@ -164,20 +168,6 @@ func (c Config) checkPrice(e entry, report func(key, message, hint string)) {
 	if err := c.Cost.CheckPrice(e.model); errors.As(err, &unknown) {
 		report(e.key, unknown.Message, unknown.Hint)
 	}
-}
-
-// checkKey reports, once for a provider, a key that is missing.
-func (e entry) checkKey(told map[string]bool, report func(key, message, hint string)) {
-	name := e.maker.name
-	if !e.maker.key || told[name] {
-		return
-	}
-	told[name] = true
-	hint := fmt.Sprintf("export BLUFIO_%s__API_KEY=…", strings.ToUpper(name))
-	if name == openai.Name {
-		hint += ", or set openai.base_url to a model of your own"
-	}
-	report(name+".api_key", "the provider "+name+" needs a key", hint)
 }
 
 // models makes the configured models; those of one provider share it.

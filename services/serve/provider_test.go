@@ -38,8 +38,8 @@ func TestProviderIsChecked(t *testing.T) {
 		"offline":                {map[string]string{"agent.provider": "offline"}, "", ""},
 		"openai":                 {map[string]string{"agent.provider": "openai", "openai.api_key": "k"}, "", ""},
 		"anthropic":              {map[string]string{"agent.provider": "anthropic", "anthropic.api_key": "k"}, "", ""},
-		"anthropic without key":  {map[string]string{"agent.provider": "anthropic"}, "anthropic.api_key", "BLUFIO_ANTHROPIC__API_KEY"},
-		"openai without key":     {map[string]string{"agent.provider": "openai"}, "openai.api_key", "BLUFIO_OPENAI__API_KEY"},
+		"anthropic without key":  {map[string]string{"agent.provider": "anthropic"}, "anthropic.api_key", "set-secret anthropic.api_key"},
+		"openai without key":     {map[string]string{"agent.provider": "openai"}, "openai.api_key", "set-secret openai.api_key"},
 		"a model of your own":    {map[string]string{"agent.provider": "openai", "openai.base_url": "http://127.0.0.1:11434/v1"}, "", ""},
 		"one in the network":     {map[string]string{"agent.provider": "openai", "openai.base_url": "http://192.168.1.9/v1"}, "openai.base_url", "openai.allow_plaintext"},
 		"nobody known":           {map[string]string{"agent.provider": "oracle"}, "agent.provider", "openai"},
@@ -53,9 +53,9 @@ func TestProviderIsChecked(t *testing.T) {
 		"agent.model is taken":   {map[string]string{"agent.provider": "ollama/a,ollama,openai", "agent.model": "b", "openai.api_key": "k"}, "", ""},
 		"it is taken once":       {map[string]string{"agent.provider": "ollama,groq", "agent.model": "b", "groq.api_key": "k"}, "agent.provider", "groq/MODEL"},
 		"no model behind it":     {map[string]string{"agent.provider": "ollama/"}, "agent.provider", ""},
-		"a preset without key":   {map[string]string{"agent.provider": "openrouter/a,openrouter/b"}, "openrouter.api_key", "BLUFIO_OPENROUTER__API_KEY"},
+		"a preset without key":   {map[string]string{"agent.provider": "openrouter/a,openrouter/b"}, "openrouter.api_key", "set-secret openrouter.api_key"},
 		"a preset in the clear":  {map[string]string{"agent.provider": "ollama/a", "ollama.base_url": "http://192.168.1.9/v1"}, "ollama.base_url", "ollama.allow_plaintext"},
-		"a tier":                 {map[string]string{"routing.simple": "ollama/a", "routing.complex": "openai"}, "openai.api_key", "BLUFIO_OPENAI__API_KEY"},
+		"a tier":                 {map[string]string{"routing.simple": "ollama/a", "routing.complex": "openai"}, "openai.api_key", "set-secret openai.api_key"},
 		"a model without price":  {map[string]string{"agent.provider": "ollama/new"}, "agent.provider", `[cost.prices."new"]`},
 		"a tier without price":   {map[string]string{"routing.simple": "ollama/new"}, "routing.simple", "free = true"},
 		"a tier of nobody":       {map[string]string{"routing.standard": "grok/a"}, "routing.standard", `did you mean "groq"?`},
@@ -65,11 +65,14 @@ func TestProviderIsChecked(t *testing.T) {
 		"a key that no one uses": {map[string]string{"openai.api_key": "k"}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := Load(config.Sources{Files: []string{priced(t)}, Flags: c.flags})
+			cfg, loaded, err := Load(config.Sources{Files: []string{priced(t)}, Flags: c.flags})
 			problems, _ := err.(config.Problems)
+			if err == nil {
+				problems = MissingKeys(cfg, loaded, nil)
+			}
 			switch {
-			case c.key == "" && err != nil:
-				t.Error(err)
+			case c.key == "" && (err != nil || len(problems) > 0):
+				t.Error(err, problems)
 			case c.key != "" && (len(problems) != 1 || problems[0].Key != c.key || !strings.Contains(problems[0].Hint, c.hint)):
 				t.Errorf("%#v", problems)
 			}

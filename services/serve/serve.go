@@ -28,13 +28,19 @@ import (
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/channel/terminal"
+	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/control"
 	"github.com/blufio/blufio/services/cost"
+	"github.com/blufio/blufio/services/doctor"
 	"github.com/blufio/blufio/services/governor"
+	"github.com/blufio/blufio/services/hub"
 	"github.com/blufio/blufio/services/internal/blob"
+	"github.com/blufio/blufio/services/internal/denial"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
+	"github.com/blufio/blufio/services/keys"
 	"github.com/blufio/blufio/services/relay"
+	"github.com/blufio/blufio/services/vault"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -42,12 +48,18 @@ import (
 // Options is what a daemon is started with.
 type Options struct {
 	Config  Config
+	Sources config.Sources // where Config came from, to see later what has changed
+	Loaded  *config.Loaded // the same; nil: nobody will know, and what is set in Config counts more than the vault
+	Environ []string       // as os.Environ gives it: what the vault is locked with
 	DataDir string
 	Version string
 	Logger  *slog.Logger
-	Ready   func(Info) // called once when everything is up; may be nil
-	Now     func() time.Time
-	Memory  governor.Deps // what the governor reads and moves, where it is not the machine's
+	// Redactor takes secrets out of all that is logged or said; nil: one that knows
+	// the configuration's. Run adds what it learns.
+	Redactor *config.Redactor
+	Ready    func(Info) // called once when everything is up; may be nil
+	Now      func() time.Time
+	Memory   governor.Deps // what the governor reads and moves, where it is not the machine's
 }
 
 // Info tells where a running daemon is reached. It is written to daemon.json.
@@ -65,10 +77,14 @@ func Run(ctx context.Context, o Options) (err error) {
 		o.Now = time.Now
 	}
 	started := o.Now()
+	if err := o.early(); err != nil {
+		return err
+	}
 	device, err := embedded.LoadOrCreateDevice(o.DataDir) // first: it also checks the directory's mode
 	if err != nil {
 		return err
 	}
+	o.redact(device)
 	lock, err := takeLock(o.DataDir)
 	if err != nil {
 		return err
@@ -79,33 +95,42 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	known, err := keys.Load(ctx, store, o.Now())
+	if err != nil {
+		return err
+	}
+	leaf, err := o.Config.leaf()
+	if err != nil {
+		return err
+	}
 	server, err := embedded.Start(ctx, embedded.Config{
+		Leaf:   leaf,
 		Listen: o.Config.Bus.Listen, EventsDays: o.Config.Bus.EventsDays, EventsMB: o.Config.Bus.EventsMB, MaxConns: o.Config.Bus.MaxConns,
-		Dir: filepath.Join(o.DataDir, "events"), Device: device, Logger: o.Logger.With("service", "bus"),
+		Dir: filepath.Join(o.DataDir, "events"), Device: device, Keys: known, Now: o.Now, Logger: o.Logger.With("service", "bus"),
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, shutdown(ctx, server)) }()
-	return live(ctx, o, started, device, store, server)
+	return live(ctx, o, started, store, server)
 }
 
 // live furnishes the house and lives in it.
-func live(ctx context.Context, o Options, started time.Time, device *embedded.Device, store *sqlite.Store, server *embedded.Server) error {
+func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store, server *embedded.Server) error {
 	open := make(chan struct{}) // the event stream opens when everything else is up
 	registry := prometheus.NewRegistry()
-	rooms, err := furnish(o, started, device, store, server, registry, open)
+	rooms, err := furnish(ctx, o, started, store, server, registry, open)
 	if err != nil {
 		return err
 	}
 	house, err := services.NewHouse(services.Config{
-		Rooms: rooms.inOrder(), Logger: o.Logger, Registry: registry, DrainTimeout: o.Config.Daemon.DrainTimeout,
+		Rooms: rooms.inOrder(), Logger: o.Logger, Registry: registry, DrainTimeout: o.Config.Daemon.DrainTimeout, Redactor: o.Redactor,
 		Connect: func(name string) (*nats.Conn, error) { return server.ConnectHouse(name) },
 	})
 	if err != nil {
 		return err
 	}
-	rooms.report = house.Report
+	rooms.report, rooms.probes = house.Report, house.Probes
 	if err := registerProcess(registry, o.Version, store, server); err != nil {
 		return err
 	}
@@ -125,28 +150,40 @@ func live(ctx context.Context, o Options, started time.Time, device *embedded.De
 // rooms are all there are.
 type rooms struct {
 	relay    *relay.Service
+	vault    *vault.Service
+	hub      *hub.Service
 	governor *governor.Service
 	cost     *cost.Service
 	agent    *agent.Service
 	terminal *terminal.Service
 	telegram *telegram.Service
 	gateway  *gateway.Service
+	keys     *keys.Service
 	control  *control.Service
+	doctor   *doctor.Service
 	report   func() services.Report
+	probes   func() []services.Probe
 }
 
-// inOrder is the start order: what others ask comes before those who ask.
+// inOrder is the start order: what others ask comes before those who ask. The hub
+// room comes early so that it ends late, and the others' last events go out.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.governor, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.control}
+	return []services.Service{r.relay, r.hub, r.vault, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.doctor, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
-func furnish(o Options, started time.Time, device *embedded.Device, store *sqlite.Store, server *embedded.Server,
+func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.Store, server *embedded.Server,
 	registry *prometheus.Registry, open <-chan struct{}) (r *rooms, err error) {
 	events := eventlog.New(store)
-	cfg := o.Config
+	events.Redacting(o.Redactor.RedactJSON)
+	secrets, cfg, err := o.openVault(ctx, store, events)
+	if err != nil {
+		return nil, err
+	}
 	r = &rooms{}
 	r.relay = relay.New(events, server, open, o.Logger)
+	r.vault = vault.New(secrets, open)
+	r.hub = hub.New(hub.Deps{Server: server, Store: store, Logger: o.Logger, Now: o.Now})
 	o.Memory.Store, o.Memory.Events, o.Memory.Logger, o.Memory.Now = store, events, o.Logger, o.Now
 	if r.governor, err = governor.New(cfg.Memory, o.Memory); err != nil {
 		return nil, err
@@ -163,7 +200,7 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 	if err != nil {
 		return nil, err
 	}
-	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Tools: tools, Logger: o.Logger, Now: o.Now,
+	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Tools: tools, Logger: o.Logger, Redact: o.Redactor.Redact, Now: o.Now,
 		Texts: cfg.Bus.EventsText, Finish: agentFinish(cfg.Daemon.DrainTimeout)})
 	if err != nil {
 		return nil, err
@@ -172,13 +209,29 @@ func furnish(o Options, started time.Time, device *embedded.Device, store *sqlit
 	if r.telegram, err = telegram.New(cfg.Telegram, telegram.Deps{Store: store, Events: events, Blobs: blobs, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
-	if r.gateway, err = gateway.New(cfg.Gateway, gateway.Deps{Key: device.Private(), Store: store, Events: events, Metrics: registry, Logger: o.Logger, Now: o.Now}); err != nil {
+	if r.gateway, err = gateway.New(cfg.Gateway, gateway.Deps{Key: server.DeviceKey, Store: store, Events: events, Metrics: registry, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
+	r.keys = keys.New(keys.Deps{Store: store, Events: events, Bus: server, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now, Replaced: o.learnDevice})
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
-		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started,
+		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
 		Report: func() services.Report { return r.report() }})
+	r.doctor = doctor.New(doctor.Deps{Store: store, Schemas: schemas(), Server: server, MaxConns: cfg.Bus.MaxConns, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now,
+		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return append(r.probes(), o.probes()...) }})
 	return r, nil
+}
+
+// busDenials makes told hear what the server refuses. A key is named as people know
+// it, if it is known.
+func busDenials(server *embedded.Server, told *denial.Teller) *denial.Teller {
+	server.OnDenied(func(d embedded.Denial) {
+		who := d.Key
+		if d.Reason != embedded.DeniedBadKey { // that one only claims to be it
+			who = server.NameOf(who)
+		}
+		told.Note(denial.Denial{Reason: d.Reason, Who: who, Subject: d.Subject})
+	})
+	return told
 }
 
 // agentFinish is the agent's part of a stop. Rooms end one after another within 7/8
@@ -190,7 +243,7 @@ func agentFinish(drain time.Duration) time.Duration {
 
 // schemas are the tables of every room.
 func schemas() []sqlite.Schema {
-	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, blob.Schema, telegram.Schema}, agent.Schemas()...)
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema, hub.Schema, doctor.Schema}, agent.Schemas()...)
 	return all
 }
 

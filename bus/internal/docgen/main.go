@@ -139,6 +139,8 @@ func typeName(t reflect.Type) string {
 		return "micro-dollars"
 	case t.String() == "time.Time":
 		return "time"
+	case t == reflect.TypeFor[bus.Hidden]():
+		return "string, never logged"
 	case t.Kind() == reflect.Slice:
 		return "list of " + typeName(t.Elem())
 	case t.Kind() == reflect.Struct:

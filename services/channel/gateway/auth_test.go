@@ -7,16 +7,13 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/blufio/blufio/bus"
-	"github.com/blufio/blufio/bus/bustest"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -50,8 +47,9 @@ func TestForgedTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now()
+	issued := r.issue(bus.TokenRequest{Subject: "me", Scopes: []string{"chat", "status"}, Seconds: 3600})
 	with := func(change func(c *claims)) claims {
-		c := claims{RegisteredClaims: jwt.RegisteredClaims{Issuer: "blufio", Subject: "me", Audience: jwt.ClaimStrings{"gateway"},
+		c := claims{RegisteredClaims: jwt.RegisteredClaims{Issuer: "blufio", Subject: "me", ID: issued.ID, Audience: jwt.ClaimStrings{"gateway"},
 			ExpiresAt: jwt.NewNumericDate(now.Add(time.Hour)), IssuedAt: jwt.NewNumericDate(now)}, Scope: "chat status"}
 		if change != nil {
 			change(&c)
@@ -94,9 +92,13 @@ func TestForgedTokens(t *testing.T) {
 		{"odd subject", "Bearer " + sign(func(c *claims) { c.Subject = "me/you" }), 401, "bad_token"},
 		{"demands an extension", "Bearer " + forge(t, jwt.SigningMethodEdDSA, key, with(nil), "crit"), 401, "bad_token"},
 		{"too long", "Bearer " + sign(func(c *claims) { c.ID = strings.Repeat("x", 4096) }), 401, "bad_token"},
-		{"no scope", "Bearer " + sign(func(c *claims) { c.Scope = "" }), 403, "scope"},
-		{"other scope", "Bearer " + sign(func(c *claims) { c.Scope = "status metrics admin" }), 403, "scope"},
-		{"scope as part of a word", "Bearer " + sign(func(c *claims) { c.Scope = "chatter" }), 403, "scope"},
+		{"no id", "Bearer " + sign(func(c *claims) { c.ID = "" }), 401, "bad_token"},
+		{"signed, but never issued", "Bearer " + sign(func(c *claims) { c.ID = "aaaaaaaaaaaaaaaa" }), 401, "bad_token"},
+		{"signed for another subject", "Bearer " + sign(func(c *claims) { c.Subject = "you" }), 401, "bad_token"},
+		{"other scope", "Bearer " + r.token("me", "status", "metrics", "admin"), 403, "scope"},
+		{"scope that was not issued", "Bearer " + forge(t, jwt.SigningMethodEdDSA, key, claims{Scope: "chat", RegisteredClaims: jwt.RegisteredClaims{
+			Issuer: "blufio", Subject: "me", ID: r.issue(bus.TokenRequest{Subject: "me", Scopes: []string{"admin"}, Seconds: 60}).ID,
+			Audience: jwt.ClaimStrings{"gateway"}, ExpiresAt: jwt.NewNumericDate(now.Add(time.Hour))}}), 403, "scope"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -127,6 +129,10 @@ func TestIssue(t *testing.T) {
 		{"ten years", bus.TokenRequest{Subject: "a-b_9", Scopes: []string{"metrics", "admin"}, Seconds: maxTokenSeconds}, ""},
 		{"one second", bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 1}, ""},
 		{"no subject", bus.TokenRequest{Scopes: []string{"chat"}, Seconds: 60}, bus.CodeInvalid},
+		{"named", bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 60, Name: "phone", Rate: new(int64(5))}, ""},
+		{"odd name", bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 60, Name: "My phone"}, bus.CodeInvalid},
+		{"negative rate", bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 60, Rate: new(int64(-1))}, bus.CodeInvalid},
+		{"absurd rate", bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 60, Rate: new(int64(maxTokenRate + 1))}, bus.CodeInvalid},
 		{"odd subject", bus.TokenRequest{Subject: "Me!", Scopes: []string{"chat"}, Seconds: 60}, bus.CodeInvalid},
 		{"no scope", bus.TokenRequest{Subject: "me", Seconds: 60}, bus.CodeInvalid},
 		{"unknown scope", bus.TokenRequest{Subject: "me", Scopes: []string{"chat", "all"}, Seconds: 60}, bus.CodeInvalid},
@@ -147,12 +153,15 @@ func TestIssue(t *testing.T) {
 				}
 				return
 			}
-			id, err := r.service.tokens.verify(got.Token)
-			if err != nil || id.subject != tt.req.Subject || got.Subject != tt.req.Subject {
-				t.Fatalf("%+v: %v", id, err)
+			c, err := r.service.mint.verify(got.Token)
+			if err != nil || c.Subject != tt.req.Subject || got.Subject != tt.req.Subject || c.ID != got.ID || got.Name != tt.req.Name {
+				t.Fatalf("%+v: %v", c, err)
 			}
-			if tt.name == "fine" && fmt.Sprint(id.scopes) != "[chat status]" {
-				t.Errorf("scopes %v", id.scopes)
+			if tt.name == "fine" && c.Scope != "chat status" {
+				t.Errorf("scopes %v", c.Scope)
+			}
+			if want := tt.req.Rate; want == nil && got.Rate != int64(r.service.cfg.TokenRate) || want != nil && got.Rate != *want {
+				t.Errorf("rate %d", got.Rate)
 			}
 			if late := got.Expires.Sub(asked) - time.Duration(tt.req.Seconds)*time.Second; late > 2*time.Second || late < 0 {
 				t.Errorf("expires %s late", late)
@@ -282,48 +291,6 @@ func TestValidTokenIsNotSlowed(t *testing.T) {
 	if a := r.get("/v1/sessions", "me", "chat"); a.status != 200 {
 		t.Errorf("got %d %s", a.status, a.body)
 	}
-}
-
-func TestDenialsAreToldOnceAMinute(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var told []string
-		var full atomic.Bool
-		begun := time.Now()
-		d := newDenials(time.Now, func(_ context.Context, facts []bus.DeniedFact) error {
-			if full.Load() {
-				return errors.New("disk full")
-			}
-			for _, f := range facts {
-				told = append(told, fmt.Sprintf("%s %s %d at %s", f.Where, f.Reason, f.Count, time.Since(begun)))
-			}
-			return nil
-		})
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); d.run(ctx, bustest.Logger(t)) }()
-		d.note(reasonBad)
-		synctest.Wait()
-		for range 1000 {
-			d.note(reasonBad)
-		}
-		time.Sleep(90 * time.Second)
-		d.note(reasonBad)
-		full.Store(true)
-		time.Sleep(60 * time.Second)
-		full.Store(false)
-		d.note(reasonBad)
-		time.Sleep(5 * time.Minute)
-		d.note(reasonBad)
-		synctest.Wait()
-		d.note(reasonBad)
-		cancel()
-		<-done
-		want := []string{"gateway bad_token 1 at 0s", "gateway bad_token 1000 at 1m0s", "gateway bad_token 2 at 3m0s",
-			"gateway bad_token 1 at 7m30s", "gateway bad_token 1 at 7m30s"}
-		if fmt.Sprint(told) != fmt.Sprint(want) {
-			t.Errorf("told\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
-		}
-	})
 }
 
 func TestDenialsAreRecorded(t *testing.T) {

@@ -197,6 +197,13 @@ func (c *completion) stopping() *refusal {
 		message: "the gateway stops before message " + c.id + " is answered", hint: "the reply will be at /v1/messages/" + c.id}
 }
 
+// barred ends the wait of a token that is no longer valid, though its time has not come.
+func (c *completion) barred() *refusal {
+	e := c.farewell(c.r.pass)
+	e.final = true
+	return e
+}
+
 // unlike ends a stream whose words the reply does not go on from.
 func (c *completion) unlike() *refusal {
 	return &refusal{status: http.StatusInternalServerError, code: "stream_interrupted", final: true,

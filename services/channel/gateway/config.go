@@ -29,6 +29,8 @@ type Config struct {
 	ReadTimeout    time.Duration `koanf:"read_timeout" doc:"Time a client has to send a whole request." min:"100ms" max:"10m"`
 	WriteTimeout   time.Duration `koanf:"write_timeout" doc:"Time a client has to take an answer, beside what it waited for." min:"1s" max:"10m"`
 	IdleTimeout    time.Duration `koanf:"idle_timeout" doc:"How long a connection is kept open between requests." min:"1s" max:"1h"`
+	TokenRate      int           `koanf:"token_rate" doc:"Requests and socket frames a minute that a token may make, a minute's worth of them at once, unless it is issued with another --rate; 0 is no limit." min:"0" max:"1000000"`
+	MaxTokens      int           `koanf:"max_tokens" doc:"Tokens that may be valid at once; no more are issued." min:"1" max:"10000"`
 	MaxAuthDelay   time.Duration `koanf:"max_auth_delay" doc:"Longest delay of the answer to a bad token. It doubles with each failure from one address." min:"1ms" max:"30s"`
 }
 
@@ -46,6 +48,8 @@ func Defaults() Config {
 		ReadTimeout:    30 * time.Second,
 		WriteTimeout:   30 * time.Second,
 		IdleTimeout:    time.Minute,
+		TokenRate:      6000,
+		MaxTokens:      1024,
 		MaxAuthDelay:   2 * time.Second,
 	}
 }
@@ -57,13 +61,13 @@ const bodyCopies = 8
 
 // Bytes is the most memory, in bytes, that requests can hold at once with this
 // configuration: buffers and heads of all connections, the bodies from their first
-// byte until their message is handed over, and what waits for the clients of streams
-// to be taken.
+// byte until their message is handed over, what waits for the clients of streams
+// to be taken, and the tokens.
 func (c Config) Bytes() int64 {
 	const perConnection = connBytes + maxHeaderBytes           // and the head
 	perStream := max(maxPendingBytes, 2*int64(c.MaxBodyBytes)) // events waiting, or a frame being read
 	return int64(c.MaxConnections)*perConnection + maxBodies*bodyCopies*int64(c.MaxBodyBytes) +
-		int64(c.MaxWaiters)*maxUnsent + int64(c.MaxStreams)*perStream
+		int64(c.MaxWaiters)*maxUnsent + int64(c.MaxStreams)*perStream + 2*int64(c.MaxTokens)*passBytes
 }
 
 // ErrPortInUse means that another program holds the address of Config.Listen.
@@ -129,7 +133,7 @@ func splitListen(listen string) (host, port string, err error) {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return "", "", fmt.Errorf("%q: the port is not a number from 0 to 65535", listen)
 	}
-	if strings.EqualFold(host, "localhost") {
+	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
 		host = "127.0.0.1" // whatever the resolver thinks
 	}
 	return host, port, nil

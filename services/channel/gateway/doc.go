@@ -27,16 +27,32 @@
 // # Who may
 //
 // Everything under /v1/ wants "Authorization: Bearer TOKEN", a JWT signed by the
-// device key (EdDSA, nothing else). ctl.token.issue makes them. A token's subject
+// device key (EdDSA, nothing else) whose id is known here. ctl.token.issue makes
+// them, ctl.token.list shows what they permit, ctl.token.revoke ends one. A token's subject
 // owns the sessions it opens; its scopes say which routes it opens: chat for
 // messages, sessions, completions, models and sockets, status for events, metrics
 // for /metrics where that is not open. No scope includes another. An idempotency key counts within its subject.
 //
+// A token that is not in the table is refused like a forgery, so one that was issued
+// after the backup from which a database was restored does not get in. One that
+// was revoked after it does: revoke it again, or change the device key, which makes
+// every token void. A revoked or void token ends within a second what it has open:
+// event streams with a comment, sockets with 1008, completions and waits with a 401
+// (a message that was just handed in is stored: 202). An expired one ends event
+// streams and sockets only. The table has room for max_tokens
+// that are valid, and remembers as many others for a week.
+//
+// Each token has a rate: so many requests and frames a minute, a minute's worth of
+// them at once. Beyond it the answer is 429 with Retry-After, and on a socket an error
+// for each frame.
+//
 // Answers to missing and bad tokens are delayed, twice as long with each failure
-// from one remote address. A valid token is never delayed, so that nobody can
+// from one remote address (of IPv6, from one /64), and when many addresses fail, as
+// if they were one. At most 32 are delayed at once, and the next are told to slow
+// down. A valid token is never delayed, so that nobody can
 // lock out the owner by failing from the same address. Refusals are counted, and
-// told as evt.security.denied: the first of a reason at once, the others once a
-// minute.
+// told as evt.security.denied: the first of a reason and a token at once, the others
+// once a minute.
 //
 // On a loopback address a web page of another site is the attacker to think of:
 // the browser reaches what the page may not. Hence a request must name this
@@ -87,7 +103,7 @@
 // kept, when the log is another one than the client's (it is told from its beginning
 // then; "to" is 0, because nobody knows how much is missing of the one before), and
 // as the last event to a client that is too slow (256 events or 256 KiB behind). A
-// comment comes every 15 s. The stream ends when its token expires.
+// comment comes every 15 s. The stream ends with its token.
 //
 // # Sockets
 //
@@ -109,7 +125,7 @@
 // Deltas are best effort, as bus.Delta says; only the reply counts. An error with a
 // message's id is the last word about it, on this socket. It carries "message" when
 // the message is stored. A socket ends with 1001 when the gateway stops, and with
-// 1008 when its token expires; what had no reply then is fetched with
+// 1008 when its token ends; what had no reply then is fetched with
 // GET /v1/messages/{id}. The subprotocol spoken is "blufio" or none: a browser, which
 // insists on one, offers both.
 //

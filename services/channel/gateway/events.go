@@ -125,8 +125,11 @@ type gapBody struct {
 // anotherLog is why nothing more is known of the positions a client had.
 const anotherLog = "the event log is another one: it is told from its beginning"
 
-// errStopping ends a stream whose gateway stops.
-var errStopping = errors.New("the gateway is stopping")
+// What ends a stream, beside its client.
+var (
+	errStopping = errors.New("the gateway is stopping")
+	errOver     = errors.New("the token is no longer valid")
+)
 
 // ask reads the first page. Who counts in a log of another epoch gets this one from
 // its beginning.
@@ -148,8 +151,11 @@ func (e *events) ask(epoch string) (err error) {
 
 func (e *events) run() error {
 	err := e.tellAll()
-	if errors.Is(err, errStopping) {
+	switch {
+	case errors.Is(err, errStopping):
 		return nil // the client comes back with the last position
+	case errors.Is(err, errOver):
+		return e.out.comment(e.farewell(e.r.pass).message)
 	}
 	return err
 }
@@ -165,8 +171,6 @@ func (e *events) tellAll() error {
 	}
 	beat := time.NewTicker(e.every.heartbeat)
 	defer beat.Stop()
-	expired := time.NewTimer(e.r.expires.Sub(e.now()))
-	defer expired.Stop()
 	for {
 		var err error
 		select {
@@ -177,8 +181,8 @@ func (e *events) tellAll() error {
 			return e.cutOff()
 		case <-beat.C:
 			err = e.out.comment("heartbeat")
-		case <-expired.C:
-			return e.out.comment("the token has expired")
+		case <-e.r.pass.over:
+			return errOver
 		case <-e.draining:
 			return errStopping
 		case <-e.r.Context().Done():
@@ -304,6 +308,8 @@ func (e *events) fill(to int64) error {
 		tries++
 		select {
 		case <-pause.C:
+		case <-e.r.pass.over:
+			return errOver
 		case <-e.draining:
 			return errStopping
 		case <-e.r.Context().Done():
@@ -340,6 +346,9 @@ func (e *events) tell(position int64, name string, data []byte) error {
 		if e.epoch != "" {
 			id = brief(e.epoch) + "-" + id
 		}
+	}
+	if closed(e.r.pass.over) {
+		return errOver // also in the middle of a long past
 	}
 	return e.out.event(name, id, data)
 }

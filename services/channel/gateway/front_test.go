@@ -244,12 +244,12 @@ func TestConfigIsRefused(t *testing.T) {
 		{"no such certificate", func(c *Config) { c.TLSCert, c.TLSKey = "/nonexistent", "/nonexistent" }, "tls_cert"},
 	}
 	b := bustest.New(t)
-	store := roomtest.Store(t)
+	store := roomtest.Store(t, Schema)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := Defaults()
 			tt.change(&cfg)
-			_, err := New(cfg, Deps{Key: b.Device().Private(), Store: store, Events: eventlog.New(store), Metrics: prometheus.NewRegistry(), Logger: bustest.Logger(t)})
+			_, err := New(cfg, Deps{Key: b.Device().Private, Store: store, Events: eventlog.New(store), Metrics: prometheus.NewRegistry(), Logger: bustest.Logger(t)})
 			var refused *ConfigError
 			switch {
 			case tt.key == "" && err != nil:
@@ -264,7 +264,7 @@ func TestConfigIsRefused(t *testing.T) {
 func TestPortInUse(t *testing.T) {
 	r := start(t)
 	address := strings.TrimPrefix(r.url, "http://")
-	s, _ := newService(t, r.bus, roomtest.Store(t), func(c *Config) { c.Listen = address })
+	s, _ := newService(t, r.bus, roomtest.Store(t, Schema), func(c *Config) { c.Listen = address })
 	err := s.Run(t.Context(), r.bus.Connect(t, "second"), func() { t.Error("ready") })
 	if !errors.Is(err, ErrPortInUse) || !strings.Contains(err.Error(), address) {
 		t.Errorf("got %v", err)

@@ -4,7 +4,7 @@ package gateway
 
 import (
 	"context"
-	"crypto"
+	"crypto/ed25519"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
+	"github.com/blufio/blufio/services/internal/denial"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,10 +23,10 @@ const name = "gateway"
 
 // Deps is what the gateway works with. All fields are required except Now.
 type Deps struct {
-	Key     crypto.Signer       // the device key, Ed25519: signs and proves tokens
-	Store   *sqlite.Store       // where denials are recorded
-	Events  *eventlog.Log       // in the same store
-	Metrics prometheus.Gatherer // what GET /metrics shows
+	Key     func() ed25519.PrivateKey // the device key as it is now: signs and proves tokens
+	Store   *sqlite.Store             // with Schema and eventlog.Schema
+	Events  *eventlog.Log             // in the same store
+	Metrics prometheus.Gatherer       // what GET /metrics shows
 	Logger  *slog.Logger
 	Now     func() time.Time // default time.Now
 }
@@ -37,10 +38,13 @@ type Service struct {
 	now      func() time.Time
 	gatherer prometheus.Gatherer
 
-	tokens   *tokens
+	store    *sqlite.Store
+	events   *eventlog.Log
+	mint     *mint
+	passes   *passes
 	certs    *certificates // nil without TLS
 	slow     *slowdown
-	denials  *denials
+	denials  *denial.Teller
 	waiters  *waiters
 	pulse    pulse
 	evidence evidence
@@ -76,9 +80,9 @@ func New(cfg Config, d Deps) (*Service, error) {
 		d.Now = time.Now
 	}
 	s := &Service{
-		cfg: cfg, log: d.Logger.With("service", name), now: d.Now, gatherer: d.Metrics,
+		cfg: cfg, log: d.Logger.With("service", name), now: d.Now, gatherer: d.Metrics, store: d.Store, events: d.Events,
 		slow:    newSlowdown(cfg.MaxAuthDelay, d.Now),
-		denials: newDenials(d.Now, recordIn(d.Store, d.Events)),
+		denials: denial.New(name, d.Store, d.Events, d.Now),
 		waiters: newWaiters(cfg.MaxWaiters),
 		bodies:  make(chan struct{}, maxBodies),
 		scrapes: make(chan struct{}, maxScrapes),
@@ -87,9 +91,10 @@ func New(cfg Config, d Deps) (*Service, error) {
 		every:   periods{heartbeat: 15 * time.Second, keepAlive: 15 * time.Second, ping: 30 * time.Second, idle: idleLeast},
 	}
 	var err error
-	if s.tokens, err = newTokens(d.Key, d.Now); err != nil {
+	if s.mint, err = newMint(d.Key, d.Now); err != nil {
 		return nil, err
 	}
+	s.passes = newPasses(cfg.MaxTokens, d.Now, s.mint.public)
 	if cfg.tls() {
 		if s.certs, err = loadCertificates(cfg.TLSCert, cfg.TLSKey, d.Now); err != nil {
 			return nil, &ConfigError{Key: "tls_cert", Message: err.Error(), Hint: "both files must be PEM and readable by the daemon's user"}
@@ -103,17 +108,19 @@ func New(cfg Config, d Deps) (*Service, error) {
 func (s *Service) Door() services.Door {
 	return services.Door{
 		Name: name,
-		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.MessageCancel, bus.AgentSessions, bus.AgentHistory, bus.EventsRead, bus.AccessDenied},
+		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.MessageCancel, bus.AgentSessions, bus.AgentHistory, bus.EventsRead,
+			bus.AccessDenied, bus.TokenIssued, bus.TokenRevoked},
 		Hears: []bus.Handler{
 			bus.MessageSend.To(name).Answer(s.deliver),
 			bus.MessageDelta.To(name).On(func(_ context.Context, d bus.Delta) { s.waiters.partial(d) }),
-			bus.TokenIssue.Answer(s.issue),
+			bus.TokenIssue.Answer(s.issue), bus.TokenList.Answer(s.listTokens), bus.TokenRevoke.Answer(s.revoke),
 			bus.MemoryShed.To(name).Answer(s.shed).Workers(1),
 			bus.Pulse.On(func(_ context.Context, h bus.Health) { s.pulse.hear(h, s.now()) }),
 		},
 		Metrics:  s.meter.collectors(),
 		Failures: map[string]func() float64{"request": func() float64 { return float64(s.evidence.failures.Load()) }},
 		Health:   s.health,
+		Probes:   Probes(s),
 		Channel:  func() bus.Channel { return s.evidence.channel() },
 	}
 }
@@ -122,6 +129,9 @@ func (s *Service) Door() services.Door {
 // wait for a reply with 202, and finishes the requests it has, for at most
 // DrainTimeout.
 func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
+	if err := s.readTokens(ctx); err != nil {
+		return err
+	}
 	ln, err := s.listen(ctx)
 	if err != nil {
 		return err
@@ -130,17 +140,15 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	s.live(f)
 	defer s.live(nil)
 	telling, stop := context.WithCancel(context.WithoutCancel(ctx)) // requests in flight may yet be refused
-	told := make(chan struct{})
-	go func() {
-		defer close(told)
-		s.denials.run(telling, s.log)
-	}()
+	var told sync.WaitGroup
+	told.Go(func() { s.denials.Run(telling, s.log) })
+	told.Go(func() { s.keepTokens(telling) })
 	s.evidence.listen(true)
 	ready()
 	err = f.serve(ctx, ln)
 	s.evidence.listen(false)
 	stop()
-	<-told
+	told.Wait()
 	return err
 }
 

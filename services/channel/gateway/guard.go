@@ -17,13 +17,13 @@ func (f *front) guard(r *request) error {
 		return nil // it knows the public names, we do not
 	}
 	if f.certs == nil && !f.knownHost(r.Host) {
-		f.denied(reasonHost)
+		f.denied(reasonHost, "")
 		return &refusal{status: http.StatusForbidden, code: reasonHost,
 			message: "the Host header names " + shorten(r.Host) + ", which is not this gateway",
 			hint:    "use 127.0.0.1 or localhost; set gateway.behind_proxy if a proxy passes on requests"}
 	}
 	if !f.sameSite(r) {
-		f.denied(reasonOrigin)
+		f.denied(reasonOrigin, "")
 		return &refusal{status: http.StatusForbidden, code: reasonOrigin,
 			message: "a web page of another site may not use this gateway",
 			hint:    "call it from a program, or from a page of the same origin"}

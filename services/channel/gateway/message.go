@@ -153,6 +153,7 @@ func (f *front) sleep(r *request, w *waiter, wait time.Duration) (bus.Reply, boo
 	case reply := <-w.reply:
 		return reply, true
 	case <-timer.C:
+	case <-r.pass.barred: // what was begun may go on for the little while that its token expires early
 	case <-f.draining:
 	case <-r.Context().Done():
 	}
@@ -208,7 +209,9 @@ func (f *front) observe(r *request, id string, wait time.Duration) (bus.MessageR
 	if err != nil || w == nil || final(rec.State) {
 		return rec, err
 	}
-	f.sleep(r, w, wait)
+	if _, ok := f.sleep(r, w, wait); !ok && closed(r.pass.barred) {
+		return rec, f.farewell(r.pass)
+	}
 	return f.record(r, id)
 }
 

@@ -326,7 +326,7 @@ func TestDrainFinishesRequests(t *testing.T) {
 func TestRunAgain(t *testing.T) {
 	b := bustest.New(t)
 	a := newAgent(t, b)
-	s, _ := newService(t, b, roomtest.Store(t))
+	s, _ := newService(t, b, roomtest.Store(t, Schema))
 	c := b.Connect(t, name, s.Door().Says...)
 	if err := c.Handle(t.Context(), s.Door().Hears...); err != nil {
 		t.Fatal(err)

@@ -79,6 +79,9 @@ func openAIError(e *refusal) openAIErrorBody {
 		d.Type = "insufficient_quota"
 	case e.status == http.StatusTooManyRequests:
 		d.Type = "rate_limit_error"
+		if e.code == reasonRate {
+			d.Code = "rate_limit_exceeded"
+		}
 	case e.status >= http.StatusInternalServerError:
 		d.Type = "server_error"
 	}

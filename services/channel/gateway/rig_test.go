@@ -30,6 +30,7 @@ type rig struct {
 	bus     *bustest.Bus
 	service *Service
 	agent   *agent
+	store   *sqlite.Store
 	events  *eventlog.Log
 	stop    func()
 	client  *http.Client
@@ -38,16 +39,22 @@ type rig struct {
 
 func start(t *testing.T, change ...func(*Config)) *rig {
 	t.Helper()
-	return startEvery(t, nil, change...)
+	return startWith(t, nil, nil, change...)
 }
 
 // startEvery starts a gateway with periods of its own.
 func startEvery(t *testing.T, every *periods, change ...func(*Config)) *rig {
 	t.Helper()
+	return startWith(t, nil, every, change...)
+}
+
+// startWith starts a gateway with a clock, or a device key, of its own.
+func startWith(t *testing.T, deps func(*Deps), every *periods, change ...func(*Config)) *rig {
+	t.Helper()
 	r := &rig{t: t, bus: bustest.New(t), client: &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}}
 	r.agent = newAgent(t, r.bus)
-	store := roomtest.Store(t)
-	r.service, r.events = newService(t, r.bus, store, change...)
+	r.store = roomtest.Store(t, Schema)
+	r.service, r.events = newServiceWith(t, r.bus, r.store, deps, change...)
 	if every != nil {
 		r.service.every = *every
 	}
@@ -59,6 +66,11 @@ func startEvery(t *testing.T, every *periods, change ...func(*Config)) *rig {
 
 func newService(t *testing.T, b *bustest.Bus, store *sqlite.Store, change ...func(*Config)) (*Service, *eventlog.Log) {
 	t.Helper()
+	return newServiceWith(t, b, store, nil, change...)
+}
+
+func newServiceWith(t *testing.T, b *bustest.Bus, store *sqlite.Store, deps func(*Deps), change ...func(*Config)) (*Service, *eventlog.Log) {
+	t.Helper()
 	cfg := Defaults()
 	cfg.Listen = "127.0.0.1:0"
 	cfg.MaxAuthDelay = 2 * time.Millisecond
@@ -66,7 +78,11 @@ func newService(t *testing.T, b *bustest.Bus, store *sqlite.Store, change ...fun
 		c(&cfg)
 	}
 	events, registry := eventlog.New(store), prometheus.NewRegistry()
-	s, err := New(cfg, Deps{Key: b.Device().Private(), Store: store, Events: events, Metrics: registry, Logger: bustest.Logger(t)})
+	d := Deps{Key: b.Device().Private, Store: store, Events: events, Metrics: registry, Logger: bustest.Logger(t)}
+	if deps != nil {
+		deps(&d)
+	}
+	s, err := New(cfg, d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,11 +93,16 @@ func newService(t *testing.T, b *bustest.Bus, store *sqlite.Store, change ...fun
 // token makes a token that is valid for an hour.
 func (r *rig) token(subject string, scopes ...string) string {
 	r.t.Helper()
-	token, err := r.service.issue(r.t.Context(), bus.TokenRequest{Subject: subject, Scopes: scopes, Seconds: 3600})
+	return r.issue(bus.TokenRequest{Subject: subject, Scopes: scopes, Seconds: 3600}).Token
+}
+
+func (r *rig) issue(req bus.TokenRequest) bus.Token {
+	r.t.Helper()
+	token, err := r.service.issue(r.t.Context(), req)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return token.Token
+	return token
 }
 
 // answer is a response, read.

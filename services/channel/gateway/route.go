@@ -85,7 +85,7 @@ type request struct {
 	*http.Request
 	route   route
 	subject string    // of the token; "" on open routes
-	expires time.Time // the token
+	pass    admission // the token's; none on open routes
 	trace   string    // names this request in logs and to the caller
 }
 

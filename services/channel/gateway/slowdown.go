@@ -11,6 +11,7 @@ import (
 )
 
 const (
+	fewFailures  = 64                    // of all addresses together that cost those who fail nothing
 	maxRemotes   = 1024                  // remote addresses remembered; the least recent is forgotten
 	maxSlowed    = 32                    // answers delayed at once
 	firstDelay   = 50 * time.Millisecond // of the second failure; the first one may be a slip
@@ -18,7 +19,8 @@ const (
 )
 
 // slowdown delays the answers to failures, each of one address twice as long
-// as the one before.
+// as the one before. When many addresses fail, they are slowed together as if
+// they were one: who has a network of them gains nothing.
 type slowdown struct {
 	most  time.Duration
 	now   func() time.Time
@@ -27,6 +29,7 @@ type slowdown struct {
 	mu      sync.Mutex
 	byAddr  map[netip.Prefix]*list.Element
 	recency list.List // of *offender, latest in front
+	crowd   offender  // all of them
 }
 
 type offender struct {
@@ -74,13 +77,17 @@ func (s *slowdown) fail(addr netip.Prefix) time.Duration {
 		s.forget()
 	}
 	s.recency.MoveToFront(e)
-	o := e.Value.(*offender)
+	return max(s.price(e.Value.(*offender).fail(now)), s.price(s.crowd.fail(now)-fewFailures))
+}
+
+// fail counts a failure and returns how many there were.
+func (o *offender) fail(now time.Time) int {
 	if now.Sub(o.last) > forgiveAfter {
 		o.failures = 0
 	}
 	o.failures++
 	o.last = now
-	return s.price(o.failures)
+	return o.failures
 }
 
 // price is 0, 50 ms, 100 ms, 200 ms … for the first, second, … failure.

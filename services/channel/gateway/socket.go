@@ -69,6 +69,11 @@ func (s *socket) run(ctx context.Context, cancel context.CancelFunc) {
 		if err != nil {
 			break // the client has left, sent too much, or was told to go
 		}
+		if err := s.admit(); err != nil {
+			f, _ := decodeFrame(data) // for its id
+			s.send(ctx, errorFrame(f.ID, "", err, s.r.trace))
+			continue
+		}
 		if kind != websocket.MessageText {
 			s.send(ctx, errorFrame("", "", invalid("send JSON as text", "the frame is not text"), s.r.trace))
 			continue
@@ -85,12 +90,19 @@ func (s *socket) run(ctx context.Context, cancel context.CancelFunc) {
 	_ = s.ws.CloseNow() // it is closed already, unless the reading failed
 }
 
+// admit counts one frame. One that comes while its client is being sent away is
+// refused.
+func (s *socket) admit() error {
+	if closed(s.r.pass.over) {
+		return s.farewell(s.r.pass)
+	}
+	return s.pace(s.r.pass)
+}
+
 // watch finds out that the client has gone, and sends it away at the end.
 func (s *socket) watch(ctx context.Context, cancel context.CancelFunc, gone <-chan struct{}) {
 	tick := time.NewTicker(s.every.ping)
 	defer tick.Stop()
-	expired := time.NewTimer(s.r.expires.Sub(s.now()))
-	defer expired.Stop()
 	for {
 		select {
 		case <-gone:
@@ -100,8 +112,8 @@ func (s *socket) watch(ctx context.Context, cancel context.CancelFunc, gone <-ch
 				cancel()
 				return
 			}
-		case <-expired.C:
-			s.dismiss(cancel, websocket.StatusPolicyViolation, "the token has expired")
+		case <-s.r.pass.over:
+			s.dismiss(cancel, websocket.StatusPolicyViolation, s.farewell(s.r.pass).message)
 			return
 		case <-s.draining:
 			s.dismiss(cancel, websocket.StatusGoingAway, "the gateway is stopping")

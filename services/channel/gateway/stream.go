@@ -151,6 +151,8 @@ func (c *completion) follow(out *sse) (bus.Reply, error) {
 			err = out.comment("keep-alive")
 		case <-timer.C:
 			err = c.late()
+		case <-c.r.pass.barred:
+			err = c.barred()
 		case <-c.draining:
 			err = c.stopping()
 		case <-c.r.Context().Done():

@@ -3,12 +3,8 @@
 package gateway
 
 import (
-	"context"
-	"crypto"
 	"crypto/ed25519"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -26,10 +22,9 @@ const (
 )
 
 const (
-	issuer          = "blufio"
-	audience        = name
-	maxTokenBytes   = 4096
-	maxTokenSeconds = 10 * 365 * 24 * 60 * 60
+	issuer        = "blufio"
+	audience      = name
+	maxTokenBytes = 4096
 )
 
 var (
@@ -41,105 +36,67 @@ var (
 // aud, exp, iat, jti.
 type claims struct {
 	jwt.RegisteredClaims
-	Scope string `json:"scope"` // scopes with a space between
+	Scope string `json:"scope"` // scopes with a space between; what counts is what the gateway has noted
 }
 
-// identity is what a valid token proves.
-type identity struct {
-	subject string
-	scopes  []string
-	expires time.Time
-}
-
-// tokens makes and proves tokens. The private key sits behind a function, so
-// that printing the struct cannot show it.
-type tokens struct {
-	public ed25519.PublicKey
-	sign   func(*jwt.Token) (string, error)
+// mint makes and proves tokens with the device key as it is at that moment: the key
+// may be changed while the daemon runs. It sits behind a function, so that
+// printing the struct cannot show it.
+type mint struct {
+	key    func() ed25519.PrivateKey
 	parser *jwt.Parser
 	now    func() time.Time
 }
 
-func newTokens(key crypto.Signer, now func() time.Time) (*tokens, error) {
-	public, ok := key.Public().(ed25519.PublicKey)
-	if !ok {
-		return nil, errors.New("make gateway: the device key is not an Ed25519 key")
+func newMint(key func() ed25519.PrivateKey, now func() time.Time) (*mint, error) {
+	if key == nil || len(key()) != ed25519.PrivateKeySize {
+		return nil, errors.New("make gateway: there is no Ed25519 device key")
 	}
-	return &tokens{
-		public: public, now: now,
-		sign: func(t *jwt.Token) (string, error) { return t.SignedString(key) },
-		parser: jwt.NewParser(
-			jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
-			jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(),
-			jwt.WithStrictDecoding(), jwt.WithTimeFunc(now)),
-	}, nil
+	return &mint{key: key, now: now, parser: jwt.NewParser(
+		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
+		jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(),
+		jwt.WithStrictDecoding(), jwt.WithTimeFunc(now))}, nil
 }
 
-// verify returns what token proves, errExpired, or errToken for all else: why
-// a forgery failed is not for its maker.
-func (t *tokens) verify(token string) (identity, error) {
+// public is the half of the device key that proves tokens.
+func (m *mint) public() ed25519.PublicKey {
+	public, _ := m.key().Public().(ed25519.PublicKey) // it is one
+	return public
+}
+
+// verify returns what token says if the device key has signed it: with errExpired,
+// once. All else is errToken: why a forgery failed is not for its maker.
+func (m *mint) verify(token string) (claims, error) {
 	if len(token) > maxTokenBytes {
-		return identity{}, errToken
+		return claims{}, errToken
 	}
 	var c claims
-	parsed, err := t.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return t.public, nil })
+	parsed, err := m.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return m.public(), nil })
 	// Claims are looked at after the signature, so an expired token was once ours.
 	if errors.Is(err, jwt.ErrTokenExpired) && c.Issuer == issuer && slices.Contains(c.Audience, audience) {
-		return identity{}, errExpired
+		return c, errExpired
 	}
-	if err != nil || !bus.ValidToken(c.Subject) {
-		return identity{}, errToken
+	if err != nil || c.ID == "" || !bus.ValidToken(c.Subject) {
+		return claims{}, errToken
 	}
 	if _, critical := parsed.Header["crit"]; critical {
-		return identity{}, errToken // it demands an extension, and we know none
+		return claims{}, errToken // it demands an extension, and we know none
 	}
-	return identity{subject: c.Subject, scopes: strings.Fields(c.Scope), expires: c.ExpiresAt.Time}, nil
+	return c, nil
 }
 
-// make signs a token for subject that holds until expires, a whole second.
-func (t *tokens) make(subject string, scopes []string, expires time.Time) (string, error) {
-	return t.sign(jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
+// sign makes the token of p. It is void at once if the device key was changed since
+// p was made.
+func (m *mint) sign(p *pass) (string, error) {
+	key := m.key()
+	if !p.signer.Equal(key.Public()) {
+		return "", errors.New("the device key was changed")
+	}
+	return jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: issuer, Subject: subject, Audience: jwt.ClaimStrings{audience},
-			ExpiresAt: jwt.NewNumericDate(expires), IssuedAt: jwt.NewNumericDate(t.now()), ID: rand.Text(),
+			Issuer: issuer, Subject: p.subject, Audience: jwt.ClaimStrings{audience},
+			ExpiresAt: jwt.NewNumericDate(p.expires), IssuedAt: jwt.NewNumericDate(p.issued), ID: p.id,
 		},
-		Scope: strings.Join(scopes, " "),
-	}))
-}
-
-// issue answers ctl.token.issue.
-func (s *Service) issue(_ context.Context, r bus.TokenRequest) (bus.Token, error) {
-	if !bus.ValidToken(r.Subject) {
-		return bus.Token{}, bus.Errorf(bus.CodeInvalid, "the subject %q cannot be used", shorten(r.Subject)).
-			WithHint("use 1 to 64 of a-z, 0-9, - and _")
-	}
-	scopes, err := knownScopes(r.Scopes)
-	if err != nil {
-		return bus.Token{}, err
-	}
-	if r.Seconds < 1 || r.Seconds > maxTokenSeconds {
-		return bus.Token{}, bus.Errorf(bus.CodeInvalid, "a token cannot be valid for %d seconds", r.Seconds).
-			WithHint("use at least one second and at most ten years")
-	}
-	// A token counts in whole seconds: rounded up, so that it holds as long as promised.
-	expires := s.now().Add(time.Duration(r.Seconds)*time.Second + time.Second - 1).Truncate(time.Second)
-	token, err := s.tokens.make(r.Subject, scopes, expires)
-	if err != nil {
-		return bus.Token{}, fmt.Errorf("sign token: %w", err)
-	}
-	return bus.Token{Token: token, Subject: r.Subject, Expires: expires.UTC()}, nil
-}
-
-// knownScopes returns asked in a fixed order and each once.
-func knownScopes(asked []string) ([]string, error) {
-	all := []string{scopeChat, scopeStatus, scopeMetrics, scopeAdmin}
-	for _, scope := range asked {
-		if !slices.Contains(all, scope) {
-			return nil, bus.Errorf(bus.CodeInvalid, "there is no scope %q", shorten(scope)).WithHint("use some of: %s", strings.Join(all, ", "))
-		}
-	}
-	if len(asked) == 0 {
-		return nil, bus.Errorf(bus.CodeInvalid, "a token needs a scope").WithHint("use some of: %s", strings.Join(all, ", "))
-	}
-	return slices.DeleteFunc(all, func(scope string) bool { return !slices.Contains(asked, scope) }), nil
+		Scope: strings.Join(p.scopes, " "),
+	}).SignedString(key)
 }

@@ -11,9 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/blufio/blufio/bus"
-	"github.com/blufio/blufio/services/internal/eventlog"
-	"github.com/blufio/blufio/services/internal/sqlite"
+	"github.com/blufio/blufio/services/internal/denial"
 )
 
 const (
@@ -95,47 +93,13 @@ func stranger(id int64) string {
 	return fmt.Sprintf("I do not know you, so I do not answer. If this is your bot, add your id to blufio.toml and restart it:\n\n```toml\n[telegram]\nallow = [%d]\n```", id)
 }
 
-// denials gathers refusals for the event log: the first is told at once, those
-// that follow once a minute.
-type denials struct {
-	mu    sync.Mutex
-	count int64
-	next  time.Time
-}
-
 func (s *Service) denied() {
 	s.metrics.denied.Inc()
-	s.denials.mu.Lock()
-	defer s.denials.mu.Unlock()
-	s.denials.count++
+	s.denials.Note(denial.Denial{Reason: "not_allowed"})
 }
 
-// due takes the count if it is time to tell it.
-func (d *denials) due(now time.Time, last bool) int64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.count == 0 || now.Before(d.next) && !last {
-		return 0
-	}
-	n := d.count
-	d.count, d.next = 0, now.Add(time.Minute)
-	return n
-}
-
-func (s *Service) tellDenials(ctx context.Context, last bool) {
-	n := s.denials.due(s.now(), last)
-	if n == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	err := s.store.Write(ctx, func(tx *sqlite.Tx) error {
-		return eventlog.Record(s.events, tx, bus.AccessDenied, bus.DeniedFact{Time: s.now().UTC(), Where: Name, Reason: "not_allowed", Count: n})
-	})
-	if err != nil {
-		s.denials.mu.Lock()
-		s.denials.count += n
-		s.denials.mu.Unlock()
-		s.log.Warn("refusals not recorded yet", "err", err)
-	}
+// tellDenials tells of refusals until ctx ends.
+func (s *Service) tellDenials(ctx context.Context) error {
+	s.denials.Run(ctx, s.log)
+	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/outbound"
 )
@@ -30,20 +31,27 @@ const (
 // leaves this file as it is.
 type client struct {
 	base  string
-	token string
-	http  *http.Client // everything but files
+	token config.Secret // read with each request: it may change
+	http  *http.Client  // everything but files
 	files *http.Client
 }
 
 func newClient(cfg Config) *client {
 	options := cfg.outbound()
-	c := &client{base: strings.TrimRight(cfg.APIURL, "/"), token: cfg.BotToken.Reveal(), http: outbound.New(options)}
+	c := &client{base: strings.TrimRight(cfg.APIURL, "/"), token: cfg.BotToken, http: outbound.New(options)}
 	options.MaxBody, options.Silence = cfg.MaxFileBytes, 30*time.Second
 	c.files = outbound.New(options)
 	// Go puts the URL that it comes from into Referer when it follows a redirect.
 	stay := func(*http.Request, []*http.Request) error { return errors.New("a redirect was not followed") }
 	c.http.CheckRedirect, c.files.CheckRedirect = stay, stay
 	return c
+}
+
+// as is the client with one token, whatever becomes of it.
+func (c *client) as(token string) *client {
+	fixed := *c
+	fixed.token = config.NewSecret(token)
+	return &fixed
 }
 
 func (c *client) close() {
@@ -87,6 +95,26 @@ func codeOf(err error) int {
 	return 0
 }
 
+// tokenError says why there is no token to make a request with.
+type tokenError struct{ err error }
+
+func (e *tokenError) Error() string { return e.err.Error() }
+func (e *tokenError) Unwrap() error { return e.err }
+
+var errNoToken = errors.New("telegram.bot_token is not set")
+
+// openToken returns the token of now.
+func (c *client) openToken() (string, error) {
+	token, err := c.token.Open()
+	if err == nil && token == "" {
+		err = errNoToken
+	}
+	if err != nil {
+		return "", &tokenError{err}
+	}
+	return token, nil
+}
+
 // call runs one method and decodes its result into result, unless that is nil.
 func (c *client) call(ctx context.Context, method string, params, result any) error {
 	limit := callLimit
@@ -99,25 +127,29 @@ func (c *client) call(ctx context.Context, method string, params, result any) er
 	if err != nil {
 		return fmt.Errorf("%s: encode: %w", method, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/bot"+c.token+"/"+method, bytes.NewReader(body))
+	token, err := c.openToken()
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/bot"+token+"/"+method, bytes.NewReader(body))
 	if err != nil {
 		return errors.New(method + ": telegram.api_url is not usable")
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.unreached(method, err)
+		return unreached(token, method, err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return c.unreached(method, err)
+		return unreached(token, method, err)
 	}
-	return c.decode(method, resp.StatusCode, data, result)
+	return decode(token, method, resp.StatusCode, data, result)
 }
 
 // decode reads the envelope around every answer.
-func (c *client) decode(method string, status int, data []byte, result any) error {
+func decode(token, method string, status int, data []byte, result any) error {
 	var env struct {
 		OK          bool            `json:"ok"`
 		Result      json.RawMessage `json:"result"`
@@ -132,7 +164,7 @@ func (c *client) decode(method string, status int, data []byte, result any) erro
 	if err != nil || !env.OK {
 		e := &apiError{method: method, code: status, description: http.StatusText(status)}
 		if err == nil && env.ErrorCode != 0 {
-			e.code, e.description, e.migrateTo = env.ErrorCode, c.redact(env.Description), env.Parameters.MigrateTo
+			e.code, e.description, e.migrateTo = env.ErrorCode, redact(token, env.Description), env.Parameters.MigrateTo
 			e.retryAfter = time.Duration(min(max(env.Parameters.RetryAfter, 0), 24*3600)) * time.Second
 		}
 		return e
@@ -148,23 +180,27 @@ func (c *client) decode(method string, status int, data []byte, result any) erro
 
 // open begins to read a file. The caller closes it.
 func (c *client) open(ctx context.Context, path string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/file/bot"+c.token+"/"+(&url.URL{Path: path}).EscapedPath(), nil)
+	token, err := c.openToken()
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/file/bot"+token+"/"+(&url.URL{Path: path}).EscapedPath(), nil)
 	if err != nil {
 		return nil, errors.New("read file: its path is not usable")
 	}
 	resp, err := c.files.Do(req)
 	if err != nil {
-		return nil, c.unreached("read file", err)
+		return nil, unreached(token, "read file", err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		_ = resp.Body.Close()
 		return nil, &apiError{method: "read file", code: resp.StatusCode, description: http.StatusText(resp.StatusCode)}
 	}
-	return resp.Body, nil
+	return cleanReader{token, resp.Body}, nil
 }
 
 // unreached is an error of net/http without the URL, which it repeats.
-func (c *client) unreached(what string, err error) error {
+func unreached(token, what string, err error) error {
 	var u *url.Error
 	for errors.As(err, &u) {
 		err = u.Err
@@ -176,25 +212,20 @@ func (c *client) unreached(what string, err error) error {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &silent):
 		return fmt.Errorf("%s: Telegram did not answer in time: %w", what, context.DeadlineExceeded)
 	}
-	return errors.New(c.redact(what + ": Telegram is not reached: " + err.Error()))
+	return errors.New(redact(token, what+": Telegram is not reached: "+err.Error()))
 }
 
-func (c *client) redact(s string) string {
-	if c.token == "" {
-		return s
-	}
-	return strings.ReplaceAll(s, c.token, "[redacted]")
-}
+func redact(token, s string) string { return strings.ReplaceAll(s, token, "[redacted]") }
 
 // cleanReader reads a file; its errors do not repeat the URL. One that is longer
 // than it may be is blob's to refuse.
 type cleanReader struct {
-	c    *client
-	from io.Reader
+	token string
+	io.ReadCloser
 }
 
 func (r cleanReader) Read(p []byte) (int, error) {
-	n, err := r.from.Read(p)
+	n, err := r.ReadCloser.Read(p)
 	var large *outbound.TooLargeError
 	switch {
 	case err == nil, err == io.EOF:
@@ -202,5 +233,5 @@ func (r cleanReader) Read(p []byte) (int, error) {
 	case errors.As(err, &large):
 		return n, blob.ErrTooLarge
 	}
-	return n, r.c.unreached("read file", err)
+	return n, unreached(r.token, "read file", err)
 }

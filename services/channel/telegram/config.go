@@ -46,7 +46,7 @@ var tokenShape = regexp.MustCompile(`^[0-9]{1,20}:[A-Za-z0-9_-]{8,100}$`)
 
 // Check reports what no bound of a single key can say.
 func (c Config) Check(report func(key, message, hint string)) {
-	if !c.BotToken.IsZero() && !tokenShape.MatchString(c.BotToken.Reveal()) {
+	if !c.BotToken.IsLive() && !c.BotToken.IsZero() && !tokenShape.MatchString(c.BotToken.Reveal()) {
 		report("bot_token", "it does not look like a bot's token", "copy it again from @BotFather: a number, a colon, letters and digits")
 	}
 	if slices.Contains(c.Allow, 0) {

@@ -5,6 +5,7 @@
 //
 // # In
 //
+//	bot.go      whose token there is: it may come, change and go while the room works
 //	poll.go     asks for updates; those of one chat are handed over one after another,
 //	            chats side by side
 //	update.go   what an update says to the agent: text, command, edit, reply, file

@@ -4,6 +4,7 @@ package telegram
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,7 @@ const patience = time.Minute
 
 // evidence is what the channel's health is judged by.
 type evidence struct {
-	off bool // no token
+	off func() bool // no token
 	now func() time.Time
 
 	polls, sends atomic.Int64 // that failed
@@ -72,6 +73,14 @@ func (e *evidence) failures() map[string]func() float64 {
 	return map[string]func() float64{"poll": func() float64 { return float64(e.polls.Load()) }, "send": func() float64 { return float64(e.sends.Load()) }}
 }
 
+// begin forgets what was wrong with another bot, or with none.
+func (e *evidence) begin() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.failing, e.last, e.failure, e.failureAt = time.Time{}, nil, nil, nil
+	e.conflict.first, e.conflict.last = time.Time{}, time.Time{}
+}
+
 // sick reports whether there was no successful poll for too long. Two programs
 // that poll in turns both succeed now and then: that is sick too.
 func (e *evidence) sick() bool {
@@ -91,9 +100,9 @@ func (e *evidence) channel() bus.Channel {
 	defer e.mu.Unlock()
 	c := bus.Channel{Name: Name, State: bus.Healthy, LastSuccess: e.success, LastError: e.failure, LastErrorAt: e.failureAt}
 	switch {
-	case e.off:
+	case e.off():
 		c.State = bus.Stopped
-	case e.sick(), codeOf(e.last) == http.StatusUnauthorized:
+	case e.sick(), codeOf(e.last) == http.StatusUnauthorized, errors.As(e.last, new(*tokenError)):
 		c.State = bus.Degraded
 	}
 	return c
@@ -105,11 +114,17 @@ func (e *evidence) problems() []bus.Problem {
 	defer e.mu.Unlock()
 	code := codeOf(e.last)
 	switch {
-	case e.off:
+	case e.off():
 		return nil
 	case code == http.StatusUnauthorized, code == http.StatusNotFound:
 		return []bus.Problem{{Code: "telegram_token", Title: "Telegram does not know the bot's token",
-			Hint: "copy it again from @BotFather into telegram.bot_token and restart"}}
+			Hint: "copy it again from @BotFather; `blufio config set-secret telegram.bot_token` takes it, without a restart"}}
+	case errors.As(e.last, new(*tokenError)):
+		p := bus.Problem{Code: "telegram_token", Title: e.last.Error(), Hint: "set it again with `blufio config set-secret telegram.bot_token`"}
+		if told := (*bus.Error)(nil); errors.As(e.last, &told) && told.Hint != "" {
+			p.Hint = told.Hint
+		}
+		return []bus.Problem{p}
 	case !e.sick():
 		return nil
 	case says(e.last, "webhook"):
@@ -129,7 +144,10 @@ func (e *evidence) turned() (lane bus.Event[bus.ChannelFact], fact bus.ChannelFa
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	sick := e.sick()
-	if sick == e.down {
+	if e.off() {
+		e.down = false // it does not work again: nobody wants it to
+	}
+	if sick == e.down || e.off() {
 		return lane, fact, nil, false
 	}
 	fact = bus.ChannelFact{Time: e.now().UTC(), Channel: Name, Since: e.failing, LastSuccess: e.success}

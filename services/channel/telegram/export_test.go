@@ -15,6 +15,9 @@ func (s *Service) Hurry(d time.Duration) {
 	s.cfg.EditInterval = d
 }
 
+// Tick sets how often the room looks around.
+func (s *Service) Tick(d time.Duration) { s.pauses.tick = d }
+
 // Deliver is a delivery with another time than the contract gives it.
 func (s *Service) Deliver(ctx context.Context, r bus.Reply) (bus.Receipt, error) {
 	return s.deliver(ctx, r)

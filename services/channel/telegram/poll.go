@@ -26,9 +26,9 @@ const (
 	quickPage   = time.Second    // an answer without an update is not expected sooner
 )
 
-// poll asks for updates until ctx ends. A page is confirmed, by asking for what
+// pollAs asks for updates of one bot until ctx ends. A page is confirmed, by asking for what
 // comes behind it, only when all of it is taken or refused.
-func (s *Service) poll(ctx context.Context) error {
+func (s *Service) pollAs(ctx context.Context) error {
 	var offset int64 = offsetStart
 	answered := s.now()
 	for failures := 0; ctx.Err() == nil; {
@@ -85,18 +85,18 @@ func behind(offset, last int64, updates int, taken bool) (next int64, progress b
 func (s *Service) page(ctx context.Context, offset int64, patient bool) (page []json.RawMessage, err error) {
 	if s.self().ID == 0 {
 		var me user
-		if err := s.api.call(ctx, "getMe", struct{}{}, &me); err != nil {
+		if err := s.polled.call(ctx, "getMe", struct{}{}, &me); err != nil {
 			return nil, err
 		}
-		s.mu.Lock()
-		s.me = me
-		s.mu.Unlock()
+		if err := s.meet(ctx, me); err != nil {
+			return nil, err
+		}
 	}
 	hold := 0
 	if patient {
 		hold = int(s.cfg.PollTimeout / time.Second)
 	}
-	err = s.api.call(ctx, "getUpdates", getUpdates{Offset: offset, Limit: pageLength, Timeout: hold, Allowed: []string{"message", "edited_message"}}, &page)
+	err = s.polled.call(ctx, "getUpdates", getUpdates{Offset: offset, Limit: pageLength, Timeout: hold, Allowed: []string{"message", "edited_message"}}, &page)
 	return page, err
 }
 
@@ -175,6 +175,7 @@ func (s *Service) takeSafely(ctx context.Context, u update) error {
 // take hands one update over, or refuses it. An error means that ctx ended.
 func (s *Service) take(ctx context.Context, u update) error {
 	in := read(u, s.self(), s.cfg.MaxFileBytes)
+	in.message.ExternalID = s.ofBot(in.message.ExternalID)
 	switch {
 	case in.ignored:
 		s.metrics.updates.WithLabelValues("ignored").Inc()
@@ -310,15 +311,15 @@ func (s *Service) fetchOnce(ctx context.Context, f *file) (blob.Info, error) {
 	var at struct {
 		Path string `json:"file_path"`
 	}
-	if err := s.api.call(ctx, "getFile", map[string]string{"file_id": f.ID}, &at); err != nil {
+	if err := s.polled.call(ctx, "getFile", map[string]string{"file_id": f.ID}, &at); err != nil {
 		return blob.Info{}, err
 	}
-	body, err := s.api.open(ctx, at.Path)
+	body, err := s.polled.open(ctx, at.Path)
 	if err != nil {
 		return blob.Info{}, err
 	}
 	defer body.Close()
-	return s.blobs.Put(ctx, cleanReader{s.api, body}, blob.Info{Name: f.Name, MediaType: f.MimeType})
+	return s.blobs.Put(ctx, body, blob.Info{Name: f.Name, MediaType: f.MimeType})
 }
 
 // drop deletes files that no message needs.

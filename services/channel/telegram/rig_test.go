@@ -93,6 +93,7 @@ type rig struct {
 	agent  *bus.Conn
 	logged *bytes.Buffer
 	log    *slog.Logger
+	tick   time.Duration // of the room; 0: a short one
 
 	store  *sqlite.Store
 	events *eventlog.Log
@@ -140,6 +141,9 @@ func (r *rig) start() *rig {
 		r.t.Fatal(err)
 	}
 	room.Hurry(5 * time.Millisecond)
+	if r.tick > 0 {
+		room.Tick(r.tick)
+	}
 	r.room = room
 	r.stop = roomtest.Start(r.t, r.bus, room)
 	return r

@@ -33,6 +33,13 @@ CREATE TABLE telegram_moved (
 	old INTEGER PRIMARY KEY,
 	new INTEGER NOT NULL
 );
+`, `
+-- Which bot it was, and which was the first: ids of messages mean nothing without.
+CREATE TABLE telegram_bot (
+	id      INTEGER PRIMARY KEY CHECK (id = 1),
+	first   INTEGER NOT NULL,
+	current INTEGER NOT NULL
+);
 `}}
 
 // keepSent is longer than a reply is tried (agent.reply_expires).

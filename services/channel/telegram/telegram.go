@@ -13,6 +13,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/internal/blob"
+	"github.com/blufio/blufio/services/internal/denial"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -41,17 +42,20 @@ type Service struct {
 	pauses pauses
 
 	fetching chan struct{} // a slot: one file at a time
+	tokens   chan struct{} // the token may have changed
 	evidence *evidence
 	allow    *allowList
-	denials  denials
+	denials  *denial.Teller
 	pace     *pace
 	typing   *typing
+	polled   *client // with the token of the bot that is polled; of the loop that polls
 	moved    *moved
 	metrics  *metrics
 
 	mu      sync.Mutex
 	conn    *bus.Conn
 	me      user
+	first   int64                // the bot whose messages are known by their plain ids
 	drafts  map[string]*draft    // by message id
 	over    recent               // message ids whose reply has come
 	busy    map[string]bool      // keys being delivered
@@ -85,11 +89,12 @@ func New(cfg Config, d Deps) (*Service, error) {
 	s := &Service{cfg: cfg, api: newClient(cfg), store: d.Store, events: d.Events, blobs: d.Blobs, log: d.Logger.With("service", Name), now: d.Now,
 		pauses: pauses{first: time.Second, most: 30 * time.Second, token: time.Minute, tick: time.Second, typing: 4 * time.Second, gap: 40 * time.Millisecond,
 			group: 4 * time.Second, margin: 5 * time.Second},
-		fetching: make(chan struct{}, 1), allow: newAllowList(cfg.Allow, d.Now), moved: &moved{},
+		fetching: make(chan struct{}, 1), tokens: make(chan struct{}, 1), allow: newAllowList(cfg.Allow, d.Now), moved: &moved{},
 		typing: newTyping(cfg.Typing, d.Now), drafts: map[string]*draft{}, busy: map[string]bool{}, unnoted: map[partKey]sentPart{}}
 	s.pace = newPace(d.Now, func() time.Duration { return s.pauses.gap })
-	s.evidence = &evidence{off: cfg.BotToken.IsZero(), now: d.Now}
+	s.evidence = &evidence{off: cfg.BotToken.IsZero, now: d.Now}
 	s.metrics = newMetrics(s)
+	s.denials = denial.New(Name, d.Store, d.Events, d.Now)
 	return s, nil
 }
 
@@ -101,15 +106,17 @@ func (s *Service) Door() services.Door {
 		Hears: []bus.Handler{
 			bus.MessageSend.To(Name).Answer(s.deliver).Workers(maxSends),
 			bus.MessageDelta.To(Name).On(func(_ context.Context, d bus.Delta) { s.hear(d) }),
+			bus.SecretChanged.On(func(context.Context, bus.SecretFact) { s.tokenMayHaveChanged() }),
 		},
 		Metrics:  append(s.metrics.all(), s.blobs.Metrics()...),
 		Failures: s.evidence.failures(),
 		Health:   s.evidence.problems,
 		Channel:  s.evidence.channel,
+		Probes:   Probes(s),
 	}
 }
 
-// Run polls until ctx ends. Without a token it only waits for that, and sweeps.
+// Run polls until ctx ends. Without a token, and none that may come, it only sweeps.
 func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	if err := s.moved.load(ctx, s.store); err != nil {
 		return fmt.Errorf("load moved chats: %w", err)
@@ -117,10 +124,10 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	s.begin(ctx, c)
 	defer s.end()
 	ready()
-	if s.cfg.BotToken.IsZero() {
+	if s.cfg.BotToken.IsZero() && !s.cfg.BotToken.IsLive() {
 		return services.Work(ctx, s.sweep)
 	}
-	return services.Work(ctx, s.sweep, s.watch, s.showTyping, s.poll)
+	return services.Work(ctx, s.sweep, s.watch, s.tellDenials, s.showTyping, s.poll)
 }
 
 func (s *Service) begin(ctx context.Context, c *bus.Conn) {
@@ -144,13 +151,12 @@ func (s *Service) bus() *bus.Conn {
 	return s.conn
 }
 
-// watch is the housekeeping of every second: what the evidence says now, refusals
-// to tell of, and drafts that nobody makes any more.
+// watch is the housekeeping of every second: what the evidence says now, and
+// drafts that nobody makes any more.
 func (s *Service) watch(ctx context.Context) error {
 	tick := time.NewTicker(s.pauses.tick)
 	defer tick.Stop()
 	for {
-		s.tellDenials(ctx, ctx.Err() != nil)
 		s.tellEvidence(ctx)
 		s.endIdle()
 		if ctx.Err() != nil {

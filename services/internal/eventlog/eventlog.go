@@ -48,8 +48,9 @@ INSERT INTO event_state (id, epoch) VALUES (1, lower(hex(randomblob(8))));
 
 // Log writes and reads the event table.
 type Log struct {
-	store *sqlite.Store
-	wake  chan struct{}
+	store  *sqlite.Store
+	redact func([]byte) []byte
+	wake   chan struct{}
 }
 
 // Row is one event.
@@ -75,11 +76,18 @@ func New(store *sqlite.Store) *Log {
 	return &Log{store: store, wake: make(chan struct{}, 1)}
 }
 
+// Redacting makes every payload go through redact, which takes out what nobody may
+// read. It is for the start, before anything is recorded.
+func (l *Log) Redacting(redact func([]byte) []byte) { l.redact = redact }
+
 // Record writes v in tx. It becomes visible, and is published, with the commit.
 func Record[T any](l *Log, tx *sqlite.Tx, lane bus.Event[T], v T) error {
 	subject, data, err := lane.Encode(v)
 	if err != nil {
 		return err
+	}
+	if l.redact != nil {
+		data = l.redact(data)
 	}
 	if _, err := tx.Exec(`INSERT INTO event (at, subject, payload) VALUES (?, ?, ?)`, time.Now().UnixMilli(), subject, data); err != nil {
 		return fmt.Errorf("record %s: %w", lane.Spec().Name, err)

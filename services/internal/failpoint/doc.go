@@ -13,8 +13,8 @@
 //	BLUFIO_FAILPOINT=reserve.granted=poison  when it is about a text with that word
 package failpoint
 
-// Names are all there are, in the order in which a message meets them. Each
-// stands in the source exactly once, and the kill test dies at each.
+// Names are those in the order in which a message meets them. Each stands in the
+// source exactly once, and the kill test dies at each.
 func Names() []string {
 	return []string{
 		"accept.begin",        // the message is in memory only
@@ -37,5 +37,15 @@ func Names() []string {
 		"telegram.part-sent",  // Telegram has a message; its id is not noted
 		"telegram.part-noted", // its id is noted; the rest of the delivery is not
 		"recover.requeued",    // a start has counted what was cut off; nothing runs yet
+	}
+}
+
+// VaultNames are those of a change of the vault, which has a kill test of its own.
+func VaultNames() []string {
+	return []string{
+		"vault.key-made",          // there is a key file; the vault does not know
+		"vault.next-key-made",     // there is a new key file as well; the vault is as before
+		"vault.rotated",           // the new one opens the vault; the old one is in its place
+		"vault.next-key-in-place", // all is done; nobody has heard
 	}
 }

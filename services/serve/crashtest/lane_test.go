@@ -81,7 +81,7 @@ func (l *httpLane) request(ctx context.Context, method, path string, body []byte
 		return nil, fmt.Errorf("%w: %w", errAway, err)
 	}
 	if l.token == "" {
-		t, err := ask(ctx, l.plan, bus.TokenIssue, bus.TokenRequest{Subject: l.owner(), Scopes: []string{"chat"}, Seconds: 7200})
+		t, err := ask(ctx, l.plan, bus.TokenIssue, bus.TokenRequest{Subject: l.owner(), Scopes: []string{"chat"}, Seconds: 7200, Rate: new(int64(0))})
 		if err != nil {
 			return nil, fmt.Errorf("issue token: %w", err)
 		}

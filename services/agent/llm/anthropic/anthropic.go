@@ -84,13 +84,17 @@ func (p *Provider) Complete(ctx context.Context, req llm.Request, delta func(tex
 	if err != nil {
 		return llm.Response{}, fmt.Errorf("encode request: %w", err)
 	}
-	return p.c.Complete(ctx, req.Model, p.header(), body, func() wire.Answer { return p.answer(req, delta) })
+	key, err := p.c.OpenKey()
+	if err != nil {
+		return llm.Response{}, err
+	}
+	return p.c.Complete(ctx, req.Model, header(key), body, func() wire.Answer { return p.answer(req, delta) })
 }
 
-func (p *Provider) header() http.Header {
+func header(key string) http.Header {
 	h := http.Header{"Anthropic-Version": {version}}
-	if !p.c.Key.IsZero() {
-		h.Set("X-Api-Key", p.c.Key.Reveal())
+	if key != "" {
+		h.Set("X-Api-Key", key)
 	}
 	return h
 }

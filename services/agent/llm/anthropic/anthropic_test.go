@@ -168,7 +168,7 @@ func TestNoKeyNoHeader(t *testing.T) {
 	}
 	r.fake.RequireKey(key)
 	var e *bus.Error
-	if _, _, err := r.ask(t); !errors.As(err, &e) || e.Code != bus.CodeDenied || !strings.Contains(e.Message, "wants an API key") || e.Hint != "set anthropic.api_key" {
+	if _, _, err := r.ask(t); !errors.As(err, &e) || e.Code != bus.CodeDenied || !strings.Contains(e.Message, "wants an API key") || !strings.Contains(e.Hint, "set-secret anthropic.api_key") {
 		t.Errorf("%#v", err)
 	}
 }

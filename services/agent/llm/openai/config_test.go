@@ -69,7 +69,7 @@ func TestPresets(t *testing.T) {
 				t.Errorf("name %q, model %q, key needed: %v", p.Name(), p.Model(), c.cfg.KeyNeeded())
 			}
 			var e *bus.Error
-			if err := p.explain(401, &apiError{}, "m"); !errors.As(err, &e) || e.Hint != "set "+name+".api_key" {
+			if err := p.explain(401, &apiError{}, "m"); !errors.As(err, &e) || !strings.Contains(e.Hint, "set-secret "+name+".api_key") {
 				t.Errorf("hint: %+v", e)
 			}
 			bad := c.cfg

@@ -87,9 +87,13 @@ func (p *Provider) Complete(ctx context.Context, req llm.Request, delta func(tex
 	if err != nil {
 		return llm.Response{}, fmt.Errorf("encode request: %w", err)
 	}
+	key, err := p.c.OpenKey()
+	if err != nil {
+		return llm.Response{}, err
+	}
 	header := http.Header{}
-	if !p.c.Key.IsZero() {
-		header.Set("Authorization", "Bearer "+p.c.Key.Reveal())
+	if key != "" {
+		header.Set("Authorization", "Bearer "+key)
 	}
 	return p.c.Complete(ctx, req.Model, header, question, func() wire.Answer { return p.answer(req, delta) })
 }

@@ -326,7 +326,7 @@ func TestKeyIsAskedFor(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.APIKey = config.Secret{} })
 	r.fake.RequireKey(key)
 	var e *bus.Error
-	if _, _, err := r.ask(t); !errors.As(err, &e) || e.Code != bus.CodeDenied || !strings.Contains(e.Message, "wants an API key") || e.Hint != "set openai.api_key" {
+	if _, _, err := r.ask(t); !errors.As(err, &e) || e.Code != bus.CodeDenied || !strings.Contains(e.Message, "wants an API key") || !strings.Contains(e.Hint, "set-secret openai.api_key") {
 		t.Errorf("%#v", err)
 	}
 }

@@ -94,6 +94,20 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // Shed closes idle connections and returns about how many bytes that frees.
 func (c *Client) Shed() int64 { return outbound.CloseIdle(c.http) }
 
+// OpenKey returns the key for one question, "" where there is none. One that is there
+// and cannot be had is refused here, as the server would refuse its absence.
+func (c *Client) OpenKey() (string, error) {
+	key, err := c.Key.Open()
+	if err == nil {
+		return key, nil
+	}
+	refused := bus.Errorf(bus.CodeDenied, "%v", err)
+	if told := (*bus.Error)(nil); errors.As(err, &told) {
+		refused.Hint = told.Hint
+	}
+	return "", refused
+}
+
 // Answer is what one try to get an answer comes to. It has a [Draft] within it.
 type Answer interface {
 	Base() *Draft

@@ -100,9 +100,9 @@ func Shown(status int) string {
 func (c *Client) denied(shown string) *bus.Error {
 	key := c.setting("api_key")
 	if c.Key.IsZero() {
-		return bus.Errorf(bus.CodeDenied, "%s wants an API key%s", c.Host, shown).WithHint("set %s", key)
+		return bus.Errorf(bus.CodeDenied, "%s wants an API key%s", c.Host, shown).WithHint("`blufio config set-secret %s` gives it one", key)
 	}
-	return bus.Errorf(bus.CodeDenied, "%s does not accept the API key%s", c.Host, shown).WithHint("check %s, and what that key may do", key)
+	return bus.Errorf(bus.CodeDenied, "%s does not accept the API key%s", c.Host, shown).WithHint("check what that key may do; `blufio config set-secret %s` replaces it", key)
 }
 
 // NoCredit is an account that has to be paid first.

@@ -36,7 +36,7 @@ func (s Server) setting(key string) string { return s.Section + "." + key }
 // Check reports what no bound of a single key can say.
 func (s Server) Check(report func(key, message, hint string)) {
 	s.checkURL(report)
-	if strings.ContainsFunc(s.Key.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if !s.Key.IsLive() && strings.ContainsFunc(s.Key.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
 		report("api_key", "it has a space, a line end or another character that no key has", "copy it again, without anything around it")
 	}
 }

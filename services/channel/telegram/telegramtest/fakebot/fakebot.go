@@ -40,6 +40,7 @@ type Bot struct {
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and made anew with every change
+	id       int64
 	token    string
 	webhook  bool
 	updates  []pending
@@ -107,7 +108,7 @@ type Fault struct {
 // Username is the bot's.
 const Username = "fake_bot"
 
-// ID is the bot's.
+// ID is the bot's, until it becomes another.
 const ID = 4242
 
 // New starts the server on a free port of this machine.
@@ -116,7 +117,7 @@ func New() (*Bot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start fake bot: %w", err)
 	}
-	b := &Bot{listener: ln, served: make(chan struct{}), changed: make(chan struct{}), token: "4242:fake-token_for-tests", nextID: 1000, nextMsg: 100,
+	b := &Bot{listener: ln, served: make(chan struct{}), changed: make(chan struct{}), id: ID, token: "4242:fake-token_for-tests", nextID: 1000, nextMsg: 100,
 		chats: map[int64][]Message{}, files: map[string][]byte{}, moved: map[int64]int64{}, faults: map[string][]Fault{}}
 	b.server = &http.Server{Handler: http.HandlerFunc(b.serve), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
@@ -155,6 +156,15 @@ func (b *Bot) Token() string {
 
 // SetToken revokes the token and gives another.
 func (b *Bot) SetToken(token string) { b.change(func() { b.token = token }) }
+
+// Become makes it another bot: with chats of its own, in which messages are counted
+// from the beginning.
+func (b *Bot) Become(id int64, token string) {
+	b.change(func() {
+		b.id, b.token, b.updates, b.nextID, b.nextMsg, b.chats = id, token, nil, 10, 100, map[int64][]Message{}
+		b.poller++ // who asks for the other's updates is cut off
+	})
+}
 
 // SetWebhook makes polling a conflict, or no longer.
 func (b *Bot) SetWebhook(on bool) { b.change(func() { b.webhook = on }) }

@@ -99,7 +99,10 @@ func (b *Bot) run(r *http.Request, req Request) (a answer) {
 	case "getupdates":
 		return b.getUpdates(r, req)
 	case "getme":
-		return answer{result: map[string]any{"id": ID, "is_bot": true, "first_name": "Fake", "username": Username}}
+		b.mu.Lock()
+		id := b.id
+		b.mu.Unlock()
+		return answer{result: map[string]any{"id": id, "is_bot": true, "first_name": "Fake", "username": Username}}
 	case "deletewebhook":
 		b.SetWebhook(false)
 		return answer{result: true}
@@ -203,12 +206,12 @@ func (b *Bot) sendMessage(req Request) answer {
 	}
 	b.nextMsg++
 	b.chats[chat] = append(b.chats[chat], Message{ID: b.nextMsg, Thread: req.Int("message_thread_id"), Text: req.Text("text"), Plain: plain, HTML: req.Text("parse_mode") == "HTML"})
-	return answer{result: message(chat, b.nextMsg, plain)}
+	return answer{result: b.message(chat, b.nextMsg, plain)}
 }
 
-func message(chat, id int64, plain string) map[string]any {
+func (b *Bot) message(chat, id int64, plain string) map[string]any {
 	return map[string]any{"message_id": id, "date": time.Now().Unix(), "text": plain,
-		"chat": map[string]any{"id": chat, "type": "private"}, "from": map[string]any{"id": ID, "is_bot": true, "first_name": "Fake", "username": Username}}
+		"chat": map[string]any{"id": chat, "type": "private"}, "from": map[string]any{"id": b.id, "is_bot": true, "first_name": "Fake", "username": Username}}
 }
 
 func (b *Bot) editMessage(req Request) answer {
@@ -227,7 +230,7 @@ func (b *Bot) editMessage(req Request) answer {
 		}
 		m.Text, m.Plain, m.HTML = req.Text("text"), plain, req.Text("parse_mode") == "HTML"
 		m.Edits++
-		return answer{result: message(chat, id, plain)}
+		return answer{result: b.message(chat, id, plain)}
 	}
 	return refused(http.StatusBadRequest, "Bad Request: message to edit not found")
 }

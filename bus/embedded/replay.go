@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// create makes a consumer of the stream: one that goes by itself, shows what the key
+// may hear, and delivers to the key's own inbox if anywhere. JetStream would deliver to
+// any subject of its account, its own API and the inboxes of others included.
+func (d *desk) create(ctx context.Context, p *post, asked string, m *nats.Msg) (*nats.Msg, error) {
+	var req server.CreateConsumerRequest
+	if err := json.Unmarshal(m.Data, &req); err != nil {
+		return apiRefusal("the request is not the JSON of a consumer"), nil
+	}
+	if why := p.key.consumerProblem(&req); why != "" {
+		d.denied(p.key, asked)
+		return apiRefusal(why), nil
+	}
+	req.Config.InactiveThreshold = min(req.Config.InactiveThreshold, maxIdle)
+	if !p.hasRoom(func(consumer string) bool { return d.consumerGone(ctx, consumer) }) {
+		return apiRefusal(fmt.Sprintf("this key reads %d times at once, and may not more often", keyReplays)), nil
+	}
+	// What was read is what is sent: another reader might take another of two fields
+	// of the same name.
+	data, err := json.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := d.watch.RequestMsgWithContext(ctx, &nats.Msg{Subject: asked, Data: data})
+	if err == nil {
+		p.made(reply.Data)
+	}
+	return reply, err
+}
+
+// hasRoom reports whether the key may have one more consumer; gone asks whether one is
+// there no more.
+func (p *post) hasRoom(gone func(consumer string) bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.consumers) >= keyReplays {
+		for c := range p.consumers {
+			if gone(c) {
+				delete(p.consumers, c)
+			}
+		}
+	}
+	return len(p.consumers) < keyReplays
+}
+
+// made notes a consumer by the stream's answer.
+func (p *post) made(answer []byte) {
+	var created struct {
+		Name string `json:"name"`
+	}
+	if json.Unmarshal(answer, &created) == nil && created.Name != "" {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.consumers[created.Name] = true
+	}
+}
+
+func (d *desk) consumerGone(ctx context.Context, name string) bool {
+	m, err := d.watch.RequestMsgWithContext(ctx, &nats.Msg{Subject: "$JS.API.CONSUMER.INFO." + streamName + "." + name})
+	var info server.JSApiConsumerInfoResponse
+	return err == nil && json.Unmarshal(m.Data, &info) == nil && info.Error != nil && info.Error.Code == 404
+}
+
+// consumerProblem says why the key may not make that consumer, "" if it may.
+func (k Key) consumerProblem(req *server.CreateConsumerRequest) string {
+	c := &req.Config
+	switch {
+	case req.Stream != streamName:
+		return "the request names another stream"
+	case c.Durable != "":
+		return "this key may not make durable consumers; use an ordered or an ephemeral one"
+	case c.DeliverSubject != "" && (!strings.HasPrefix(c.DeliverSubject, k.InboxPrefix()+".") || strings.ContainsAny(c.DeliverSubject, "*> \t\r\n")):
+		return "permission denied: this key takes delivery under " + k.InboxPrefix() + " only; set that as the inbox prefix"
+	case c.SampleFrequency != "":
+		return "this key may not have its acknowledgements sampled"
+	}
+	filters := c.FilterSubjects
+	if c.FilterSubject != "" {
+		filters = append(filters, c.FilterSubject)
+	}
+	if len(filters) == 0 && !k.all() {
+		return "permission denied: this key sees some events only; name them as filter: " + strings.Join(k.facts(), ", ")
+	}
+	for _, f := range filters {
+		if !k.mayRead(f) {
+			return "permission denied: " + f
+		}
+	}
+	return ""
+}
+
+func (k Key) mayRead(filter string) bool {
+	for _, allowed := range k.facts() {
+		if bus.Covers(allowed, filter) {
+			return true
+		}
+	}
+	return k.all()
+}
+
+// apiRefusal is an error as JetStream's API sends it.
+func apiRefusal(why string) *nats.Msg {
+	data, err := json.Marshal(server.JSApiConsumerCreateResponse{ApiResponse: server.ApiResponse{
+		Type: server.JSApiConsumerCreateResponseType, Error: &server.ApiError{Code: 403, ErrCode: 10000, Description: why}}})
+	if err != nil {
+		return &nats.Msg{}
+	}
+	return &nats.Msg{Data: data}
+}
