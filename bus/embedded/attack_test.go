@@ -315,6 +315,9 @@ func TestToolIsAskedSoMuchAtOnce(t *testing.T) {
 	for range keyWork {
 		<-asked
 	}
+	if st := s.Stats(); st.KeyCalls != keyWork || st.MaxKeyCalls != keyWork {
+		t.Errorf("%d calls of %d are under way", st.KeyCalls, st.MaxKeyCalls)
+	}
 	ask("more")
 	if m := next(t, answers); m.Subject != reply+"more" || m.Header.Get(micro.ErrorCodeHeader) != string(bus.CodeBusy) {
 		t.Errorf("one more: %s %v", m.Subject, m.Header)
@@ -354,8 +357,8 @@ func TestFloodOfQuestionsIsEnded(t *testing.T) {
 		nc.Close()
 		t.Error("it is let in again at once")
 	}
-	if n := s.Stats().LimitErrors; n != 1 {
-		t.Errorf("counted %d", n)
+	if st := s.Stats(); st.LimitErrors != 1 || st.Awaited < maxAwaited || st.MaxAwaited != maxAwaited {
+		t.Errorf("counted %d, with %d of %d awaited", st.LimitErrors, st.Awaited, st.MaxAwaited)
 	}
 	if flush(t, modest); modest.Stats().Reconnects > 0 {
 		t.Error("the other key was cut off")

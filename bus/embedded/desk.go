@@ -131,6 +131,16 @@ func (d *desk) withdraw(k Key) {
 	}
 }
 
+// busiest is how many calls are under way with the key that has most.
+func (d *desk) busiest() (n int) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for _, p := range d.posted {
+		n = max(n, len(p.work))
+	}
+	return n
+}
+
 // heard takes a question of a key.
 func (d *desk) heard(m *nats.Msg) {
 	token, asked, ok := deskQuestion(m.Subject)

@@ -36,10 +36,7 @@ func (s *Server) guard(stop <-chan struct{}) {
 // lookForFloods shuts those out who ask much more than is answered. Between two looks
 // it hands on how many messages came from each key; nil when there is no need to know.
 func (s *Server) lookForFloods(last map[string]int64) map[string]int64 {
-	awaited := 0
-	for _, a := range []*server.Account{s.accounts.house, s.accounts.watch, s.accounts.edge} {
-		awaited += a.NumPendingAllResponses()
-	}
+	awaited := s.awaited()
 	if awaited < maxAwaited/4 {
 		return nil
 	}
@@ -62,6 +59,14 @@ func (s *Server) lookForFloods(last map[string]int64) map[string]int64 {
 		}
 	}
 	return now
+}
+
+// awaited is how many answers to keys the server waits for.
+func (s *Server) awaited() (n int) {
+	for _, a := range []*server.Account{s.accounts.house, s.accounts.watch, s.accounts.edge} {
+		n += a.NumPendingAllResponses()
+	}
+	return n
 }
 
 // messages are how many came over the open connections of each key with an account of

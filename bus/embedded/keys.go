@@ -143,6 +143,17 @@ func (s *Server) RemoveRetired() error {
 	return errors.Join(errs...)
 }
 
+// keyCalls is how many calls are under way with the key that has most.
+func (s *Server) keyCalls() int {
+	s.keys.mu.Lock()
+	desk := s.keys.desk
+	s.keys.mu.Unlock()
+	if desk == nil {
+		return 0
+	}
+	return desk.busiest()
+}
+
 // noteDenial logs and counts what the desk refused, as the server does what it refuses.
 func (s *Server) noteDenial(k Key, subject string) {
 	s.log.refused(Denial{Reason: DeniedPermission, Key: k.Public, Subject: subject})

@@ -92,6 +92,10 @@ type Stats struct {
 	MaxConnections int
 	StreamBytes    uint64 // kept for replay, 0 while the stream is not open
 	MaxStreamBytes uint64
+	Awaited        int // answers that keys wait for
+	MaxAwaited     int
+	KeyCalls       int // under way with the one key that has most
+	MaxKeyCalls    int
 	InMsgs         uint64 // messages received from clients
 	OutMsgs        uint64 // messages sent to clients
 	SlowConsumers  uint64 // clients cut off because they did not keep up
@@ -286,8 +290,8 @@ func isWord(name string) bool {
 // /proc: fine for a scrape, too much for every message.
 func (s *Server) Stats() Stats {
 	st := Stats{
-		Connections:    s.ns.NumClients(),
-		MaxConnections: s.cfg.MaxConns, MaxStreamBytes: uint64(s.cfg.eventBytes()),
+		Connections: s.ns.NumClients(), Awaited: s.awaited(), KeyCalls: s.keyCalls(),
+		MaxConnections: s.cfg.MaxConns, MaxAwaited: maxAwaited, MaxKeyCalls: keyWork, MaxStreamBytes: uint64(s.cfg.eventBytes()),
 		AuthErrors: s.log.authErrors.Load(), Denials: s.log.denials.Load(), LimitErrors: s.log.limitErrors.Load(),
 	}
 	if v, err := s.ns.Varz(nil); err == nil {

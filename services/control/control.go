@@ -87,7 +87,8 @@ func (s *Service) Door() services.Door {
 		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32)},
 		Says: []bus.Lane{bus.AgentStatus, bus.CostGet, bus.MemoryRead, bus.Pulse,
 			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted, bus.AccessDenied},
-		Health: s.problems,
+		Metrics: s.d.Denials.Metrics(),
+		Health:  s.problems,
 	}
 }
 

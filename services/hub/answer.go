@@ -22,13 +22,19 @@ const (
 	callTimeout = 4 * time.Second
 )
 
+// What becomes of a call from the hub.
+const (
+	outcomeAnswered = "answered"
+	outcomeFailed   = "failed"
+	outcomeRefused  = "refused"
+)
+
 // door answers what comes from the hub, a few at a time.
 type door struct {
-	s      *Service
-	me     *embedded.Leaf
-	places chan struct{}   // taken by what is answered or waits
-	work   chan struct{}   // taken by what is answered
-	ctx    context.Context // of every answer
+	s    *Service
+	me   *embedded.Leaf
+	work chan struct{}   // taken by what is answered
+	ctx  context.Context // of every answer
 
 	mu     sync.Mutex
 	closed bool
@@ -36,7 +42,7 @@ type door struct {
 }
 
 func newDoor(ctx context.Context, s *Service, me *embedded.Leaf) *door {
-	return &door{s: s, me: me, ctx: ctx, places: make(chan struct{}, doorWorkers+doorQueue), work: make(chan struct{}, doorWorkers)}
+	return &door{s: s, me: me, ctx: ctx, work: make(chan struct{}, doorWorkers)}
 }
 
 // open listens. The subjects are all that the hub can reach.
@@ -70,7 +76,7 @@ func (d *door) open(nc *nats.Conn) error {
 // an inbox gets none.
 func (d *door) knock(m *nats.Msg, answer func(context.Context, []byte) ([]byte, error)) {
 	if !bus.AnswerSubject(m.Reply) {
-		d.s.meters.calls.WithLabelValues("refused").Inc()
+		d.s.meters.calls.WithLabelValues(outcomeRefused).Inc()
 		return
 	}
 	if len(m.Data) > maxQuestion {
@@ -78,13 +84,13 @@ func (d *door) knock(m *nats.Msg, answer func(context.Context, []byte) ([]byte, 
 		return
 	}
 	select {
-	case d.places <- struct{}{}:
+	case d.s.places <- struct{}{}:
 	default:
 		d.respond(m, nil, &bus.Error{Code: bus.CodeBusy, Message: "too many questions from the hub are waiting", RetryAfter: time.Second})
 		return
 	}
 	d.begin(func() {
-		defer func() { <-d.places }()
+		defer func() { <-d.s.places }()
 		d.work <- struct{}{}
 		defer func() { <-d.work }()
 		ctx, cancel := context.WithTimeout(d.ctx, callTimeout)
@@ -96,9 +102,9 @@ func (d *door) knock(m *nats.Msg, answer func(context.Context, []byte) ([]byte, 
 
 func (d *door) respond(m *nats.Msg, data []byte, err error) {
 	var e *bus.Error
-	outcome := "answered"
+	outcome := outcomeAnswered
 	if err != nil {
-		outcome = "failed"
+		outcome = outcomeFailed
 		if !errors.As(err, &e) {
 			e = bus.Errorf(bus.CodeTimeout, "%s did not answer in time", d.me.Node())
 		}

@@ -81,6 +81,9 @@ func (m *meters) init(s *Service) {
 	m.published = counter("blufio_hub_published_total", "Durable events that the hub's stream acknowledged.")
 	m.lost = counter("blufio_hub_lost_total", "Durable events that can no longer reach the hub; it was told of the gap.")
 	m.calls = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_hub_calls_total", Help: "Calls that came from the hub, by outcome."}, []string{"outcome"})
+	for _, outcome := range []string{outcomeAnswered, outcomeFailed, outcomeRefused} {
+		m.calls.WithLabelValues(outcome)
+	}
 	gauge("blufio_hub_connected", "Whether the hub is joined: 1 or 0.", func() float64 {
 		if s.d.Server.Leaf() != nil && s.d.Server.HubConnected() {
 			return 1
@@ -93,7 +96,12 @@ func (m *meters) init(s *Service) {
 		}
 		return float64(s.behind())
 	})
-	gauge("blufio_hub_in_flight", fmt.Sprintf("Durable events on their way to the hub, at most %d.", window), func() float64 { return float64(s.flying.Load()) })
+	bounded := func(name, help string, limit int, read func() float64) {
+		gauge(name, help, read)
+		gauge(name+"_limit", "Bound of "+name+", fixed.", func() float64 { return float64(limit) })
+	}
+	bounded("blufio_hub_in_flight", "Durable events on their way to the hub.", window, func() float64 { return float64(s.flying.Load()) })
+	bounded("blufio_hub_questions", "Questions of the hub that are answered or wait for that.", cap(s.places), func() float64 { return float64(len(s.places)) })
 }
 
 func (m *meters) all() []prometheus.Collector {

@@ -105,6 +105,8 @@ type Service struct {
 	cursor atomic.Int64 // position up to which the hub has everything
 	flying atomic.Int64 // events on their way
 
+	places chan struct{} // taken by what the hub asked, while it is answered or waits
+
 	mu      sync.Mutex
 	trouble error     // why events are not carried
 	seen    time.Time // when the hub was last joined
@@ -114,7 +116,7 @@ var _ services.Service = (*Service)(nil)
 
 // New returns the room.
 func New(d Deps) *Service {
-	s := &Service{d: d, bounds: defaults}
+	s := &Service{d: d, bounds: defaults, places: make(chan struct{}, doorWorkers+doorQueue)}
 	s.meters.init(s)
 	return s
 }

@@ -89,7 +89,7 @@ func (s *Service) Door() services.Door {
 		Says: []bus.Lane{bus.KeyIssued, bus.KeyGone, bus.KeyExpired},
 		Metrics: []prometheus.Collector{
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_keys", Help: "Keys of the bus that live."}, count),
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_keys_limit", Help: "Most keys of the bus that may live."}, func() float64 { return maxLiving }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_keys_limit", Help: "Bound of blufio_keys, fixed."}, func() float64 { return maxLiving }),
 		},
 		Health: s.health,
 	}

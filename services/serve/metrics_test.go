@@ -72,12 +72,12 @@ func value(f *dto.MetricFamily, labels string) float64 {
 // promised are families that dashboards and rules rely on, with some of the series
 // that must be there before anything has happened.
 var promised = map[string][]string{
-	"blufio_messages_total":            {"gateway/in", "gateway/out", "telegram/in", "terminal/out"},
+	"blufio_messages_total":            {"gateway/in", "gateway/out", "telegram/in", "terminal/out", "outside/in", "outside/out"},
 	"blufio_tokens_total":              {"offline/input", "offline/output", "offline/cache_read", "offline/cache_write"},
 	"blufio_errors_total":              {"internal/agent", "turn/agent", "delivery/agent", "provider/agent", "restart/cost", "poll/telegram", "request/gateway", "stream/relay"},
 	"blufio_active_sessions":           {""},
 	"blufio_budget_remaining_usd":      {"day", "month"},
-	"blufio_cost_usd_total":            {"offline/turn", "offline/tool", "offline/heartbeat", "offline/summary", "offline/recall", "offline/other"},
+	"blufio_cost_usd_total":            {"offline/turn", "offline/tool", "offline/heartbeat", "offline/summary", "offline/recall", "offline/doctor", "offline/other"},
 	"blufio_response_latency_seconds":  {""},
 	"blufio_response_part_seconds":     {"queue", "context", "provider", "tools", "store", "delivery"},
 	"blufio_memory_heap_bytes":         {""},
@@ -114,6 +114,21 @@ var promised = map[string][]string{
 	"blufio_turns_total":               {"answered", "failed", "dead"},
 	"blufio_bus_waiting":               {"msg.receive/agent"},
 	"blufio_settlements_retried_total": {""},
+	"blufio_keys":                      {""},
+	"blufio_vault_secrets":             {""},
+	"blufio_vault_open":                {""},
+	"blufio_gateway_tokens":            {""},
+	"blufio_gateway_tokens_ended":      {""},
+	"blufio_jobs_running":              {""},
+	"blufio_jobs_kept":                 {""},
+	"blufio_hub_connected":             {""},
+	"blufio_hub_behind":                {""},
+	"blufio_hub_in_flight":             {""},
+	"blufio_hub_questions":             {""},
+	"blufio_hub_calls_total":           {"answered", "failed", "refused"},
+	"blufio_denied_strangers":          {"bus", "gateway", "telegram"},
+	"blufio_bus_awaited":               {""},
+	"blufio_bus_key_calls":             {""},
 }
 
 // At the first scrape of a daemon that has done nothing every family is there, with
@@ -197,7 +212,7 @@ func TestEveryLimitHasItsUse(t *testing.T) {
 			}
 		}
 	}
-	if bounds < 25 {
+	if bounds < 40 {
 		t.Errorf("only %d bounds", bounds)
 	}
 }

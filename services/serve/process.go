@@ -35,6 +35,10 @@ type busServer struct {
 	most    *prometheus.Desc
 	bytes   *prometheus.Desc
 	mostOf  *prometheus.Desc
+	awaited *prometheus.Desc
+	mostAw  *prometheus.Desc
+	calls   *prometheus.Desc
+	mostCal *prometheus.Desc
 	in, out *prometheus.Desc
 	slow    *prometheus.Desc
 	refused *prometheus.Desc
@@ -49,6 +53,10 @@ func newBusServer(s *embedded.Server) *busServer {
 		most:    d("blufio_bus_connections_limit", "Bound of blufio_bus_connections, bus.max_connections: more are refused."),
 		bytes:   d("blufio_events_stream_bytes", "Bytes of events kept for replay."),
 		mostOf:  d("blufio_events_stream_bytes_limit", "Bound of blufio_events_stream_bytes, bus.events_mb: the oldest events go first."),
+		awaited: d("blufio_bus_awaited", "Answers that keys of the bus wait for."),
+		mostAw:  d("blufio_bus_awaited_limit", "Bound of blufio_bus_awaited, fixed: beyond, keys that ask faster than they are answered are shut out for a while."),
+		calls:   d("blufio_bus_key_calls", "Calls of and to one key of the bus that are under way, of the one that has most."),
+		mostCal: d("blufio_bus_key_calls_limit", "Bound of blufio_bus_key_calls, fixed: callers beyond are told busy."),
 		in:      d("blufio_bus_messages_in_total", "Messages that the bus server received."),
 		out:     d("blufio_bus_messages_out_total", "Messages that the bus server sent."),
 		slow:    d("blufio_bus_slow_consumers_total", "Connections cut off because they did not keep up."),
@@ -69,6 +77,10 @@ func (b *busServer) Collect(ch chan<- prometheus.Metric) {
 	send(b.most, prometheus.GaugeValue, uint64(st.MaxConnections))
 	send(b.bytes, prometheus.GaugeValue, st.StreamBytes)
 	send(b.mostOf, prometheus.GaugeValue, st.MaxStreamBytes)
+	send(b.awaited, prometheus.GaugeValue, uint64(st.Awaited))
+	send(b.mostAw, prometheus.GaugeValue, uint64(st.MaxAwaited))
+	send(b.calls, prometheus.GaugeValue, uint64(st.KeyCalls))
+	send(b.mostCal, prometheus.GaugeValue, uint64(st.MaxKeyCalls))
 	send(b.in, prometheus.CounterValue, st.InMsgs)
 	send(b.out, prometheus.CounterValue, st.OutMsgs)
 	send(b.slow, prometheus.CounterValue, st.SlowConsumers)

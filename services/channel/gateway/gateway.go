@@ -117,7 +117,7 @@ func (s *Service) Door() services.Door {
 			bus.MemoryShed.To(name).Answer(s.shed).Workers(1),
 			bus.Pulse.On(func(_ context.Context, h bus.Health) { s.pulse.hear(h, s.now()) }),
 		},
-		Metrics:  s.meter.collectors(),
+		Metrics:  append(s.meter.collectors(), s.denials.Metrics()...),
 		Failures: map[string]func() float64{"request": func() float64 { return float64(s.evidence.failures.Load()) }},
 		Health:   s.health,
 		Probes:   Probes(s),

@@ -32,6 +32,7 @@ func newMeter(s *Service) *meter {
 	m.bounded("connections", "Open connections; more wait to be accepted.", s.cfg.MaxConnections, "gateway.max_connections", func() int { return int(m.connections.Load()) })
 	m.bounded("waiters", "Requests waiting for a reply.", s.cfg.MaxWaiters, "gateway.max_waiters", s.waiters.len)
 	m.bounded("tokens", "Tokens that are valid.", s.cfg.MaxTokens, "gateway.max_tokens", s.passes.count)
+	m.bounded("tokens_ended", "Tokens that are valid no more and still listed; those that ended first are forgotten.", s.cfg.MaxTokens, "gateway.max_tokens", s.passes.ended)
 	m.bounded("streams", "Open event streams and sockets.", cap(s.streams), "gateway.max_streams", func() int { return len(s.streams) })
 	m.bounded("bodies", "Bodies and frames being read or handed over.", cap(s.bodies), "fixed", func() int { return len(s.bodies) })
 	m.bounded("scrapes", "Scrapes being answered, this one included.", cap(s.scrapes), "fixed", func() int { return len(s.scrapes) })

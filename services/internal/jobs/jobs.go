@@ -241,8 +241,8 @@ func (t *Table) Metrics() []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		gauge("blufio_jobs_running", "Jobs, such as doctor's, under way.", func() int { return count(true) }),
-		gauge("blufio_jobs_running_limit", "Bound of blufio_jobs_running.", func() int { return t.limits.Running }),
+		gauge("blufio_jobs_running_limit", "Bound of blufio_jobs_running, fixed.", func() int { return t.limits.Running }),
 		gauge("blufio_jobs_kept", "Jobs under way or finished a while ago.", func() int { return count(false) }),
-		gauge("blufio_jobs_kept_limit", "Bound of blufio_jobs_kept.", func() int { return t.limits.Kept }),
+		gauge("blufio_jobs_kept_limit", "Bound of blufio_jobs_kept, fixed: those that ended first are forgotten.", func() int { return t.limits.Kept }),
 	}
 }
