@@ -12,7 +12,8 @@
 //   - The device key is replaced live too: the caller hears of the new one, then its
 //     own connection, made with the old one, ends.
 //
-// At most 64 keys live at a time. Dead ones are kept for 90 days, at most 1000 of them.
+// At most 64 keys live at a time. Dead ones are kept for 90 days, at most 250 of them: a
+// list of all must fit into one message.
 package keys
 
 import (
@@ -33,9 +34,10 @@ import (
 
 const (
 	maxLiving = 64
-	maxDead   = 1000
+	maxDead   = 250
 	keepDead  = 90 * 24 * time.Hour
 	longest   = time.Minute // between two looks at the clock, which may be set
+	again     = time.Second // between attempts to note an end that could not be stored
 	grace     = time.Second // for a client to take in the answer before its connection ends
 )
 
@@ -160,14 +162,18 @@ func (s *Service) fail(err error) {
 	s.d.Logger.Error("the keys of the bus are not as they should be", "service", "keys", "err", err)
 }
 
-// untilNext is how long until the next key ends, at most a minute.
+// untilNext is how long until the next key ends, at most a minute. One whose time is over
+// could not be ended.
 func (s *Service) untilNext(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wait := longest
 	for _, r := range s.living {
-		if !r.Expires.IsZero() {
-			wait = min(wait, max(r.Expires.Sub(now), 0))
+		switch {
+		case r.over(now):
+			wait = min(wait, again)
+		case !r.Expires.IsZero():
+			wait = min(wait, r.Expires.Sub(now))
 		}
 	}
 	return max(wait, time.Millisecond)
@@ -179,7 +185,10 @@ func (s *Service) expire(ctx context.Context, now time.Time) {
 	defer s.mu.Unlock()
 	for _, r := range s.living {
 		if r.over(now) {
-			if err := s.end(ctx, r, bus.KeyOver, bus.KeyExpired, now); err != nil && ctx.Err() == nil {
+			switch err := s.end(ctx, r, bus.KeyOver, bus.KeyExpired, now); {
+			case err == nil:
+				s.trouble = nil
+			case ctx.Err() == nil:
 				s.fail(err)
 			}
 		}

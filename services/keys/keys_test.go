@@ -4,6 +4,7 @@ package keys
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -300,6 +301,77 @@ func TestAtMostSixtyFourKeys(t *testing.T) {
 	}
 	if _, _, err := r.issue(bus.KeyRequest{Name: "one-more", Role: bus.RoleObserver}); err != nil {
 		t.Errorf("after one is gone: %v", err)
+	}
+}
+
+// A list of all keys fits into a message, whatever they were issued for.
+func TestListOfAllKeysFits(t *testing.T) {
+	r := newRig(t)
+	hears, err := json.Marshal(bus.FactsOf(bus.Facts)[:maxPatterns-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().UnixMilli()
+	err = r.store.Write(t.Context(), func(tx *sqlite.Tx) error {
+		for i := range maxDead + maxLiving {
+			state := bus.KeyRevoked
+			if i < maxLiving {
+				state = bus.KeyLives
+			}
+			_, err := tx.Exec(`INSERT INTO bus_keys (public, name, role, allow_sub, allow_pub, inbox, state, issued_at, expires_at, ended_at, seen_at)
+				VALUES (?, ?, 'explicit', ?, '["blufio.v1.>"]', ?, ?, ?, ?, ?, ?)`,
+				fmt.Sprintf("U%055d", i), fmt.Sprintf("%060d", i), string(hears), fmt.Sprintf("%026d", i), state, at, at+3600_000, at, at)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := read(t.Context(), r.store, `true`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list bus.Keys
+	for _, k := range all {
+		list.Keys = append(list.Keys, k.shown())
+	}
+	if data, err := json.Marshal(list); err != nil || len(data) > 1<<20 {
+		t.Errorf("%d keys are %d bytes, %v", len(all), len(data), err)
+	}
+	if got := len(r.list(true)); got != maxDead {
+		t.Errorf("%d keys are listed", got)
+	}
+}
+
+// A key whose time is over and whose end cannot be stored is tried again, not all the
+// time, and the trouble is over when that succeeds.
+func TestExpiryThatCannotBeStored(t *testing.T) {
+	r := newRig(t)
+	if _, _, err := r.issue(bus.KeyRequest{Name: "watcher", Role: bus.RoleObserver, Seconds: 60}); err != nil {
+		t.Fatal(err)
+	}
+	exec := func(statement string) {
+		if err := r.store.Write(t.Context(), func(tx *sqlite.Tx) error { _, err := tx.Exec(statement); return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`CREATE TRIGGER full BEFORE UPDATE ON bus_keys BEGIN SELECT RAISE(ABORT, 'no space'); END`)
+	r.advance(2 * time.Minute)
+	r.advance(0) // the first look is over
+	if p := r.room.health(); len(p) != 1 {
+		t.Errorf("problems %+v", p)
+	}
+	if wait := r.room.untilNext(r.clock()); wait < again {
+		t.Errorf("it is tried again after %s", wait)
+	}
+	exec(`DROP TRIGGER full`)
+	r.advance(again)
+	r.advance(0)
+	if p := r.room.health(); len(p) != 0 {
+		t.Errorf("problems %+v", p)
 	}
 }
 
