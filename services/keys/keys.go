@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -60,9 +61,12 @@ type Service struct {
 	wake chan struct{} // there is another end to wait for
 	old  chan struct{} // there is a device key that was replaced
 
-	mu      sync.Mutex
-	living  map[string]*record // by public key
-	trouble error              // why what is stored is not what is in force
+	mu     sync.Mutex         // held also while a change is stored, which may take long
+	living map[string]*record // by public key
+
+	// What status and metrics tell, which must not wait for the database.
+	count   atomic.Int64          // of living
+	trouble atomic.Pointer[error] // why what is stored is not what is in force
 }
 
 var _ services.Service = (*Service)(nil)
@@ -77,11 +81,7 @@ func New(d Deps) *Service {
 
 // Door declares the room.
 func (s *Service) Door() services.Door {
-	count := func() float64 {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return float64(len(s.living))
-	}
+	count := func() float64 { return float64(s.count.Load()) }
 	return services.Door{
 		Name: "keys",
 		Hears: []bus.Handler{
@@ -98,12 +98,11 @@ func (s *Service) Door() services.Door {
 }
 
 func (s *Service) health() []bus.Problem {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.trouble == nil {
+	trouble := s.trouble.Load()
+	if trouble == nil {
 		return nil
 	}
-	return []bus.Problem{{Code: "keys_not_in_force", Title: "the keys of the bus are not as they should be: " + s.trouble.Error(),
+	return []bus.Problem{{Code: "keys_not_in_force", Title: "the keys of the bus are not as they should be: " + (*trouble).Error(),
 		Hint: "revoke the key again, or restart the daemon: it reads all keys anew"}}
 }
 
@@ -143,7 +142,9 @@ func (s *Service) load(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.living, s.trouble = make(map[string]*record, len(records)), nil
+	s.living = make(map[string]*record, len(records))
+	s.trouble.Store(nil)
+	s.count.Store(int64(len(records)))
 	for _, r := range records {
 		s.living[r.Public] = &r
 		if r.over(s.d.Now()) {
@@ -156,9 +157,9 @@ func (s *Service) load(ctx context.Context) error {
 	return nil
 }
 
-// fail notes trouble, for status and for the log. s.mu is held.
+// fail notes trouble, for status and for the log.
 func (s *Service) fail(err error) {
-	s.trouble = err
+	s.trouble.Store(&err)
 	s.d.Logger.Error("the keys of the bus are not as they should be", "service", "keys", "err", err)
 }
 
@@ -187,7 +188,7 @@ func (s *Service) expire(ctx context.Context, now time.Time) {
 		if r.over(now) {
 			switch err := s.end(ctx, r, bus.KeyOver, bus.KeyExpired, now); {
 			case err == nil:
-				s.trouble = nil
+				s.trouble.Store(nil)
 			case ctx.Err() == nil:
 				s.fail(err)
 			}
@@ -214,6 +215,7 @@ func (s *Service) end(ctx context.Context, r *record, state string, lane bus.Eve
 	}
 	r.state, r.ended, r.seen = state, &now, seen
 	delete(s.living, r.Public)
+	s.count.Store(int64(len(s.living)))
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -344,6 +345,44 @@ func TestListOfAllKeysFits(t *testing.T) {
 	if got := len(r.list(true)); got != maxDead {
 		t.Errorf("%d keys are listed", got)
 	}
+}
+
+// Status and metrics do not wait for a database that hangs while a key is revoked.
+func TestStatusDoesNotWaitForTheDatabase(t *testing.T) {
+	r := newRig(t)
+	if _, _, err := r.issue(bus.KeyRequest{Name: "watcher", Role: bus.RoleObserver}); err != nil {
+		t.Fatal(err)
+	}
+	hangs, goes := make(chan struct{}), make(chan struct{})
+	var work sync.WaitGroup
+	work.Go(func() {
+		_ = r.store.Write(t.Context(), func(*sqlite.Tx) error { close(hangs); <-goes; return nil })
+	})
+	<-hangs
+	work.Go(func() {
+		if _, err := bus.KeyRevoke.Ask(t.Context(), r.op, bus.KeyRevocation{Key: "watcher"}); err != nil {
+			t.Error(err)
+		}
+	})
+	for r.room.mu.TryLock() { // until the revocation waits
+		r.room.mu.Unlock()
+		runtime.Gosched()
+	}
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		door := r.room.Door()
+		door.Health()
+		testutil.ToFloat64(door.Metrics[0])
+	}()
+	select {
+	case <-told:
+	case <-time.After(2 * time.Second):
+		t.Error("they wait")
+	}
+	close(goes)
+	work.Wait()
+	<-told
 }
 
 // A key whose time is over and whose end cannot be stored is tried again, not all the
