@@ -366,3 +366,35 @@ func TestFloodOfQuestionsIsEnded(t *testing.T) {
 	ahead.Store(int64(floodPause))
 	k.connect(t, s)
 }
+
+// So is one that makes a new connection for every few questions.
+func TestFloodOverManyConnectionsIsEnded(t *testing.T) {
+	s := start(t, nil)
+	room := house(t, s, "agent")
+	if _, err := room.Subscribe(bus.StatusGet.Spec().Subject(), func(*nats.Msg) {}); err != nil { // it never answers
+		t.Fatal(err)
+	}
+	flush(t, room)
+	k := newKey(t, bus.RoleObserver, "flood", calls(bus.StatusGet.Spec().Subject()))
+	if err := s.AddKey(k.Key); err != nil {
+		t.Fatal(err)
+	}
+	const each = floodCount - 100
+	for n := 0; ; {
+		nc, err := k.dial(s, nats.NoReconnect())
+		if err != nil {
+			break
+		}
+		for range each {
+			n++
+			_ = nc.PublishRequest(bus.StatusGet.Spec().Subject(), k.InboxPrefix()+".x."+strconv.Itoa(n), nil)
+		}
+		_ = nc.FlushTimeout(patience)
+		if nc.Close(); n > 200_000 {
+			t.Fatal("nobody stops it")
+		}
+	}
+	if n := s.Stats().LimitErrors; n != 1 {
+		t.Errorf("counted %d", n)
+	}
+}

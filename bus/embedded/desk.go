@@ -51,6 +51,7 @@ type post struct {
 
 	mu        sync.Mutex
 	consumers map[string]bool // that were made and may be there still
+	making    int             // that are being made
 }
 
 func newDesk(s *Server) (*desk, error) {

@@ -31,7 +31,8 @@ var (
 // changing them reloads everything: it takes all accounts apart and puts them together
 // again under way, and switches off a JetStream that was switched on at run time.
 type keyring struct {
-	now func() time.Time
+	now   func() time.Time
+	names sync.Map // of the keys that get on, by public key; without mu, see name
 
 	mu      sync.RWMutex
 	holders map[string]*holder // by public key
@@ -102,14 +103,12 @@ func (r *keyring) Check(c server.ClientAuthentication) bool {
 	return true
 }
 
-// name is that of a key that gets on, "" for any other and for the device.
+// name is that of a key that gets on, "" for any other and for the device. It waits for
+// nobody: the server may ask it, by way of its log, within Check.
 func (r *keyring) name(public string) string {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if h := r.holders[public]; h != nil {
-		return h.key.Name
-	}
-	return ""
+	name, _ := r.names.Load(public)
+	text, _ := name.(string)
+	return text
 }
 
 // proves reports whether the signature of the challenge is that of the public key.
@@ -175,6 +174,7 @@ func (r *keyring) add(k Key) (*holder, error) {
 		h.slot, h.account = s, s.account
 	}
 	r.holders[k.Public] = h
+	r.names.Store(k.Public, k.Name)
 	return h, nil
 }
 
@@ -212,6 +212,7 @@ func (r *keyring) remove(public string) error {
 		return fmt.Errorf("remove key: %w", ErrUnknownKey)
 	}
 	delete(r.holders, public)
+	r.names.Delete(public)
 	err := r.disconnect(h, public)
 	if h.slot != nil {
 		r.ns.UpdateAccountClaims(h.slot.account, emptyWiring())

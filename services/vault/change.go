@@ -136,6 +136,9 @@ func (v *Vault) Rotate(ctx context.Context) (bus.VaultRotated, error) {
 	if err != nil {
 		return bus.VaultRotated{}, err
 	}
+	if err := v.settle(); err != nil {
+		return bus.VaultRotated{}, unusable(err)
+	}
 	m, err := v.nextMaterial()
 	if err != nil {
 		return bus.VaultRotated{}, unusable(err)

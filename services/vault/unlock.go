@@ -78,6 +78,25 @@ func (v *Vault) tidy(m *material) {
 	}
 }
 
+// settle puts the next key file in its place where that is the one that opens the vault
+// and could not be put there before: the next rotation would take it away. v.change is
+// held.
+func (v *Vault) settle() error {
+	f, row := v.d.Sources.file, v.row
+	m, err := f.readAt(f.next())
+	if m == nil || err != nil || row.kdf.name != m.kdf {
+		return err
+	}
+	wrapped, err := v.wrappingOf(m, row.kdf)
+	if err != nil {
+		return err
+	}
+	if _, err := unseal(wrapped.key, row.nonce, row.wrapped, row.about()); err != nil {
+		return nil // it opens nothing
+	}
+	return f.adopt()
+}
+
 // openRow unwraps the data key. v.change is held.
 func (v *Vault) openRow(row *keyRow) (key []byte, m *material, why *bus.Error) {
 	if err := row.kdf.check(); err != nil {
