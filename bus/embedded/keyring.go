@@ -33,6 +33,10 @@ var (
 type keyring struct {
 	now func() time.Time
 
+	// names of the keys in holders. The server tells of refusals with locks of its own
+	// held, and within Check: to find a name then must not wait for mu.
+	names sync.Map
+
 	mu      sync.RWMutex
 	holders map[string]*holder // by public key
 	ns      *server.Server
@@ -104,12 +108,9 @@ func (r *keyring) Check(c server.ClientAuthentication) bool {
 
 // name is that of a key that gets on, "" for any other and for the device.
 func (r *keyring) name(public string) string {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if h := r.holders[public]; h != nil {
-		return h.key.Name
-	}
-	return ""
+	name, _ := r.names.Load(public)
+	text, _ := name.(string)
+	return text
 }
 
 // proves reports whether the signature of the challenge is that of the public key.
@@ -175,6 +176,7 @@ func (r *keyring) add(k Key) (*holder, error) {
 		h.slot, h.account = s, s.account
 	}
 	r.holders[k.Public] = h
+	r.names.Store(k.Public, k.Name)
 	return h, nil
 }
 
@@ -212,6 +214,7 @@ func (r *keyring) remove(public string) error {
 		return fmt.Errorf("remove key: %w", ErrUnknownKey)
 	}
 	delete(r.holders, public)
+	r.names.Delete(public)
 	err := r.disconnect(h, public)
 	if h.slot != nil {
 		r.ns.UpdateAccountClaims(h.slot.account, emptyWiring())

@@ -29,6 +29,7 @@ func (s *Server) letIn() {
 	s.keys.posted, s.keys.leave = map[string]Key{}, make(chan struct{})
 	s.keys.device.Store(s.cfg.Device)
 	s.ring.admit(s.house.PublicKey(), &holder{account: s.accounts.house, inProcess: true})
+	s.ring.admit(s.room.PublicKey(), &holder{account: s.accounts.house, allowed: roomPermissions(), inProcess: true})
 	s.ring.admit(s.watch.PublicKey(), &holder{account: s.accounts.watch, inProcess: true})
 	s.ring.admit(s.edge.PublicKey(), &holder{account: s.accounts.edge, inProcess: true})
 	s.admitDevice(s.cfg.Device)
