@@ -34,9 +34,13 @@ const (
 	OperatorInbox = "_INBOX.operator"
 )
 
-// roomPermissions is what rooms may do: all but state facts.
+// roomPermissions is what rooms may do: speak the contract's subjects, but for facts,
+// and answer.
 func roomPermissions() *server.Permissions {
-	return &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{eventSubjects}}}
+	return &server.Permissions{Publish: &server.SubjectPermission{
+		Allow: []string{bus.Prefix + ">", "_INBOX.>", "_R_.>"},
+		Deny:  []string{eventSubjects},
+	}}
 }
 
 // operatorPermissions is all that the device key, and keys of operators, may do. Facts

@@ -32,6 +32,10 @@ func (s *Server) letIn() {
 	s.ring.admit(s.room.PublicKey(), &holder{account: s.accounts.house, allowed: roomPermissions(), inProcess: true})
 	s.ring.admit(s.watch.PublicKey(), &holder{account: s.accounts.watch, inProcess: true})
 	s.ring.admit(s.edge.PublicKey(), &holder{account: s.accounts.edge, inProcess: true})
+	s.ring.names.Store(s.room.PublicKey(), "rooms")
+	s.ring.names.Store(s.house.PublicKey(), "relay")
+	s.ring.names.Store(s.watch.PublicKey(), "stream")
+	s.ring.names.Store(s.edge.PublicKey(), "desk")
 	s.admitDevice(s.cfg.Device)
 }
 
