@@ -19,7 +19,8 @@ import (
 type calm struct {
 	g                       *guarded
 	house, watch, neighbour *spy
-	seq, theirs             uint64 // of the last fact heard in the house, and by the neighbour
+	asked                   []string // subjects that someone may say
+	seq, theirs             uint64   // of the last fact heard in the house, and by the neighbour
 }
 
 func (g *guarded) calm(t *testing.T) *calm {
@@ -30,12 +31,12 @@ func (g *guarded) calm(t *testing.T) *calm {
 }
 
 // always is what the rooms say by themselves.
-var always = []string{"blufio.v1.house.pulse", "blufio.v1.gov.read", "blufio.v1.cost.", "blufio.v1.agent.status", "blufio.v1.msg.delta.sms", "blufio.v1.msg.send.sms",
+var always = []string{"blufio.v1.house.pulse", "blufio.v1.gov.read", "blufio.v1.cost.", "blufio.v1.agent.status", "blufio.v1.msg.delta.", "blufio.v1.msg.send.",
 	"blufio.v1.msg.terminal.reply", "blufio.v1.ctl.keys.issue", "blufio.v1.ctl.keys.list"}
 
 // check fails when the rooms or another key have heard what nobody of them said, or what
 // was not asked for, and when the stream holds what the relay did not put there.
-func (c *calm) check(t *testing.T, asked ...string) {
+func (c *calm) check(t *testing.T) {
 	t.Helper()
 	for _, m := range c.house.heard(t) {
 		switch {
@@ -50,7 +51,7 @@ func (c *calm) check(t *testing.T, asked ...string) {
 			if m.Reply != "" {
 				t.Errorf("the house heard an answer that asks for one on %s", m.Reply)
 			}
-		case !slices.ContainsFunc(append(asked, always...), func(s string) bool { return strings.HasPrefix(m.Subject, s) }):
+		case !slices.ContainsFunc(append(slices.Clone(c.asked), always...), func(s string) bool { return strings.HasPrefix(m.Subject, s) }):
 			t.Errorf("the house heard %q on %s", m.Data, m.Subject)
 		}
 	}
@@ -101,6 +102,30 @@ func forging(target string) nats.Header {
 	return header
 }
 
+// answers has the attacker ask all it may, with answers to every target and with headers
+// that forge; it also answers itself. The call that comes last tells when all is done.
+func (c *calm) answers(t *testing.T, targets []string, attacker *caller, last string, calls map[string]string) {
+	t.Run("answers to "+attacker.name, func(t *testing.T) {
+		itself, err := attacker.nc.Subscribe("blufio.v1.msg.x", func(m *nats.Msg) { _ = m.Respond([]byte("forged")) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for subject, data := range calls {
+			for _, target := range targets {
+				publish(t, attacker.nc, &nats.Msg{Subject: subject, Reply: target, Data: []byte(data)})
+				publish(t, attacker.nc, &nats.Msg{Subject: subject, Reply: attacker.inbox + ".x", Data: []byte(data), Header: forging(target)})
+			}
+		}
+		if _, err := attacker.nc.Request(last, nil, patience); err != nil {
+			t.Errorf("%s: %v", last, err)
+		}
+		c.check(t)
+		if err := itself.Unsubscribe(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Whoever asks chooses where the answer goes, what headers the question has, and where
 // a consumer delivers. Whatever is chosen, a room hears nothing that its asker may not
 // say, another key hears nothing, and the stream holds only what the relay put there.
@@ -121,38 +146,6 @@ func TestAttacks(t *testing.T) {
 		}
 		return m
 	}
-	owner := []string{"$SRV.", "blufio.v1.msg.", "blufio.v1.ctl."} // where it could publish itself
-	asked := map[string][]string{"device": owner, "deputy": owner, "sms": {"blufio.v1.msg.receive", "blufio.v1.msg.get"}, "watchdog": {"blufio.v1.ctl.status"}}
-	lastly := map[string]string{"device": "$SRV.PING", "deputy": "$SRV.PING", "sms": "blufio.v1.msg.get", "watchdog": "blufio.v1.ctl.status", "dashboard": "$JS.API.INFO", "turns": "$JS.API.INFO"}
-	t.Run("answers", func(t *testing.T) {
-		for who, calls := range map[string]map[string]string{
-			"dashboard": {"$JS.API.INFO": "", "$JS.API.STREAM.NAMES": "", "$JS.API.STREAM.LIST": "", "$JS.API.STREAM.INFO.EVENTS": "", "$JS.API.STREAM.MSG.GET.EVENTS": `{"seq":1}`,
-				"$JS.API.DIRECT.GET.EVENTS": `{"seq":1,"batch":10}`, "$JS.API.DIRECT.GET.EVENTS.blufio.v1.evt.turn.completed": "",
-				"$JS.API.CONSUMER.CREATE.EVENTS": `{"stream_name":"EVENTS","config":{"ack_policy":"none"}}`, "$JS.API.CONSUMER.INFO.EVENTS.x": "", "$JS.API.CONSUMER.DELETE.EVENTS.x": "",
-				"$JS.API.CONSUMER.MSG.NEXT.EVENTS." + holders["dashboard"].consumer(t, 0): `{"batch":5,"no_wait":true}`, "$JS.ACK.EVENTS.x.1.1.1.1.0": "+NXT", "$JS.FC.EVENTS.x.y": ""},
-			"turns":    {"$JS.API.STREAM.INFO.EVENTS": "", "$JS.API.CONSUMER.MSG.NEXT.EVENTS." + holders["turns"].consumer(t, 0): `{"batch":5,"no_wait":true}`},
-			"watchdog": {"$JS.API.INFO": "", "blufio.v1.ctl.status": "{}"},
-			"sms":      {"blufio.v1.msg.receive": `{"channel":"sms","owner":"+1","text":"/help"}`, "blufio.v1.msg.get": `{"id":"1"}`, "blufio.v1.msg.cancel": `{"id":"1"}`},
-			"deputy":   {"$SRV.PING": "", "$SRV.INFO": "", "$SRV.STATS": "", "$SRV.PING.blufio-agent": "", "blufio.v1.msg.get": `{"id":"1"}`, "blufio.v1.ctl.status": "{}", "blufio.v1.msg.send.sms": "{}"},
-			"device":   {"$SRV.PING": "", "blufio.v1.ctl.keys.list": "{}", "blufio.v1.msg.x": "itself"},
-		} {
-			attacker := holders[who]
-			itself, err := attacker.nc.Subscribe("blufio.v1.msg.x", func(m *nats.Msg) { _ = m.Respond([]byte("forged")) })
-			if err != nil {
-				t.Fatal(err)
-			}
-			for subject, data := range calls {
-				for _, target := range targets {
-					publish(t, attacker.nc, &nats.Msg{Subject: subject, Reply: target, Data: []byte(data)})
-					publish(t, attacker.nc, &nats.Msg{Subject: subject, Reply: attacker.inbox + ".x", Data: []byte(data), Header: forging(target)})
-				}
-			}
-			flush(t, attacker.nc)
-			ask(attacker, lastly[who], "") // its answer comes after the others
-			c.check(t, asked[who]...)
-			_ = itself.Unsubscribe()
-		}
-	})
 	t.Run("delivery", func(t *testing.T) {
 		for _, who := range []string{"dashboard", "turns", "watchdog"} {
 			attacker := holders[who]
@@ -168,7 +161,21 @@ func TestAttacks(t *testing.T) {
 			c.check(t)
 		}
 	})
+	// Each after those who may less: what was asked for may still arrive a little later.
+	c.answers(t, targets, holders["dashboard"], "$JS.API.INFO", map[string]string{
+		"$JS.API.INFO": "", "$JS.API.STREAM.NAMES": "", "$JS.API.STREAM.LIST": "", "$JS.API.STREAM.INFO.EVENTS": "", "$JS.API.STREAM.MSG.GET.EVENTS": `{"seq":1}`,
+		"$JS.API.DIRECT.GET.EVENTS": `{"seq":1,"batch":10}`, "$JS.API.DIRECT.GET.EVENTS.blufio.v1.evt.turn.completed": "",
+		"$JS.API.CONSUMER.CREATE.EVENTS": `{"stream_name":"EVENTS","config":{"ack_policy":"none"}}`, "$JS.API.CONSUMER.INFO.EVENTS.x": "", "$JS.API.CONSUMER.DELETE.EVENTS.x": "",
+		"$JS.API.CONSUMER.MSG.NEXT.EVENTS." + holders["dashboard"].consumer(t): `{"batch":5,"no_wait":true}`, "$JS.ACK.EVENTS.x.1.1.1.1.0": "+NXT", "$JS.FC.EVENTS.x.y": ""})
+	c.answers(t, targets, holders["turns"], "$JS.API.INFO", map[string]string{
+		"$JS.API.STREAM.INFO.EVENTS": "", "$JS.API.CONSUMER.MSG.NEXT.EVENTS." + holders["turns"].consumer(t): `{"batch":5,"no_wait":true}`})
+	c.asked = append(c.asked, "blufio.v1.ctl.status")
+	c.answers(t, targets, holders["watchdog"], "blufio.v1.ctl.status", map[string]string{"$JS.API.INFO": "", "blufio.v1.ctl.status": "{}"})
+	c.asked = append(c.asked, "blufio.v1.msg.receive", "blufio.v1.msg.get")
+	c.answers(t, targets, holders["sms"], "blufio.v1.msg.get", map[string]string{
+		"blufio.v1.msg.receive": `{"channel":"sms","owner":"+1","text":"/help"}`, "blufio.v1.msg.get": `{"id":"1"}`, "blufio.v1.msg.cancel": `{"id":"1"}`})
 	t.Run("responses", func(t *testing.T) {
+		c.asked = append(c.asked, "blufio.v1.tool.weather")
 		sms, weather := holders["sms"], holders["weather"]
 		for _, target := range targets {
 			for subject, who := range map[string]*caller{"blufio.v1.msg.send.sms": sms, "blufio.v1.tool.weather": weather} {
@@ -192,7 +199,7 @@ func TestAttacks(t *testing.T) {
 				_ = sub.Unsubscribe()
 			}
 		}
-		c.check(t, "blufio.v1.tool.weather")
+		c.check(t)
 	})
 	t.Run("consumers of others", func(t *testing.T) {
 		// Whoever knows a consumer's name can read from it.
@@ -223,8 +230,13 @@ func TestAttacks(t *testing.T) {
 			_, err := bus.StatusGet.Ask(t.Context(), g.op, bus.StatusQuery{})
 			return err == nil
 		})
-		c.check(t, "blufio.v1.ctl.status", "blufio.v1.msg.", "blufio.v1.agent.")
+		c.check(t)
 	})
+	c.asked = append(c.asked, "$SRV.", "blufio.v1.msg.", "blufio.v1.ctl.") // where owners may publish themselves
+	for _, owner := range []string{"device", "deputy"} {
+		c.answers(t, targets, holders[owner], "$SRV.PING", map[string]string{"$SRV.PING": "", "$SRV.INFO": "", "$SRV.STATS": "", "$SRV.PING.blufio-agent": "",
+			"blufio.v1.msg.get": `{"id":"1"}`, "blufio.v1.ctl.status": "{}", "blufio.v1.ctl.keys.list": "{}", "blufio.v1.msg.send.sms": "{}", "blufio.v1.msg.x": "itself"})
+	}
 	var info struct {
 		Config struct{ Subjects []string }
 	}

@@ -167,7 +167,7 @@ func TestEverySubjectEveryRole(t *testing.T) {
 // publishes has c try every subject, and returns those that it should be refused.
 func (g *guarded) publishes(t *testing.T, c *caller, column int, subjects []string, probes map[string]probe) map[string]bool {
 	t.Helper()
-	consumer := c.consumer(t, column)
+	consumer := c.consumer(t)
 	answers := make(chan *nats.Msg, 1<<12)
 	if _, err := c.nc.ChanSubscribe(c.inbox+".probe.*", answers); err != nil {
 		t.Fatal(err)
@@ -231,7 +231,7 @@ func answersCome(subject string) bool {
 }
 
 // consumer makes one where the holder may, so that there is one to ask for.
-func (c *caller) consumer(t *testing.T, column int) string {
+func (c *caller) consumer(t *testing.T) string {
 	t.Helper()
 	filter, ok := map[string]string{"dashboard": "blufio.v1.evt.>", "turns": "blufio.v1.evt.turn.*", "watchdog": "blufio.v1.evt.cost.*"}[c.name]
 	if !ok {
