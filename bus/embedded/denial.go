@@ -62,14 +62,15 @@ func readDenial(text string) (Denial, bool) {
 }
 
 // readCutOff reads the line, at notice level, about a client that was cut off because too
-// much waits for it, or because it took nothing for too long.
-func readCutOff(text string) (Denial, bool) {
+// much waits for it, or because it took nothing for too long. The connection is the
+// server's name of it.
+func readCutOff(text string) (d Denial, connection string, ok bool) {
 	start := fromClient.FindString(text)
 	before, event := cutLast(text[len(start):])
 	if start == "" || !strings.HasPrefix(event, "Slow Consumer Detected") {
-		return Denial{}, false
+		return Denial{}, "", false
 	}
-	return Denial{Reason: DeniedSlow, Key: keyOf(before)}, true
+	return Denial{Reason: DeniedSlow, Key: keyOf(before)}, start, true
 }
 
 // readRefusal reads the end of a refused connection's line: nothing, or the key, user or

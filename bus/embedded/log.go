@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,8 +30,9 @@ type logBridge struct {
 	cutOffs     atomic.Uint64
 
 	mu     sync.Mutex
-	logged time.Time // when the last refusal was logged
-	fatal  error     // the first fatal line
+	logged time.Time  // when the last refusal was logged
+	cut    [16]string // connections cut off last
+	fatal  error      // the first fatal line
 }
 
 func (b *logBridge) Debugf(format string, v ...any) { b.log.Debug(line(format, v)) }
@@ -39,10 +41,23 @@ func (b *logBridge) Warnf(format string, v ...any)  { b.log.Warn(line(format, v)
 
 func (b *logBridge) Noticef(format string, v ...any) {
 	text := line(format, v)
-	if d, ok := readCutOff(text); ok {
+	if d, connection, ok := readCutOff(text); ok && b.firstOf(connection) {
 		b.refused(d)
 	}
 	b.log.Debug(text)
+}
+
+// firstOf is false when the connection is one of those cut off last: the server says it
+// again for each message that finds no room before the connection is gone.
+func (b *logBridge) firstOf(connection string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if slices.Contains(b.cut[:], connection) {
+		return false
+	}
+	copy(b.cut[1:], b.cut[:])
+	b.cut[0] = connection
+	return true
 }
 
 // Fatalf keeps the first reason for Start to return. The server expects its

@@ -292,9 +292,10 @@ func (s *Server) Stats() Stats {
 	st := Stats{
 		Connections: s.ns.NumClients(),
 		AuthErrors:  s.log.authErrors.Load(), Denials: s.log.denials.Load(), LimitErrors: s.log.limitErrors.Load(),
+		SlowConsumers: s.log.cutOffs.Load(),
 	}
 	if v, err := s.ns.Varz(nil); err == nil {
-		st.InMsgs, st.OutMsgs, st.SlowConsumers = uint64(v.InMsgs), uint64(v.OutMsgs), uint64(v.SlowConsumers)
+		st.InMsgs, st.OutMsgs = uint64(v.InMsgs), uint64(v.OutMsgs)
 	}
 	return st
 }

@@ -91,7 +91,7 @@ func denialsIn(t *testing.T, dir string) (facts []bus.DeniedFact) {
 			t.Error(err)
 		}
 	}()
-	rows, err := eventlog.New(store).After(t.Context(), 0, 1000)
+	rows, err := eventlog.New(store).After(t.Context(), 0, 100_000)
 	if err != nil {
 		t.Fatal(err)
 	}

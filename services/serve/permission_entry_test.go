@@ -27,6 +27,9 @@ type rude struct {
 	nonce string
 }
 
+// rudeName is what it calls itself.
+const rudeName = "rude"
+
 func dialRude(t *testing.T, url string) *rude {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "nats://"))
@@ -53,7 +56,7 @@ func dialRude(t *testing.T, url string) *rude {
 // send writes what the key would, with the lines after it.
 func (w *rude) send(t *testing.T, public string, pair nkeys.KeyPair, lines string) {
 	t.Helper()
-	connect := map[string]any{"verbose": false, "headers": true, "no_responders": true, "protocol": 1}
+	connect := map[string]any{"name": rudeName, "verbose": false, "headers": true, "no_responders": true, "protocol": 1}
 	if pair != nil {
 		sig, err := pair.Sign([]byte(w.nonce))
 		if err != nil {
