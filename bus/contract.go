@@ -172,7 +172,7 @@ var (
 	ChannelDown     = durable[ChannelFact](fact("evt.channel.down", "telegram", "A channel has not reached its other side for a minute; it keeps trying."))
 	ChannelUp       = durable[ChannelFact](fact("evt.channel.up", "telegram", "A channel that was down works again."))
 	AccessDenied    = durable[DeniedFact](Spec{Name: "evt.security.denied", From: []string{"control", "gateway", "telegram"}, Heard: []string{Anyone},
-		Meaning: "Someone without the right tried to get in."})
+		Meaning: "Someone tried what it may not, or was cut off at a bound."})
 )
 
 // Keys of the bus.

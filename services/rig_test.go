@@ -93,7 +93,7 @@ func build(t *testing.T, b *bustest.Bus, change func(*services.Config), rooms ..
 	t.Helper()
 	cfg := services.Config{
 		Rooms: rooms, Logger: bustest.Logger(t), Registry: prometheus.NewRegistry(),
-		Connect: func(name string) (*nats.Conn, error) { return b.Server().ConnectHouse(name) },
+		Connect: func(name string) (*nats.Conn, error) { return b.Server().ConnectRoom(name) },
 		Backoff: services.Backoff{First: time.Millisecond, Most: 4 * time.Millisecond},
 	}
 	if change != nil {

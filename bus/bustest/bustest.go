@@ -69,7 +69,7 @@ func (b *Bus) Dir() string { return b.dir }
 // is drained at the end of the test.
 func (b *Bus) Connect(t testing.TB, name string, says ...bus.Lane) *bus.Conn {
 	t.Helper()
-	nc, err := b.server.ConnectHouse(name)
+	nc, err := b.server.ConnectRoom(name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/blufio/blufio/bus"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
@@ -57,6 +58,18 @@ func TestWhoGetsOn(t *testing.T) {
 	}
 }
 
+// The server tells of refusals with locks of its own held, also from within Check. To
+// name who was refused must not wait for whoever changes the keys.
+func TestNamesAreFoundWhileKeysChange(t *testing.T) {
+	s := start(t, nil)
+	k, _ := issue(t, s, bus.RoleObserver, "dashboard")
+	s.ring.mu.Lock()
+	defer s.ring.mu.Unlock()
+	if got := s.NameOf(k.Public); got != "dashboard" {
+		t.Errorf("it is called %q", got)
+	}
+}
+
 func TestConnectNeedsAWord(t *testing.T) {
 	s := start(t, nil)
 	for _, name := range []string{"", "a.b", "*", ">", "a b", "Agent", strings.Repeat("a", 65)} {
@@ -90,18 +103,40 @@ func TestOperatorMay(t *testing.T) {
 	}
 }
 
-// The terminal is a channel: it answers msg.send.terminal, whose reply subject
-// is an inbox of a room, by its response permission.
-func TestOperatorAnswersARoom(t *testing.T) {
+// An operator that may answer could ask itself, with a fact's subject for the reply,
+// and so state that fact.
+func TestOperatorAnswersNothing(t *testing.T) {
 	s := start(t, nil)
-	room, op := house(t, s, "agent"), operator(t, s)
-	if _, err := op.Subscribe("blufio.v1.msg.send.terminal", func(m *nats.Msg) { _ = m.Respond([]byte("shown")) }); err != nil {
+	op := operator(t, s)
+	heard, facts := listen(t, op, "blufio.v1.msg.x"), listen(t, house(t, s, "agent"), eventSubjects)
+	if err := op.PublishRequest("blufio.v1.msg.x", tick, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := next(t, heard).Respond([]byte("forged")); err != nil {
 		t.Fatal(err)
 	}
 	flush(t, op)
-	if m, err := room.RequestWithContext(deadline(t), "blufio.v1.msg.send.terminal", nil); err != nil || string(m.Data) != "shown" {
-		t.Errorf("no answer: %v", err)
+	silent(t, facts, marker(t, house(t, s, "relay")))
+}
+
+// What micro answers for a room goes where the asker says, but not to a fact's subject.
+func TestRoomStatesNoFacts(t *testing.T) {
+	s := start(t, nil)
+	room := keep(t)(s.ConnectRoom("agent", quiet()))
+	if _, err := micro.AddService(room, micro.Config{Name: "agent", Version: "1.0.0"}); err != nil {
+		t.Fatal(err)
 	}
+	flush(t, room)
+	facts, op := listen(t, house(t, s, "spy"), eventSubjects), operator(t, s)
+	for _, verb := range []string{"PING", "INFO", "STATS"} {
+		if err := op.PublishRequest("$SRV."+verb, tick, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := op.RequestWithContext(deadline(t), "$SRV."+verb, nil); err != nil { // it comes after
+			t.Fatal(err)
+		}
+	}
+	silent(t, facts, marker(t, house(t, s, "relay")))
 }
 
 func TestOperatorMayNot(t *testing.T) {

@@ -34,10 +34,19 @@ const (
 	OperatorInbox = "_INBOX.operator"
 )
 
+// roomPermissions is what rooms may do: speak the contract's subjects, but for facts,
+// and answer.
+func roomPermissions() *server.Permissions {
+	return &server.Permissions{Publish: &server.SubjectPermission{
+		Allow: []string{bus.Prefix + ">", "_INBOX.>", "_R_.>"},
+		Deny:  []string{eventSubjects},
+	}}
+}
+
 // operatorPermissions is all that the device key, and keys of operators, may do. Facts
-// (evt) are not in it: only rooms state facts. The inboxes of rooms and of other
-// operators are not in it either: an operator answers a call by its response
-// permission.
+// (evt) are not in it: only the relay states facts. The inboxes of rooms and of other
+// operators are not in it either, nor may an operator answer calls: with a response
+// permission it could ask itself on msg.x, with a fact's subject for the reply.
 func operatorPermissions(inbox string) *server.Permissions {
 	return &server.Permissions{
 		Publish: &server.SubjectPermission{Allow: []string{
@@ -52,7 +61,6 @@ func operatorPermissions(inbox string) *server.Permissions {
 			"blufio.v1.msg.>", // replies and deltas for the terminal
 			inbox + ".>",
 		}},
-		Response: &server.ResponsePermission{MaxMsgs: 1, Expires: time.Minute},
 	}
 }
 

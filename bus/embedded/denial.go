@@ -18,6 +18,7 @@ const (
 	DeniedPermission = "permission" // a publish or a subscription
 	DeniedLimit      = "limit"      // a message too large, one connection or subscription too many
 	DeniedProtocol   = "protocol"   // what was sent is not NATS
+	DeniedSlow       = "slow"       // not refused but cut off: it did not take what it asked for
 )
 
 // Denial is one thing that the server refused.
@@ -58,6 +59,18 @@ func readDenial(text string) (Denial, bool) {
 		}
 	}
 	return d, true
+}
+
+// readCutOff reads the line, at notice level, about a client that was cut off because too
+// much waits for it, or because it took nothing for too long. The connection is the
+// server's name of it.
+func readCutOff(text string) (d Denial, connection string, ok bool) {
+	start := fromClient.FindString(text)
+	before, event := cutLast(text[len(start):])
+	if start == "" || !strings.HasPrefix(event, "Slow Consumer Detected") {
+		return Denial{}, "", false
+	}
+	return Denial{Reason: DeniedSlow, Key: keyOf(before)}, start, true
 }
 
 // readRefusal reads the end of a refused connection's line: nothing, or the key, user or

@@ -177,9 +177,21 @@ func (d *desk) passOn(nc *nats.Conn, p *post, m *nats.Msg, answer func(context.C
 		case err != nil:
 			reply = refusal("", err)
 		}
-		// A message of its own: headers of the other account stay there.
-		_ = nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: reply.Header, Data: reply.Data})
+		_ = nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: answerHeader(reply), Data: reply.Data})
 	})
+}
+
+// answerHeader are the headers of an answer that cross with it: whether it is an error.
+// Others might mean something to the server, which sends a trace of a message to the
+// subject that a header names.
+func answerHeader(answer *nats.Msg) nats.Header {
+	header := nats.Header{}
+	for _, name := range []string{"Status", "Description", micro.ErrorCodeHeader, micro.ErrorHeader} {
+		if v := answer.Header.Get(name); v != "" {
+			header[name] = []string{v}
+		}
+	}
+	return header
 }
 
 // patienceOf is how long the asker of m waits.

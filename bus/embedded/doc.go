@@ -5,7 +5,7 @@
 //
 //	device, err := embedded.LoadOrCreateDevice(dataDir)
 //	bus, err := embedded.Start(ctx, embedded.Config{Listen: "127.0.0.1:4222", Device: device, Dir: dataDir + "/events"})
-//	room, err := bus.ConnectHouse("agent")
+//	room, err := bus.ConnectRoom("agent")
 //	events, err := bus.OpenEvents(ctx) // later, once the house is ready
 //	err = bus.Shutdown(ctx)
 //
@@ -31,7 +31,7 @@
 // own. What is published in one is not heard in another unless it is exported
 // there and imported here:
 //
-//	HOUSE  rooms, and operators under operatorPermissions
+//	HOUSE  rooms, which state no facts, and operators under operatorPermissions
 //	WATCH  imports blufio.v1.evt.> from HOUSE; the stream EVENTS
 //	EDGE   the desk
 //	KEY1…  one for each key that is no operator's

@@ -39,7 +39,7 @@ func (k Key) Rights() Rights {
 	r := Rights{Subscribe: []string{k.InboxPrefix() + ".>"}}
 	if k.Role == bus.RoleOperator {
 		p := operatorPermissions(k.InboxPrefix())
-		return Rights{Publish: p.Publish.Allow, Subscribe: p.Subscribe.Allow, Answers: true}
+		return Rights{Publish: p.Publish.Allow, Subscribe: p.Subscribe.Allow}
 	}
 	r.Subscribe = append(r.Subscribe, k.hears()...)
 	r.Publish = append(k.reads(), k.calls()...)

@@ -31,8 +31,11 @@ var (
 // changing them reloads everything: it takes all accounts apart and puts them together
 // again under way, and switches off a JetStream that was switched on at run time.
 type keyring struct {
-	now   func() time.Time
-	names sync.Map // of the keys that get on, by public key; without mu, see name
+	now func() time.Time
+
+	// names of the keys in holders. The server tells of refusals with locks of its own
+	// held, and within Check: to find a name then must not wait for mu.
+	names sync.Map
 
 	mu      sync.RWMutex
 	holders map[string]*holder // by public key

@@ -29,11 +29,16 @@ func (s *Server) letIn() {
 	s.keys.posted, s.keys.leave = map[string]Key{}, make(chan struct{})
 	s.keys.device.Store(s.cfg.Device)
 	s.ring.admit(s.house.PublicKey(), &holder{account: s.accounts.house, inProcess: true})
+	s.ring.admit(s.room.PublicKey(), &holder{account: s.accounts.house, allowed: roomPermissions(), inProcess: true})
 	s.ring.admit(s.watch.PublicKey(), &holder{account: s.accounts.watch, inProcess: true})
 	s.ring.admit(s.edge.PublicKey(), &holder{account: s.accounts.edge, inProcess: true})
 	if l := s.cfg.Leaf; l != nil {
 		s.ring.admit(l.room.PublicKey(), &holder{account: s.accounts.leaf, allowed: l.permissions(), inProcess: true})
 	}
+	s.ring.names.Store(s.room.PublicKey(), "rooms")
+	s.ring.names.Store(s.house.PublicKey(), "relay")
+	s.ring.names.Store(s.watch.PublicKey(), "stream")
+	s.ring.names.Store(s.edge.PublicKey(), "desk")
 	s.admitDevice(s.cfg.Device)
 }
 

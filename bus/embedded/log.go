@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +18,8 @@ var _ server.Logger = (*logBridge)(nil)
 
 // logBridge carries the server's log to slog. The server is chatty at notice
 // level, so a notice is debug here. It also hears of refusals: the server says
-// in its log, and nowhere else, that it denied a publish. Any client can
+// in its log, and nowhere else, that it denied a publish, or cut a client off, then
+// with locks of the client held. Any client can
 // cause refusals as fast as it can write, so at most one a second is logged.
 type logBridge struct {
 	log         *slog.Logger
@@ -26,16 +28,38 @@ type logBridge struct {
 	denials     atomic.Uint64
 	limitErrors atomic.Uint64
 	leaf        leafTrouble
+	cutOffs     atomic.Uint64
 
 	mu     sync.Mutex
-	logged time.Time // when the last refusal was logged
-	fatal  error     // the first fatal line
+	logged time.Time  // when the last refusal was logged
+	cut    [16]string // connections cut off last
+	fatal  error      // the first fatal line
 }
 
-func (b *logBridge) Debugf(format string, v ...any)  { b.log.Debug(line(format, v)) }
-func (b *logBridge) Tracef(format string, v ...any)  { b.log.Debug(line(format, v)) }
-func (b *logBridge) Noticef(format string, v ...any) { b.log.Debug(line(format, v)) }
-func (b *logBridge) Warnf(format string, v ...any)   { b.log.Warn(line(format, v)) }
+func (b *logBridge) Debugf(format string, v ...any) { b.log.Debug(line(format, v)) }
+func (b *logBridge) Tracef(format string, v ...any) { b.log.Debug(line(format, v)) }
+func (b *logBridge) Warnf(format string, v ...any)  { b.log.Warn(line(format, v)) }
+
+func (b *logBridge) Noticef(format string, v ...any) {
+	text := line(format, v)
+	if d, connection, ok := readCutOff(text); ok && b.firstOf(connection) {
+		b.refused(d)
+	}
+	b.log.Debug(text)
+}
+
+// firstOf is false when the connection is one of those cut off last: the server says it
+// again for each message that finds no room before the connection is gone.
+func (b *logBridge) firstOf(connection string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if slices.Contains(b.cut[:], connection) {
+		return false
+	}
+	copy(b.cut[1:], b.cut[:])
+	b.cut[0] = connection
+	return true
+}
 
 // Fatalf keeps the first reason for Start to return. The server expects its
 // logger to end the process here; ending a process is for main alone.
@@ -72,7 +96,7 @@ func (b *logBridge) refused(d Denial) {
 	}
 	if b.refusalDue(time.Now()) {
 		b.log.Warn("bus refused a client", "reason", d.Reason, "key", d.Key, "subject", d.Subject,
-			"auth_errors", b.authErrors.Load(), "denials", b.denials.Load(), "limit_errors", b.limitErrors.Load())
+			"auth_errors", b.authErrors.Load(), "denials", b.denials.Load(), "limit_errors", b.limitErrors.Load(), "cut_off", b.cutOffs.Load())
 	}
 }
 
@@ -83,6 +107,8 @@ func (b *logBridge) counter(reason string) *atomic.Uint64 {
 		return &b.authErrors
 	case DeniedPermission:
 		return &b.denials
+	case DeniedSlow:
+		return &b.cutOffs
 	}
 	return &b.limitErrors
 }

@@ -116,6 +116,8 @@ func (k Key) consumerProblem(req *server.CreateConsumerRequest) string {
 		return "permission denied: this key takes delivery under " + k.InboxPrefix() + " only; set that as the inbox prefix"
 	case c.Direct || c.Sourcing:
 		return "this key may not make consumers of the kind that servers make for themselves"
+	case c.Name != "" && !looksRandom(c.Name):
+		return "whoever knows a consumer's name may read from it: leave the name out, or make it random, with 16 characters or more"
 	case c.SampleFrequency != "":
 		return "this key may not have its acknowledgements sampled"
 	}
@@ -132,6 +134,13 @@ func (k Key) consumerProblem(req *server.CreateConsumerRequest) string {
 		}
 	}
 	return ""
+}
+
+// looksRandom reports whether a name may well be one that nobody guesses: a long one, or
+// the eight letters and digits that nats.go makes for a client that chose none.
+func looksRandom(name string) bool {
+	const hashed, long = 8, 16
+	return len(name) >= long || len(name) == hashed && !strings.ContainsAny(name, "-_")
 }
 
 func (k Key) mayRead(filter string) bool {

@@ -83,17 +83,18 @@ func TestConsumersAreCountedAndOnesOwn(t *testing.T) {
 		}
 		return string(reply.Data)
 	}
+	const long = "mine-with-a-long-name"
 	to := func(k holderOf) string { return fmt.Sprintf(`"deliver_subject":"%s.x"`, k.InboxPrefix()) }
 	if got := create(nc, "", "", `"direct":true,`+to(k)); !strings.Contains(got, "403") {
 		t.Errorf("direct: %s", got)
 	}
-	if got := create(nc, "mine", "", `"name":"mine",`+to(k)); strings.Contains(got, "error") {
+	if got := create(nc, long, "", `"name":"`+long+`",`+to(k)); strings.Contains(got, "error") {
 		t.Errorf("make: %s", got)
 	}
-	if got := create(from, "mine", "", `"name":"mine","filter_subject":"blufio.v1.evt.turn.*",`+to(other)); !strings.Contains(got, "error") {
+	if got := create(from, long, "", `"name":"`+long+`","filter_subject":"blufio.v1.evt.turn.*",`+to(other)); !strings.Contains(got, "error") {
 		t.Errorf("another key's consumer was changed: %s", got)
 	}
-	if got := create(nc, "mine", "", `"name":"mine","description":"again",`+to(k)); strings.Contains(got, "error") {
+	if got := create(nc, long, "", `"name":"`+long+`","description":"again",`+to(k)); strings.Contains(got, "error") {
 		t.Errorf("change one's own: %s", got)
 	}
 	for range 4 {

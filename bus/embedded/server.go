@@ -68,8 +68,9 @@ type Server struct {
 	cfg      Config
 	ns       *server.Server
 	accounts accounts
-	house    *Device // made for this boot: the rooms
-	watch    *Device // made for this boot: the relay
+	house    *Device // made for this boot: the relay, the desk
+	room     *Device // made for this boot: the rooms
+	watch    *Device // made for this boot: the event stream
 	edge     *Device // made for this boot: the desk
 	ring     *keyring
 	log      *logBridge
@@ -144,7 +145,7 @@ func newServer(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, log: &logBridge{log: cfg.Logger}, closed: make(chan struct{})}
-	for _, d := range []**Device{&s.house, &s.watch, &s.edge} {
+	for _, d := range []**Device{&s.house, &s.room, &s.watch, &s.edge} {
 		if *d, err = ephemeral(); err != nil {
 			return nil, err
 		}
@@ -250,9 +251,16 @@ func (s *Server) OnDenied(hear func(Denial)) { s.log.denied.Store(&hear) }
 // URL returns the address for clients on this machine, with the real port.
 func (s *Server) URL() string { return s.url }
 
-// ConnectHouse connects a room, in process and without the network. The name
+// ConnectRoom connects a room, in process and without the network. The name
 // is one lowercase word; it also makes the room's own inbox prefix. Options are
-// applied last. The caller closes the connection.
+// applied last. The caller closes the connection. A room states no facts: they are
+// rows that the relay publishes, and what micro answers under $SRV, to a subject that
+// the asker chose, must not pass for one.
+func (s *Server) ConnectRoom(name string, opts ...nats.Option) (*nats.Conn, error) {
+	return s.connect(s.room, "_INBOX.house.", name, opts)
+}
+
+// ConnectHouse connects one who may say everything in the account of the rooms.
 func (s *Server) ConnectHouse(name string, opts ...nats.Option) (*nats.Conn, error) {
 	return s.connect(s.house, "_INBOX.house.", name, opts)
 }
@@ -293,9 +301,10 @@ func (s *Server) Stats() Stats {
 		Connections: s.ns.NumClients(), Awaited: s.awaited(), KeyCalls: s.keyCalls(),
 		MaxConnections: s.cfg.MaxConns, MaxAwaited: maxAwaited, MaxKeyCalls: keyWork, MaxStreamBytes: uint64(s.cfg.eventBytes()),
 		AuthErrors: s.log.authErrors.Load(), Denials: s.log.denials.Load(), LimitErrors: s.log.limitErrors.Load(),
+		SlowConsumers: s.log.cutOffs.Load(),
 	}
 	if v, err := s.ns.Varz(nil); err == nil {
-		st.InMsgs, st.OutMsgs, st.SlowConsumers = uint64(v.InMsgs), uint64(v.OutMsgs), uint64(v.SlowConsumers)
+		st.InMsgs, st.OutMsgs = uint64(v.InMsgs), uint64(v.OutMsgs)
 	}
 	if s.ns.JetStreamEnabled() { // not before the stream opens
 		if v, err := s.ns.Jsz(nil); err == nil {
@@ -303,6 +312,29 @@ func (s *Server) Stats() Stats {
 		}
 	}
 	return st
+}
+
+// Listener is one subscription of a client that is on.
+type Listener struct {
+	Account string
+	Client  string // what it calls itself: "blufio agent" for a room
+	Subject string
+}
+
+// Listeners are all subscriptions of clients: what really is listened on, whatever
+// the contract says.
+func (s *Server) Listeners() ([]Listener, error) {
+	conns, err := s.ns.Connz(&server.ConnzOptions{Username: true, Subscriptions: true, SubscriptionsDetail: true, Limit: allConns})
+	if err != nil {
+		return nil, fmt.Errorf("find subscriptions: %w", err)
+	}
+	var all []Listener
+	for _, c := range conns.Conns {
+		for _, sub := range c.SubsDetail {
+			all = append(all, Listener{Account: c.Account, Client: c.Name, Subject: sub.Subject})
+		}
+	}
+	return all, nil
 }
 
 // Shutdown ends every connection, closes the event stream and waits for all

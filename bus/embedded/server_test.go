@@ -100,7 +100,7 @@ func TestConnectionLimit(t *testing.T) {
 // A client that does not read is cut off, and holds up nobody.
 func TestSlowConsumerIsCutOff(t *testing.T) {
 	s := start(t, nil)
-	stall := &stallingDialer{}
+	r, stall := hearRefusals(s), &stallingDialer{}
 	lost := make(chan struct{}, 1)
 	slow := keep(t)(nats.Connect(s.URL(), s.cfg.Device.NATSOption(), nats.CustomInboxPrefix(OperatorInbox), quiet(),
 		nats.SetCustomDialer(stall), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { lost <- struct{}{} })))
@@ -123,6 +123,7 @@ func TestSlowConsumerIsCutOff(t *testing.T) {
 	if got := s.Stats().SlowConsumers; got != 1 {
 		t.Errorf("SlowConsumers = %d", got)
 	}
+	r.want(t, 1, Denial{Reason: DeniedSlow, Key: s.cfg.Device.PublicKey()})
 }
 
 func TestStatsCountMessages(t *testing.T) {

@@ -23,7 +23,7 @@ import (
 func Start(t testing.TB, b *bustest.Bus, s services.Service) (stop func()) {
 	t.Helper()
 	d := s.Door()
-	nc, err := b.Server().ConnectHouse(d.Name)
+	nc, err := b.Server().ConnectRoom(d.Name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func TestBusDenialsAreEventsAndCounters(t *testing.T) {
 		}
 	}
 	stop() // what is not told yet is told then
-	facts := denials(t, dir)
+	facts := denialsIn(t, dir)
 	sums := map[string]int64{}
 	for _, f := range facts {
 		sums[strings.Join([]string{f.Where, f.Reason, f.Who, f.Subject}, " ")] += f.Count
@@ -79,8 +79,8 @@ func TestBusDenialsAreEventsAndCounters(t *testing.T) {
 	}
 }
 
-// denials are those in the event log of a daemon that has ended.
-func denials(t *testing.T, dir string) (facts []bus.DeniedFact) {
+// denialsIn are those in the event log of a daemon that has ended.
+func denialsIn(t *testing.T, dir string) (facts []bus.DeniedFact) {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: databasePath(dir), ReadOnly: true, Readers: 1, Logger: bustest.Logger(t)})
 	if err != nil {
@@ -91,7 +91,7 @@ func denials(t *testing.T, dir string) (facts []bus.DeniedFact) {
 			t.Error(err)
 		}
 	}()
-	rows, err := eventlog.New(store).After(t.Context(), 0, 1000)
+	rows, err := eventlog.New(store).After(t.Context(), 0, 100_000)
 	if err != nil {
 		t.Fatal(err)
 	}

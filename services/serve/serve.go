@@ -60,6 +60,8 @@ type Options struct {
 	Ready    func(Info) // called once when everything is up; may be nil
 	Now      func() time.Time
 	Memory   governor.Deps // what the governor reads and moves, where it is not the machine's
+
+	opened func(*embedded.Server) // for tests: hears of the bus before the rooms do; may be nil
 }
 
 // Info tells where a running daemon is reached. It is written to daemon.json.
@@ -112,6 +114,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, shutdown(ctx, server)) }()
+	if o.opened != nil {
+		o.opened(server)
+	}
 	return live(ctx, o, started, store, server)
 }
 
@@ -125,7 +130,7 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 	}
 	house, err := services.NewHouse(services.Config{
 		Rooms: rooms.inOrder(), Logger: o.Logger, Registry: registry, DrainTimeout: o.Config.Daemon.DrainTimeout, Redactor: o.Redactor,
-		Connect: func(name string) (*nats.Conn, error) { return server.ConnectHouse(name) },
+		Connect: func(name string) (*nats.Conn, error) { return server.ConnectRoom(name) },
 	})
 	if err != nil {
 		return err
