@@ -54,31 +54,10 @@ func sourceOf(t *testing.T, dir string) string {
 	return all.String()
 }
 
-// pending are tests that are still to come with the keys, the vault, the tokens and the hub.
+// pending are tests that are still to come with the hub.
 var pending = map[string]bool{
-	"bus/embedded.TestAnswersAreNotHeardAsFactsOrCommands":  true,
-	"bus/embedded.TestConsumerDeliversToOwnInboxOnly":       true,
-	"bus/embedded.TestAccountHearsNoMore":                   true,
-	"bus/embedded.TestNarrowedObserver":                     true,
-	"bus/embedded.TestRevokedKeyIsOut":                      true,
-	"bus/embedded.TestExpiredKey":                           true,
-	"bus/embedded.TestKeyHasFewConnections":                 true,
-	"bus/embedded.TestIssueAndRevokeDisturbNobody":          true,
-	"services/keys.TestKeyLivesAndIsRevoked":                true,
-	"services/keys.TestKeysOutliveARestart":                 true,
-	"services/keys.TestDeviceKeyIsRotated":                  true,
-	"services/vault.TestNothingIsInClear":                   true,
-	"services/vault.TestTampering":                          true,
-	"services/vault.TestLostKey":                            true,
-	"services/vault.TestArgonParameters":                    true,
-	"services/vault.TestRotationCutOff":                     true,
-	"services/serve/crashtest.TestVaultSurvivesAKill":       true,
-	"services/channel/gateway.TestRevocationEndsEverything": true,
-	"services/channel/gateway.TestTokensAreBounded":         true,
-	"services/channel/gateway.TestRate":                     true,
-	"services/channel/gateway.TestDeviceKeyChanges":         true,
-	"services/hub.TestTheHubsOwnerDoesNotGetIn":             true,
-	"services/hub.TestNothingElseLeaves":                    true,
-	"services/hub.TestFloodOfQuestions":                     true,
-	"services/serve.TestHubKeysAreLimited":                  true,
+	"services/hub.TestTheHubsOwnerDoesNotGetIn": true,
+	"services/hub.TestNothingElseLeaves":        true,
+	"services/hub.TestFloodOfQuestions":         true,
+	"services/serve.TestHubKeysAreLimited":      true,
 }

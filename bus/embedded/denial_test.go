@@ -129,15 +129,21 @@ func TestDenialsAreNotForged(t *testing.T) {
 // Whatever stands in a line, reading it does not panic, and a key that is named is one.
 func FuzzReadDenial(f *testing.F) {
 	key := "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
-	for _, event := range []string{`Publish Violation - Subject "a.b"`, `Publish Violation - Reply "x"`, `Subscription Violation - Subject "a", SID 1`, "maximum payload exceeded: 2 vs 1"} {
+	for _, event := range []string{`Publish Violation - Subject "a.b"`, `Publish Violation - Reply "x"`, `Subscription Violation - Subject "a", SID 1`, "maximum payload exceeded: 2 vs 1", "Slow Consumer Detected: MaxPending of 5 Exceeded"} {
 		f.Add(`127.0.0.1:1 - cid:5 - "v1:go:name" - "HOUSE/nkey:` + key + `" - ` + event)
 	}
 	f.Add(`127.0.0.1:1 - cid:5 - authentication error - Nkey "` + key + `"`)
 	f.Add(`pipe - cid:5 - authentication error - User "x"`)
 	f.Fuzz(func(t *testing.T, text string) {
 		d, ok := readDenial(text)
-		if !ok && d != (Denial{}) || d.Key != "" && !nkeys.IsValidPublicUserKey(d.Key) {
-			t.Errorf("%q: %+v", text, d)
+		cut, connection, off := readCutOff(text)
+		for _, d := range []Denial{d, cut} {
+			if d.Key != "" && !nkeys.IsValidPublicUserKey(d.Key) {
+				t.Errorf("%q: %+v", text, d)
+			}
+		}
+		if !ok && d != (Denial{}) || off != (cut.Reason == DeniedSlow) || off != (connection != "") {
+			t.Errorf("%q: %+v, %+v", text, d, cut)
 		}
 	})
 }

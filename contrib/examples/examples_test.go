@@ -3,7 +3,7 @@
 // Package examples runs the examples as their README says, each with an observer key,
 // against a real daemon. It needs node and npm, and the registry or npm's cache of it,
 // and takes the stock `nats` tool from BLUFIO_NATS or the PATH. What is missing is
-// skipped, but for node and npm where CI is set.
+// skipped, but where CI is set it fails.
 package examples
 
 import (
@@ -287,6 +287,9 @@ func stockTool(t *testing.T) listener {
 	program := os.Getenv("BLUFIO_NATS")
 	if program == "" {
 		found, err := exec.LookPath("nats")
+		if err != nil && os.Getenv("CI") != "" {
+			t.Fatalf("CI needs the nats tool: %v", err)
+		}
 		if err != nil {
 			t.Skip("the nats tool is not installed; BLUFIO_NATS names it")
 		}
