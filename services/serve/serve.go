@@ -97,7 +97,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	leaf, err := o.Config.leaf()
+	leaf, err := o.leaf()
 	if err != nil {
 		return err
 	}
