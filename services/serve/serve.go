@@ -88,6 +88,10 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.release()) }()
+	if device, err = embedded.LoadDevice(o.DataDir); err != nil { // it may have been replaced before the lock was ours
+		return err
+	}
+	o.learnDevice(device)
 	store, err := openStore(ctx, o)
 	if err != nil {
 		return err
