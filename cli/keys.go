@@ -235,6 +235,9 @@ func (a *app) rotateDevice(ctx context.Context) (bus.DeviceRotated, error) {
 	if err != nil {
 		return rotated, err
 	}
+	if err := becomeOwner(dir); err != nil {
+		return rotated, err
+	}
 	old, device, err := serve.RotateDevice(dir)
 	if err != nil {
 		return rotated, serveFailure(err)

@@ -204,6 +204,9 @@ func (l *Leaf) domain() string {
 	return "blufio-" + l.node
 }
 
+// Seed is the private key itself: what takes secrets out of text has to know it.
+func (l *Leaf) Seed() string { return l.remote().Nkey }
+
 // Node is the daemon's name on the hub, ID that of this run.
 func (l *Leaf) Node() string { return l.node }
 

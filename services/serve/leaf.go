@@ -7,6 +7,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/embedded"
+	"github.com/blufio/blufio/services/config"
 )
 
 // checkNode refuses a name that cannot stand in a subject of the hub. Nothing is
@@ -18,10 +19,14 @@ func (c Config) checkNode(report func(key, message, hint string)) {
 	}
 }
 
-// leaf is the hub to join, nil for none.
-func (c Config) leaf() (*embedded.Leaf, error) {
-	if !c.Bus.Leaf.On() {
+// leaf is the hub to join, nil for none. Its key is a secret like the others.
+func (o Options) leaf() (*embedded.Leaf, error) {
+	if !o.Config.Bus.Leaf.On() {
 		return nil, nil
 	}
-	return embedded.LoadLeaf(c.Bus.Leaf.Leaf(node(c.Daemon.Node)))
+	l, err := embedded.LoadLeaf(o.Config.Bus.Leaf.Leaf(node(o.Config.Daemon.Node)))
+	if err == nil {
+		learn(o.Redactor, "the key of the hub", config.NewSecret(l.Seed()), o.Logger)
+	}
+	return l, err
 }

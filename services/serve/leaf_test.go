@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/config"
+	"github.com/nats-io/nkeys"
 )
 
 // What cannot be joined is refused before anything runs, key by key, with a hint.
@@ -39,5 +41,22 @@ func TestHubConfigIsChecked(t *testing.T) {
 				t.Errorf("%+v (%v)", problems, err)
 			}
 		})
+	}
+}
+
+// The key of the hub is taken out of text like every other secret.
+func TestHubKeyIsKnown(t *testing.T) {
+	pair, err := nkeys.CreateUser()
+	check(t, err)
+	seed, err := pair.Seed()
+	check(t, err)
+	file := filepath.Join(t.TempDir(), "leaf.nk")
+	check(t, os.WriteFile(file, seed, 0o600))
+	o := Options{Config: Defaults(), Logger: bustest.Logger(t), Redactor: &config.Redactor{}}
+	o.Config.Daemon.Node, o.Config.Bus.Leaf.URL, o.Config.Bus.Leaf.SeedFile = "kitchen", "tls://hub", file
+	_, err = o.leaf()
+	check(t, err)
+	if got := o.Redactor.Redact("refused " + string(seed)); strings.Contains(got, string(seed)) {
+		t.Error(got)
 	}
 }

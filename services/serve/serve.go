@@ -92,6 +92,10 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.release()) }()
+	if device, err = embedded.LoadDevice(o.DataDir); err != nil { // it may have been replaced before the lock was ours
+		return err
+	}
+	o.learnDevice(device)
 	store, err := openStore(ctx, o)
 	if err != nil {
 		return err
@@ -101,7 +105,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	leaf, err := o.Config.leaf()
+	leaf, err := o.leaf()
 	if err != nil {
 		return err
 	}
