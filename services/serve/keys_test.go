@@ -103,7 +103,7 @@ func (r rotator) Handle(ctx context.Context, rec slog.Record) error {
 // A device key that is replaced while a daemon is about to start is not used by it.
 func TestKeyIsReplacedDuringTheStart(t *testing.T) {
 	var rotated error
-	daemonWith(t, func(o *Options) { // which connects with what the file has
+	daemonOf(t, func(o *Options) { // which connects with what the file has
 		if _, err := embedded.LoadOrCreateDevice(o.DataDir); err != nil {
 			t.Fatal(err)
 		}
