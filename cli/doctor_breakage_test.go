@@ -66,6 +66,10 @@ func TestDoctorFindsBrokenFiles(t *testing.T) {
 			p.write(p.file(".device-1"), "")
 			p.check(os.Chtimes(p.file(".device-1"), longAgo, longAgo))
 		}, id: "BLF-FILE-005", level: bus.LevelInfo, seen: ".device-1", fix: "--fix"},
+		{name: "the draft of a vault key", sick: func(p *patient) {
+			p.write(p.file(".vault-1"), "")
+			p.check(os.Chtimes(p.file(".vault-1"), longAgo, longAgo))
+		}, id: "BLF-FILE-005", level: bus.LevelInfo, seen: ".vault-1", fix: "--fix"},
 	} {
 		b.run(t)
 	}

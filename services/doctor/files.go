@@ -156,7 +156,7 @@ const stale = 10 * time.Minute
 func Leftovers(dir string, now time.Time) ([]string, error) {
 	return inDir(dir, func(info fs.FileInfo) bool {
 		name := info.Name()
-		temporary := strings.HasPrefix(name, ".device-") || strings.HasPrefix(name, ".doctor-") || name == "daemon.json.new" ||
+		temporary := strings.HasPrefix(name, ".device-") || strings.HasPrefix(name, ".vault-") || strings.HasPrefix(name, ".doctor-") || name == "daemon.json.new" ||
 			name == "blufio.db.new" || strings.HasPrefix(name, "blufio.db.new-")
 		return temporary && info.Mode().IsRegular() && now.Sub(info.ModTime()) > stale
 	})
