@@ -187,16 +187,18 @@ func TestAlertsSayWhatToDo(t *testing.T) {
 	}
 }
 
+var words = regexp.MustCompile(`^[a-z-]+( [a-z][a-z-]*)*`)
+
 // understood is "" if the command line knows a command with its flags, and for events
 // their names; else what it says.
 func understood(command string) string {
-	args := append(strings.Fields(command), "--help")
+	args, want := append(strings.Fields(command), "--help"), "Usage:\n  blufio "+words.FindString(command)
 	if args[0] == "events" {
-		args = []string{"events", args[1], "--list"}
+		args, want = []string{"events", args[1], "--list"}, args[1]
 	}
 	var out, errs bytes.Buffer
-	if cli.Main(args, strings.NewReader(""), &out, &errs, nil) != 0 || out.Len() == 0 {
-		return out.String() + errs.String() + "nothing is known of it"
+	if cli.Main(args, strings.NewReader(""), &out, &errs, nil) != 0 || !strings.Contains(out.String(), want) {
+		return "not understood " + out.String() + errs.String()
 	}
 	return ""
 }
