@@ -104,6 +104,7 @@ func dollars(m bus.MicroUSD) float64 { return float64(m) / 1e6 }
 var (
 	remainingDesc = prometheus.NewDesc("blufio_budget_remaining_usd",
 		"US dollars left of a budget, +Inf without one; negative when it was passed.", []string{"period"}, nil)
+	budgetDesc   = prometheus.NewDesc("blufio_budget_usd", "US dollars of a budget, cost.daily_usd and cost.monthly_usd; +Inf without one.", []string{"period"}, nil)
 	openDesc     = prometheus.NewDesc("blufio_cost_reservations", "Model calls with money set aside.", nil, nil)
 	reservedDesc = prometheus.NewDesc("blufio_cost_reserved_usd", "US dollars set aside for model calls under way.", nil, nil)
 )
@@ -114,6 +115,7 @@ type gauges struct{ s *Service }
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
 	ch <- remainingDesc
+	ch <- budgetDesc
 	ch <- openDesc
 	ch <- reservedDesc
 }
@@ -129,10 +131,11 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	for _, a := range []account{b.day, b.month} {
-		left := math.Inf(1)
+		budget, left := math.Inf(1), math.Inf(1)
 		if a.limit > 0 {
-			left = dollars(a.limit - a.spent)
+			budget, left = dollars(a.limit), dollars(a.limit-a.spent)
 		}
+		gauge(budgetDesc, budget, a.period)
 		gauge(remainingDesc, left, a.period)
 	}
 	gauge(openDesc, float64(b.open))

@@ -76,6 +76,7 @@ var promised = map[string][]string{
 	"blufio_tokens_total":              {"offline/input", "offline/output", "offline/cache_read", "offline/cache_write"},
 	"blufio_errors_total":              {"internal/agent", "turn/agent", "delivery/agent", "provider/agent", "restart/cost", "poll/telegram", "request/gateway", "stream/relay"},
 	"blufio_active_sessions":           {""},
+	"blufio_budget_usd":                {"day", "month"},
 	"blufio_budget_remaining_usd":      {"day", "month"},
 	"blufio_cost_usd_total":            {"offline/turn", "offline/tool", "offline/heartbeat", "offline/summary", "offline/recall", "offline/doctor", "offline/other"},
 	"blufio_response_latency_seconds":  {""},
@@ -157,8 +158,10 @@ func TestFirstScrape(t *testing.T) {
 		}
 	}
 	for _, period := range []string{"day", "month"} {
-		if v := value(first["blufio_budget_remaining_usd"], period); !math.IsInf(v, 1) {
-			t.Errorf("without a budget, %v is left of the %s", v, period)
+		for _, name := range []string{"blufio_budget_usd", "blufio_budget_remaining_usd"} {
+			if v := value(first[name], period); !math.IsInf(v, 1) {
+				t.Errorf("without a budget, %s is %v for the %s", name, v, period)
+			}
 		}
 	}
 	if r := say(t, c, "hello"); r.State != bus.StateAnswered {
