@@ -18,12 +18,12 @@ import (
 func (a *app) configCommand() *cobra.Command {
 	cmd := group("config", "Look at the configuration",
 		"  blufio config path\n  blufio config validate\n  blufio config get gateway.listen\n  blufio config show --changed",
-		a.configGetCommand(), a.configShowCommand(), a.configValidateCommand(), a.configPathCommand(), a.configSetCommand(),
+		a.configGetCommand(), a.configShowCommand(), a.configValidateCommand(), a.configReloadCommand(), a.configPathCommand(), a.configSetCommand(),
 		a.setSecretCommand(), a.listSecretsCommand(), a.deleteSecretCommand(), a.rotateVaultKeyCommand())
 	cmd.Long = "Look at the configuration: where it is read from, whether it is valid, what a key is\n" +
-		"worth. It is changed with an editor, and takes effect when the daemon starts again.\n" +
-		"Secrets are kept in the vault, by commands, and count at once. None of these commands\n" +
-		"needs a running daemon."
+		"worth. It is changed with an editor, and takes effect with `blufio config reload` or,\n" +
+		"for some keys, when the daemon starts again. Secrets are kept in the vault, by\n" +
+		"commands, and count at once. None of these commands but reload needs a running daemon."
 	return cmd
 }
 

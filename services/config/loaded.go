@@ -31,6 +31,16 @@ func (l *Loaded) Origin(key string) Origin {
 // int64, uint64, float64 or []any, a duration as text. A secret is "[redacted]", or ""
 // if it is not set. It is false for a section and for a key that does not exist.
 func (l *Loaded) Get(key string) (any, bool) {
+	value, ok := l.plain(key)
+	if !ok {
+		return nil, false
+	}
+	n, _ := l.node(key)
+	return n.shown(value), true
+}
+
+// plain is Get with secrets in clear.
+func (l *Loaded) plain(key string) (any, bool) {
 	path, err := splitKey(key)
 	if err != nil {
 		return nil, false
@@ -53,7 +63,7 @@ func (l *Loaded) Get(key string) (any, bool) {
 	if !n.isValue() {
 		return nil, false
 	}
-	return n.shown(n.plain(v)), true
+	return n.plain(v), true
 }
 
 // Default returns the default of a dotted key as Get returns its value. It is false for

@@ -47,8 +47,10 @@ CREATE TABLE last_status (
 type Deps struct {
 	Store   *sqlite.Store
 	Events  *eventlog.Log
-	Report  func() services.Report // the house's own picture
-	Denials *denial.Teller         // what the bus server refused; nil: nothing is told
+	Report  func() services.Report                      // the house's own picture
+	Denials *denial.Teller                              // what the bus server refused; nil: nothing is told
+	Reload  func(context.Context) (bus.Reloaded, error) // reads the configuration again; nil: nobody can
+	Hangups <-chan struct{}                             // asks for the same; may be nil
 	Logger  *slog.Logger
 	Now     func() time.Time
 	Version string
@@ -84,9 +86,10 @@ func New(d Deps) *Service {
 func (s *Service) Door() services.Door {
 	return services.Door{
 		Name:  "control",
-		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32)},
+		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32), bus.ConfigReload.Answer(s.reload).Workers(1).Queue(4)},
 		Says: []bus.Lane{bus.AgentStatus, bus.CostGet, bus.MemoryRead, bus.Pulse,
-			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted, bus.AccessDenied},
+			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted, bus.AccessDenied,
+			bus.ConfigReloaded, bus.ConfigRefused},
 		Health: s.problems,
 	}
 }
@@ -108,7 +111,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	s.conn = c
 	s.mu.Unlock()
 	ready()
-	return services.Work(ctx, s.tellDenials, s.live)
+	return services.Work(ctx, s.tellDenials, s.reloads, s.live)
 }
 
 // tellDenials tells, until ctx ends, what the bus server refused. The server itself

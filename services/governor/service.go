@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -39,8 +40,9 @@ type Deps struct {
 
 // Service is the governor.
 type Service struct {
-	deps Deps
-	cfg  Config
+	deps       Deps
+	cfg        Config
+	thresholds atomic.Pointer[Config] // what of cfg may change: the percentages
 
 	// Of the reading loop alone.
 	ticks   int // since the limits were read
@@ -63,8 +65,8 @@ type reading struct {
 
 // New makes the room. Its error is thresholds that Check would have refused.
 func New(cfg Config, d Deps) (*Service, error) {
-	if cfg.LimitMB <= 0 || cfg.WarnPercent <= hysteresis || cfg.CriticalPercent <= cfg.WarnPercent {
-		return nil, fmt.Errorf("read memory thresholds: limit %d MB, warn %d %%, critical %d %%", cfg.LimitMB, cfg.WarnPercent, cfg.CriticalPercent)
+	if err := cfg.validate(); err != nil {
+		return nil, err
 	}
 	if d.Root == nil {
 		d.Root = os.DirFS("/")
@@ -82,8 +84,18 @@ func New(cfg Config, d Deps) (*Service, error) {
 		d.PageSize = int64(os.Getpagesize())
 	}
 	s := &Service{deps: d, cfg: cfg, said: bus.PressureNormal, back: newGiveBack()}
+	s.thresholds.Store(&cfg)
 	s.reading = reading{Memory: bus.Memory{Limit: cfg.limit(), Pressure: bus.PressureNormal}, err: errUnread}
 	return s, nil
+}
+
+// Reconfigure prepares to go on with other percentages; take does it, with the next
+// reading.
+func (s *Service) Reconfigure(cfg Config) (take func(), err error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return func() { s.thresholds.Store(&cfg) }, nil
 }
 
 // errUnread stands until the first reading.
@@ -136,7 +148,7 @@ func (s *Service) step() {
 	var rss int64
 	if rss, next.err = s.readRSS(); next.err == nil {
 		next.RSS = rss
-		next.Pressure = s.cfg.levelAfter(before.Pressure, next.Memory)
+		next.Pressure = s.thresholds.Load().levelAfter(before.Pressure, next.Memory)
 	}
 	s.mu.Lock()
 	s.reading = next

@@ -57,7 +57,11 @@ type Options struct {
 	// the configuration's. Run adds what it learns.
 	Redactor *config.Redactor
 	Ready    func(Info) // called once when everything is up; may be nil
-	Now      func() time.Time
+	// Reload asks, as SIGHUP does, to read the configuration again; may be nil. The call
+	// on the bus asks for the same. SetLogLevel takes another log.level; may be nil.
+	Reload      <-chan struct{}
+	SetLogLevel func(level string)
+	Now         func() time.Time
 }
 
 // Info tells where a running daemon is reached. It is written to daemon.json.
@@ -159,6 +163,7 @@ type rooms struct {
 	keys     *keys.Service
 	control  *control.Service
 	doctor   *doctor.Service
+	tools    *tool.Set // of the agent
 	report   func() services.Report
 	probes   func() []services.Probe
 }
@@ -193,11 +198,11 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	if err != nil {
 		return nil, err
 	}
-	tools, err := tool.New(cfg.Tools, tool.Deps{Store: store, DataDir: o.DataDir})
+	r.tools, err = tool.New(cfg.Tools, tool.Deps{Store: store, DataDir: o.DataDir})
 	if err != nil {
 		return nil, err
 	}
-	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Tools: tools, Logger: o.Logger, Redact: o.Redactor.Redact, Now: o.Now,
+	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Tools: r.tools, Logger: o.Logger, Redact: o.Redactor.Redact, Now: o.Now,
 		Texts: cfg.Bus.EventsText, Finish: agentFinish(cfg.Daemon.DrainTimeout)})
 	if err != nil {
 		return nil, err
@@ -210,11 +215,13 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 		return nil, err
 	}
 	r.keys = keys.New(keys.Deps{Store: store, Events: events, Bus: server, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now, Replaced: o.learnDevice})
+	reload := &reloader{o: o, rooms: r, names: secrets.Names, cfg: cfg, last: o.Loaded}
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
+		Reload: reload.call(), Hangups: o.Reload,
 		Report: func() services.Report { return r.report() }})
 	r.doctor = doctor.New(doctor.Deps{Store: store, Schemas: schemas(), Server: server, MaxConns: cfg.Bus.MaxConns, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now,
-		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return append(r.probes(), o.probes()...) }})
+		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return append(r.probes(), o.probes(reload)...) }})
 	return r, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -26,6 +27,7 @@ type Deps struct {
 type Set struct {
 	tools   []Tool
 	files   *workspace
+	client  atomic.Pointer[http.Client] // of http_get
 	fetches slots
 	runs    slots
 }
@@ -49,9 +51,10 @@ func New(cfg Config, d Deps) (*Set, error) {
 	}
 	s := &Set{fetches: make(slots, maxFetches), runs: make(slots, maxRuns),
 		files: &workspace{dir: dir, maxFile: int64(cfg.FileKB) << 10, maxBytes: int64(cfg.WorkspaceMB) << 20, maxFiles: cfg.MaxFiles}}
+	s.client.Store(client(cfg, allow))
 	all := map[string]Tool{
 		"time": Time{Location: time.Local}, "remember": Remember{Store: d.Store}, "recall": Recall{Store: d.Store},
-		nameHTTPGet: httpGet{client: client(cfg, allow), limit: int64(cfg.HTTPKB) << 10, timeout: cfg.HTTPTimeout, slots: s.fetches},
+		nameHTTPGet: httpGet{client: s.client.Load, limit: int64(cfg.HTTPKB) << 10, timeout: cfg.HTTPTimeout, slots: s.fetches},
 		nameListDir: listDir{s.files}, nameReadFile: readFile{s.files}, nameWriteFile: writeFile{s.files},
 	}
 	for _, name := range optional {
@@ -63,6 +66,17 @@ func New(cfg Config, d Deps) (*Set, error) {
 		s.tools = append(s.tools, shell{allow: cfg.Shell, files: s.files, timeout: cfg.ShellTimeout, slots: s.runs})
 	}
 	return s, nil
+}
+
+// Reconfigure prepares to reach other hosts, as cfg.Allow says; take does it. Of cfg all
+// else is as before. What is under way ends as it began.
+func (s *Set) Reconfigure(cfg Config) (take func(), err error) {
+	allow, err := outbound.ParseAllowed(cfg.Allow)
+	if err != nil {
+		return nil, fmt.Errorf("read tools.allow: %w", err)
+	}
+	c := client(cfg, allow)
+	return func() { s.client.Swap(c).CloseIdleConnections() }, nil
 }
 
 func client(cfg Config, allow outbound.Allowed) *http.Client {

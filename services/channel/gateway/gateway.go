@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -34,6 +35,7 @@ type Deps struct {
 // Service is the room.
 type Service struct {
 	cfg      Config
+	live     atomic.Pointer[Config] // what of cfg may change
 	log      *slog.Logger
 	now      func() time.Time
 	gatherer prometheus.Gatherer
@@ -88,6 +90,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		made:    d.Now(),
 		every:   periods{heartbeat: 15 * time.Second, keepAlive: 15 * time.Second, ping: 30 * time.Second},
 	}
+	s.live.Store(&cfg)
 	var err error
 	if s.mint, err = newMint(d.Key, d.Now); err != nil {
 		return nil, err
@@ -100,6 +103,15 @@ func New(cfg Config, d Deps) (*Service, error) {
 	}
 	s.meter = newMeter(cfg, s.waiters, s.passes, s.streams, s.bodies)
 	return s, nil
+}
+
+// Reconfigure prepares to go on with other bounds of requests; take does it, for the
+// next ones. A socket that is open keeps its own.
+func (s *Service) Reconfigure(cfg Config) (take func(), err error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return func() { s.live.Store(&cfg) }, nil
 }
 
 // Door declares the room.
