@@ -193,6 +193,13 @@ var (
 	ConfigRefused  = durable[RefusedFact](fact("evt.config.refused", "control", "The configuration was read again and is not valid: nothing has changed."))
 )
 
+// Reports of what went wrong.
+var (
+	ReportGet = call[ReportQuery, ReportPart](Spec{Name: "ctl.report",
+		From: []string{"cli"}, Heard: []string{"control"},
+		Meaning: "One part of what `blufio bugreport` packs: the configuration, the last of the log, or a profile; without secrets."})
+)
+
 // fact fills in what all facts share.
 func fact(name, from, meaning string) Spec {
 	return Spec{Name: name, From: []string{from}, Heard: []string{Anyone}, Meaning: meaning}
@@ -219,7 +226,7 @@ func Contract() []Lane {
 		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap,
 		ChannelDown, ChannelUp, AccessDenied,
 		VaultSet, VaultList, VaultDelete, VaultRotate, SecretChanged,
-		ConfigReload, ConfigReloaded, ConfigRefused,
+		ReportGet, ConfigReload, ConfigReloaded, ConfigRefused,
 		KeyIssue, KeyList, KeyRevoke, KeyRotateDevice, KeyIssued, KeyGone, KeyExpired,
 	}
 }

@@ -37,55 +37,21 @@ func (a *app) configGetCommand() *cobra.Command {
 				return err
 			}
 			vaulted, _ := a.vaulted(cmd.Context()) // without, it is the configuration alone
-			return a.printKey(cmd, effective{loaded, vaulted}, args[0], origin)
+			return a.printKey(cmd, serve.Effective{Loaded: loaded, Vaulted: vaulted}, args[0], origin)
 		},
 	}
 	cmd.Flags().BoolVar(&origin, "origin", false, "tell also where the value comes from, and when a change of it counts")
 	return cmd
 }
 
-// effective is the configuration with what the vault has.
-type effective struct {
-	*config.Loaded
-	vaulted []string
-}
-
-// fromVault reports whether a key's value is the vault's.
-func (e effective) fromVault(key string) bool {
-	if !slices.Contains(e.vaulted, key) || !e.IsSecret(key) {
-		return false
-	}
-	value, _ := e.Loaded.Get(key)
-	return value == "" || e.Loaded.Origin(key).Source == config.FromFile // what the environment has counts more, unless it is empty
-}
-
-// Get is that of config.Loaded. What the vault has is not shown either.
-func (e effective) Get(key string) (any, bool) {
-	if e.fromVault(key) {
-		return config.NewSecret("set").String(), true
-	}
-	return e.Loaded.Get(key)
-}
-
-// whence says where a value came from.
-func (e effective) whence(key string) config.Origin {
-	if e.fromVault(key) {
-		return config.Origin{Source: config.FromVault}
-	}
-	return e.Loaded.Origin(key)
-}
-
-// changed is Changed with what the vault has.
-func (e effective) changed(key string) bool { return e.fromVault(key) || e.Changed(key) }
-
 // printKey prints one value, or every value below a section.
-func (a *app) printKey(cmd *cobra.Command, l effective, key string, origin bool) error {
+func (a *app) printKey(cmd *cobra.Command, l serve.Effective, key string, origin bool) error {
 	value, ok := l.Get(key)
 	switch {
 	case ok && origin && a.json:
-		return a.printJSON(l.setting(key))
+		return a.printJSON(l.Setting(key))
 	case ok && origin:
-		return a.print(l.table(key))
+		return a.print(settingsTable(l, key))
 	case ok && a.json:
 		return a.printJSON(value)
 	case ok:
@@ -103,7 +69,7 @@ func (a *app) printKey(cmd *cobra.Command, l effective, key string, origin bool)
 		f.hint = "`blufio config get SECTION` lists the keys of a section, such as gateway"
 		return f
 	case a.json && origin:
-		return a.printJSON(l.settings(keys))
+		return a.printJSON(l.Settings(keys))
 	case a.json:
 		section := map[string]any{}
 		for _, k := range keys {
@@ -111,15 +77,15 @@ func (a *app) printKey(cmd *cobra.Command, l effective, key string, origin bool)
 		}
 		return a.printJSON(section)
 	}
-	return a.print(l.table(keys...))
+	return a.print(settingsTable(l, keys...))
 }
 
 // table is one line for each key: what it is worth and where that comes from.
-func (e effective) table(keys ...string) string {
+func settingsTable(e serve.Effective, keys ...string) string {
 	rows := make([][]string, len(keys))
 	for i, key := range keys {
 		value, _ := e.Get(key)
-		rows[i] = []string{key, "= " + tomlValue(value), "# " + e.whence(key).String()}
+		rows[i] = []string{key, "= " + tomlValue(value), "# " + e.Whence(key).String()}
 	}
 	return table(rows)
 }
@@ -152,38 +118,6 @@ func tomlValue(value any) string {
 	return fmt.Sprint(value)
 }
 
-// configSchema names the shape of `blufio config show --json`.
-const configSchema = "blufio.config/1"
-
-// setting is one key, for scripts.
-type setting struct {
-	Key     string `json:"key"`
-	Value   any    `json:"value"`   // a secret is "[redacted]"
-	Default any    `json:"default"` // null in an entry, such as a price of yours
-	Changed bool   `json:"changed"` // from its default
-	Source  string `json:"source"`  // default, file, env, flag or vault
-	Name    string `json:"name"`    // the file's path or the variable's name
-	Line    int    `json:"line"`    // 0 outside files
-	Column  int    `json:"column"`
-	Live    bool   `json:"live"` // a change counts with `blufio config reload`; else it needs a restart
-}
-
-func (e effective) setting(key string) setting {
-	o := e.whence(key)
-	s := setting{Key: key, Changed: e.changed(key), Source: o.Source, Name: o.Name, Line: o.Line, Column: o.Column, Live: e.IsLive(key)}
-	s.Value, _ = e.Get(key)
-	s.Default, _ = e.Default(key)
-	return s
-}
-
-func (e effective) settings(keys []string) []setting {
-	all := make([]setting, len(keys))
-	for i, key := range keys {
-		all[i] = e.setting(key)
-	}
-	return all
-}
-
 func (a *app) configShowCommand() *cobra.Command {
 	var defaults, changed bool
 	cmd := &cobra.Command{
@@ -208,7 +142,7 @@ func (a *app) configShowCommand() *cobra.Command {
 				return err
 			}
 			vaulted, _ := a.vaulted(cmd.Context()) // as for config get
-			return a.showConfig(effective{loaded, vaulted}, changed)
+			return a.showConfig(serve.Effective{Loaded: loaded, Vaulted: vaulted}, changed)
 		},
 	}
 	cmd.Flags().BoolVar(&defaults, "defaults", false, "print the defaults, as a file that could be used")
@@ -225,30 +159,19 @@ func (a *app) showDefaults() error {
 	if err != nil {
 		return err
 	}
-	return a.showConfig(effective{Loaded: loaded}, false)
+	return a.showConfig(serve.Effective{Loaded: loaded}, false)
 }
 
-// shown is what `blufio config show --json` prints.
-type shown struct {
-	Schema string    `json:"schema"`
-	Files  []string  `json:"files"` // that were read
-	Keys   []setting `json:"keys"`
-}
-
-func (e effective) shown(keys []string) shown {
-	return shown{Schema: configSchema, Files: append([]string{}, e.Files()...), Keys: e.settings(keys)}
-}
-
-func (a *app) showConfig(e effective, changed bool) error {
+func (a *app) showConfig(e serve.Effective, changed bool) error {
 	keys := e.Keys()
 	if changed {
-		keys = slices.DeleteFunc(keys, func(key string) bool { return !e.changed(key) })
+		keys = slices.DeleteFunc(keys, func(key string) bool { return !e.IsChanged(key) })
 	}
 	if a.json {
-		return a.printJSON(e.shown(keys))
+		return a.printJSON(e.Shown(keys))
 	}
 	if len(keys) == 0 {
 		a.note("everything is as it comes")
 	}
-	return a.print(e.table(keys...))
+	return a.print(settingsTable(e, keys...))
 }

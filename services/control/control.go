@@ -50,6 +50,7 @@ type Deps struct {
 	Report  func() services.Report                      // the house's own picture
 	Denials *denial.Teller                              // what the bus server refused; nil: nothing is told
 	Reload  func(context.Context) (bus.Reloaded, error) // reads the configuration again; nil: nobody can
+	Part    func(name string) (bus.ReportPart, error)   // of a report; nil: there is none
 	Hangups <-chan struct{}                             // asks for the same; may be nil
 	Logger  *slog.Logger
 	Now     func() time.Time
@@ -85,8 +86,9 @@ func New(d Deps) *Service {
 // Door declares the room.
 func (s *Service) Door() services.Door {
 	return services.Door{
-		Name:  "control",
-		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32), bus.ConfigReload.Answer(s.reload).Workers(1).Queue(4)},
+		Name: "control",
+		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32), bus.ConfigReload.Answer(s.reload).Workers(1).Queue(4),
+			bus.ReportGet.Answer(s.part).Workers(1).Queue(8)},
 		Says: []bus.Lane{bus.AgentStatus, bus.CostGet, bus.MemoryRead, bus.Pulse,
 			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted, bus.AccessDenied,
 			bus.ConfigReloaded, bus.ConfigRefused},

@@ -33,6 +33,13 @@ func (r *reloader) call() func(context.Context) (bus.Reloaded, error) {
 	return r.reload
 }
 
+// latest is the configuration that was read last and is valid.
+func (r *reloader) latest() *config.Loaded {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
 // reload answers for both, the call and the signal.
 func (r *reloader) reload(context.Context) (bus.Reloaded, error) {
 	r.mu.Lock()

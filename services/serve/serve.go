@@ -36,6 +36,7 @@ import (
 	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/denial"
 	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/logring"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/blufio/blufio/services/keys"
 	"github.com/blufio/blufio/services/relay"
@@ -61,7 +62,9 @@ type Options struct {
 	// on the bus asks for the same. SetLogLevel takes another log.level; may be nil.
 	Reload      <-chan struct{}
 	SetLogLevel func(level string)
-	Now         func() time.Time
+
+	ring *logring.Ring // the last of the log
+	Now  func() time.Time
 }
 
 // Info tells where a running daemon is reached. It is written to daemon.json.
@@ -133,7 +136,7 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 		return err
 	}
 	rooms.report, rooms.probes = house.Report, house.Probes
-	if err := registerProcess(registry, o.Version, store, server); err != nil {
+	if err := registerProcess(registry, o.Version, store, server, o.ring); err != nil {
 		return err
 	}
 	err = house.Run(ctx, func() {
@@ -218,7 +221,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	reload := &reloader{o: o, rooms: r, names: secrets.Names, cfg: cfg, last: o.Loaded}
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
-		Reload: reload.call(), Hangups: o.Reload,
+		Reload: reload.call(), Hangups: o.Reload, Part: reporter{o, o.ring, reload, secrets.Names}.part,
 		Report: func() services.Report { return r.report() }})
 	r.doctor = doctor.New(doctor.Deps{Store: store, Schemas: schemas(), Server: server, MaxConns: cfg.Bus.MaxConns, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now,
 		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return append(r.probes(), o.probes(reload)...) }})
