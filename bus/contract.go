@@ -194,6 +194,22 @@ var (
 	KeyExpired = durable[KeyFact](fact("evt.key.expired", "keys", "A bus key reached its end, and its connections ended."))
 )
 
+// The configuration.
+var (
+	ConfigReload = call[ReloadRequest, Reloaded](Spec{Name: "ctl.config.reload", Timeout: 15 * time.Second,
+		From: []string{"cli"}, Heard: []string{"control"},
+		Meaning: "Read the configuration again and go on with what of it can change; what is not valid changes nothing."})
+	ConfigReloaded = durable[ReloadedFact](fact("evt.config.reloaded", "control", "The configuration was read again, and is another one."))
+	ConfigRefused  = durable[RefusedFact](fact("evt.config.refused", "control", "The configuration was read again and is not valid: nothing has changed."))
+)
+
+// Reports of what went wrong.
+var (
+	ReportGet = call[ReportQuery, ReportPart](Spec{Name: "ctl.report",
+		From: []string{"cli"}, Heard: []string{"control"},
+		Meaning: "One part of what `blufio bugreport` packs: the configuration, the last of the log, or a profile; without secrets."})
+)
+
 // fact fills in what all facts share.
 func fact(name, from, meaning string) Spec {
 	return Spec{Name: name, From: []string{from}, Heard: []string{Anyone}, Meaning: meaning}
@@ -220,6 +236,7 @@ func Contract() []Lane {
 		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap,
 		ChannelDown, ChannelUp, AccessDenied,
 		VaultSet, VaultList, VaultDelete, VaultRotate, SecretChanged,
+		ReportGet, ConfigReload, ConfigReloaded, ConfigRefused,
 		KeyIssue, KeyList, KeyRevoke, KeyRotateDevice, KeyIssued, KeyGone, KeyExpired,
 	}
 }

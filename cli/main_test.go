@@ -54,6 +54,7 @@ func TestScript(t *testing.T) {
 			"other":      otherUser,
 			"daemon":     daemonEnv,
 			"saveline":   saveLine,
+			"hangup":     hangUpDaemon,
 			"eventually": eventually,
 		},
 	})
@@ -141,6 +142,13 @@ func daemonEnv(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("GATEWAY", info.Gateway)
 	ts.Setenv("GATEWAY_ADDRESS", strings.TrimPrefix(info.Gateway, "http://"))
 	ts.Setenv("BUS_ADDRESS", strings.TrimPrefix(info.Bus, "nats://"))
+}
+
+// hangUpDaemon sends SIGHUP to the running daemon, as systemd's ExecReload does.
+func hangUpDaemon(ts *testscript.TestScript, _ bool, _ []string) {
+	info, err := serve.ReadInfo(ts.Getenv("BLUFIO_DATA_DIR"))
+	ts.Check(err)
+	ts.Check(syscall.Kill(info.PID, syscall.SIGHUP))
 }
 
 // saveLine sets a variable to a file's text without its line break: saveline ID stdout.

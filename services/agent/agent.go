@@ -60,9 +60,8 @@ type Service struct {
 	reading   chan struct{} // a slot for each turn that holds pictures in memory
 	tools     map[string]tool.Tool
 	specs     []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
-	system    string
+	manner    atomic.Pointer[manner]
 	redact    func(string) string
-	texts     bool // events carry message text
 	log       *slog.Logger
 	now       func() time.Time
 	finish    time.Duration // for what is under way when Run is asked to end
@@ -103,7 +102,7 @@ type Deps struct {
 
 // New returns the room.
 func New(cfg Config, d Deps) (*Service, error) {
-	system, err := cfg.prompt()
+	manner, err := cfg.manner(d.Texts)
 	if err != nil {
 		return nil, err
 	}
@@ -114,10 +113,11 @@ func New(cfg Config, d Deps) (*Service, error) {
 		d.Redact = func(text string) string { return text }
 	}
 	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, maxReading),
-		models: d.Models.named(), heartbeat: d.Heartbeat, system: system, texts: d.Texts,
+		models: d.Models.named(), heartbeat: d.Heartbeat,
 		redact: d.Redact, log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), pressure: pressure{now: d.Now}, toolSet: d.Tools, tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
+	s.manner.Store(manner)
 	for _, t := range d.Tools.All() {
 		s.tools[t.Spec().Name] = t
 		s.specs = append(s.specs, t.Spec())

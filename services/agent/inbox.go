@@ -91,8 +91,8 @@ func (s *Service) check(ctx context.Context, m bus.Message) error {
 		return bus.Errorf(bus.CodeInvalid, "the text is not valid UTF-8")
 	case strings.TrimSpace(m.Text) == "" && len(m.Attachments) == 0:
 		return bus.Errorf(bus.CodeInvalid, "the text is empty")
-	case len(m.Text) > s.cfg.MaxTextBytes:
-		return bus.Errorf(bus.CodeTooLarge, "the text has %d bytes; at most %d are taken", len(m.Text), s.cfg.MaxTextBytes).
+	case len(m.Text) > s.manner.Load().textBytes:
+		return bus.Errorf(bus.CodeTooLarge, "the text has %d bytes; at most %d are taken", len(m.Text), s.manner.Load().textBytes).
 			WithHint("send it in parts, or raise agent.max_text_bytes")
 	}
 	return s.checkAttachments(m.Attachments)
@@ -147,7 +147,7 @@ func (s *Service) accept(ctx context.Context, m bus.Message, key sessionKey) (bu
 
 // text is what an event may carry of a message.
 func (s *Service) text(t string) string {
-	if s.texts {
+	if s.manner.Load().texts {
 		return t
 	}
 	return ""

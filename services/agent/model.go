@@ -156,7 +156,8 @@ func (s *Service) ask(ctx context.Context, t *turn, round int, m Model, messages
 	said, why := silent, error(nil)
 	defer func() { s.judged(name, b, trial, said, why) }() // also when the provider panics
 
-	req := llm.Request{Model: m.Name, System: s.system, Messages: messages, Tools: s.specs, MaxTokens: s.cfg.MaxReplyTokens}
+	manner := s.manner.Load()
+	req := llm.Request{Model: m.Name, System: manner.system, Messages: messages, Tools: s.specs, MaxTokens: manner.replyTokens}
 	call := bus.ModelCall{ID: nuid.Next(), MessageID: t.id, Session: t.key.name, Provider: name, Model: m.Name, Purpose: s.purpose(t)}
 	if round == s.cfg.MaxRounds {
 		lastWord(&req)

@@ -124,13 +124,14 @@ const maxHistory = 100
 // again. It moves seldom, for with each move the prompt's beginning changes, and
 // what the provider has cached of it is lost.
 func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
-	newest, seqs, err := s.newest(ctx, t)
+	budget := s.manner.Load().historyTokens
+	newest, seqs, err := s.newest(ctx, t, budget)
 	if err != nil {
 		return nil, err
 	}
-	keep := fitting(newest, s.cfg.HistoryTokens)
+	keep := fitting(newest, budget)
 	if keep < len(newest)/2 {
-		keep = max(min(keep, 1), fitting(newest[:2*keep], s.cfg.HistoryTokens/2)) // the last exchange stays if it fits at all
+		keep = max(min(keep, 1), fitting(newest[:2*keep], budget/2)) // the last exchange stays if it fits at all
 		t.window, t.moved = seqs[keep], true
 	}
 	history := newest[:2*keep]
@@ -140,7 +141,7 @@ func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
 
 // newest reads the exchanges in the window, newest first, each answer before its
 // question, with their seqs. It stops behind the first one over the budget.
-func (s *Service) newest(ctx context.Context, t *turn) (messages []llm.Message, seqs []int64, err error) {
+func (s *Service) newest(ctx context.Context, t *turn, budget int64) (messages []llm.Message, seqs []int64, err error) {
 	rows, err := s.store.Query(ctx, `SELECT seq, text, attachments, reply FROM message WHERE session_id = ? AND seq > ? AND seq < ?
 		AND state = 'answered' AND NOT aside ORDER BY seq DESC LIMIT ?`, t.session, max(t.since, t.window), t.seq, maxHistory+1)
 	if err != nil {
@@ -155,7 +156,7 @@ func (s *Service) newest(ctx context.Context, t *turn) (messages []llm.Message, 
 		}
 		text, _ = unprefixed(text)
 		messages = append(messages, llm.Message{Role: llm.Assistant, Text: reply}, llm.Message{Role: llm.User, Text: withNames(text, files)})
-		if seqs = append(seqs, seq); fitting(messages, s.cfg.HistoryTokens) < len(seqs) {
+		if seqs = append(seqs, seq); fitting(messages, budget) < len(seqs) {
 			break
 		}
 	}

@@ -47,8 +47,11 @@ CREATE TABLE last_status (
 type Deps struct {
 	Store   *sqlite.Store
 	Events  *eventlog.Log
-	Report  func() services.Report // the house's own picture
-	Denials *denial.Teller         // what the bus server refused; nil: nothing is told
+	Report  func() services.Report                      // the house's own picture
+	Denials *denial.Teller                              // what the bus server refused; nil: nothing is told
+	Reload  func(context.Context) (bus.Reloaded, error) // reads the configuration again; nil: nobody can
+	Part    func(name string) (bus.ReportPart, error)   // of a report; nil: there is none
+	Hangups <-chan struct{}                             // asks for the same; may be nil
 	Logger  *slog.Logger
 	Now     func() time.Time
 	Version string
@@ -83,10 +86,12 @@ func New(d Deps) *Service {
 // Door declares the room.
 func (s *Service) Door() services.Door {
 	return services.Door{
-		Name:  "control",
-		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32)},
+		Name: "control",
+		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32), bus.ConfigReload.Answer(s.reload).Workers(1).Queue(4),
+			bus.ReportGet.Answer(s.part).Workers(1).Queue(8)},
 		Says: []bus.Lane{bus.AgentStatus, bus.CostGet, bus.MemoryRead, bus.Pulse,
-			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted, bus.AccessDenied},
+			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted, bus.AccessDenied,
+			bus.ConfigReloaded, bus.ConfigRefused},
 		Metrics: s.d.Denials.Metrics(),
 		Health:  s.problems,
 	}
@@ -109,7 +114,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	s.conn = c
 	s.mu.Unlock()
 	ready()
-	return services.Work(ctx, s.tellDenials, s.live)
+	return services.Work(ctx, s.tellDenials, s.reloads, s.live)
 }
 
 // tellDenials tells, until ctx ends, what the bus server refused. The server itself

@@ -34,7 +34,7 @@ func (s *Service) get(ctx context.Context, _ bus.CostQuery) (bus.CostSummary, er
 	}
 	sum := bus.CostSummary{
 		Today: b.day.spent, Month: b.month.spent, Reserved: b.reserved,
-		DailyLimit: s.daily, MonthlyLimit: s.monthly,
+		DailyLimit: b.day.limit, MonthlyLimit: b.month.limit,
 		Stopped: b.stopped, StoppedReason: b.reason,
 	}
 	sum.Models, err = s.models(ctx, b.month.span)

@@ -5,12 +5,12 @@ package governor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -76,10 +76,11 @@ func (d *Deps) defaults() {
 
 // Service is the governor.
 type Service struct {
-	deps      Deps
-	cfg       Config
-	shedBytes *prometheus.CounterVec
-	wanted    chan string // relief, at this level
+	deps       Deps
+	cfg        Config
+	thresholds atomic.Pointer[Config] // what of cfg may change: the percentages
+	shedBytes  *prometheus.CounterVec
+	wanted     chan string // relief, at this level
 
 	// Of the reading loop alone.
 	ticks   int // since the limits were read
@@ -103,16 +104,26 @@ type Service struct {
 
 // New makes the room. Its error is thresholds that Check would have refused.
 func New(cfg Config, d Deps) (*Service, error) {
-	if cfg.LimitMB <= 0 || cfg.WarnPercent <= hysteresis || cfg.CriticalPercent <= cfg.WarnPercent {
-		return nil, fmt.Errorf("read memory thresholds: limit %d MB, warn %d %%, critical %d %%", cfg.LimitMB, cfg.WarnPercent, cfg.CriticalPercent)
+	if err := cfg.validate(); err != nil {
+		return nil, err
 	}
 	d.defaults()
 	s := &Service{deps: d, cfg: cfg, shedBytes: newShedBytes(), wanted: make(chan string, 1), said: bus.PressureNormal,
 		sensors: newSensors(d.Root, d.PageSize), levels: cfg.levels(), back: newGiveBack()}
+	s.thresholds.Store(&cfg)
 	s.goMost = d.GoLimit(-1)
 	s.goSet = s.goMost
 	s.reading = reading{Memory: bus.Memory{Limit: cfg.limit(), Pressure: bus.PressureNormal}, err: errUnread}
 	return s, nil
+}
+
+// Reconfigure prepares to go on with other percentages; take does it, with the next
+// reading.
+func (s *Service) Reconfigure(cfg Config) (take func(), err error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return func() { s.thresholds.Store(&cfg) }, nil
 }
 
 // errUnread stands until the first reading.

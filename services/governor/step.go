@@ -102,6 +102,8 @@ func (s *Service) judge(r *reading, now time.Time, relieved bool) {
 	if r.stallOurs { // that the machine waits for memory may be somebody else's doing
 		stalled = r.stall.full
 	}
+	t := s.thresholds.Load()
+	s.levels.warn, s.levels.critical = float64(t.WarnPercent), float64(t.CriticalPercent)
 	r.Pressure = s.levels.next(now, percent, stalled)
 }
 
@@ -124,7 +126,7 @@ func (s *Service) steer(r *reading, g Go) {
 // room is how much of a bound is Go's: what others do not use of it, up to where
 // the warning is left.
 func (s *Service) room(b bound, g Go) int64 {
-	percent := int64(s.cfg.WarnPercent - hysteresis)
+	percent := int64(s.thresholds.Load().WarnPercent - hysteresis)
 	return b.of/100*percent + b.of%100*percent/100 - max(0, b.used-g.Resident)
 }
 

@@ -118,7 +118,7 @@ func (e Exam) either() []services.Probe {
 func table() []services.Probe {
 	e := Exam{DataDir: "DATA_DIR", Now: time.Now}
 	all := slices.Concat(e.outside(), runProbes(), e.either())
-	for _, p := range slices.Concat(roomProbes(), (Options{}).probes()) {
+	for _, p := range slices.Concat(roomProbes(), (Options{}).probes(nil)) {
 		if p.Place == services.Inside {
 			all = append(all, p)
 		}

@@ -83,40 +83,31 @@ func secretFiles(loaded *config.Loaded) (files []string) {
 }
 
 // probes are the checks of the configuration that the daemon runs with.
-func (o Options) probes() []services.Probe {
+func (o Options) probes(r *reloader) []services.Probe {
 	return append(slices.Concat(configProbes(o.Sources), o.Config.limitProbes()), services.Probe{
 		ID: "BLF-CFG-002", Title: "The daemon runs with what the files say",
-		Why: "a change of the files takes effect when the daemon starts again",
+		Why: "a change of the files takes effect with `blufio config reload`, or when the daemon starts again",
 		Fix: "restart the daemon",
-		Run: func(context.Context) services.Result { return o.changes() },
+		Run: func(context.Context) services.Result { return r.changes() },
 	})
 }
 
-// changes compares what the daemon started with and what it would start with now.
-func (o Options) changes() services.Result {
-	if o.Loaded == nil {
+// changes compares what the daemon runs with and what it would start with now.
+func (r *reloader) changes() services.Result {
+	if r.o.Loaded == nil {
 		return services.Skip("the daemon does not know where its configuration came from")
 	}
-	_, now, err := Load(o.Sources)
+	_, now, err := Load(r.o.Sources)
 	if err != nil {
-		return services.Info("it runs with what it read at its start: the files are not valid now")
+		return services.Info("it runs with what it has read: the files are not valid now")
 	}
-	var changed []string
-	keys := o.Loaded.Keys()
-	for _, key := range now.Keys() {
-		if !slices.Contains(keys, key) {
-			keys = append(keys, key)
-		}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch reload, restart := r.waiting(now); {
+	case len(restart) > 0:
+		return services.Warn("changed since its start: %s", strings.Join(append(restart, reload...), ", "))
+	case len(reload) > 0:
+		return services.Warn("changed since it was read: %s", strings.Join(reload, ", ")).WithFix("run `blufio config reload`, or restart the daemon")
 	}
-	for _, key := range keys {
-		was, _ := o.Loaded.Get(key)
-		is, _ := now.Get(key)
-		if fmt.Sprint(was) != fmt.Sprint(is) {
-			changed = append(changed, key)
-		}
-	}
-	if len(changed) > 0 {
-		return services.Warn("changed since its start: %s", strings.Join(changed, ", "))
-	}
-	return services.OK("nothing has changed since its start")
+	return services.OK("nothing has changed since it was read")
 }

@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	"github.com/blufio/blufio/bus/embedded"
+	"github.com/blufio/blufio/services/internal/logring"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -14,11 +15,11 @@ import (
 
 // registerProcess adds what belongs to no room: the runtime, the process, the
 // build, the database and the bus server.
-func registerProcess(r *prometheus.Registry, version string, store *sqlite.Store, server *embedded.Server) error {
+func registerProcess(r *prometheus.Registry, version string, store *sqlite.Store, server *embedded.Server, ring *logring.Ring) error {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "blufio_build_info", Help: "Always 1; the labels tell the build.",
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
 	build.Set(1)
-	all := append(store.Collectors(), build, collectors.NewGoCollector(),
+	all := append(append(store.Collectors(), ring.Metrics()...), build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newBusServer(server))
 	for _, c := range all {
 		if err := r.Register(c); err != nil {

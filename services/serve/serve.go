@@ -37,6 +37,7 @@ import (
 	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/denial"
 	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/logring"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/blufio/blufio/services/keys"
 	"github.com/blufio/blufio/services/relay"
@@ -61,6 +62,12 @@ type Options struct {
 	Now      func() time.Time
 	Memory   governor.Deps // what the governor reads and moves, where it is not the machine's
 
+	// Reload asks, as SIGHUP does, to read the configuration again; may be nil. The call
+	// on the bus asks for the same. SetLogLevel takes another log.level; may be nil.
+	Reload      <-chan struct{}
+	SetLogLevel func(level string)
+
+	ring   *logring.Ring          // the last of the log
 	opened func(*embedded.Server) // for tests: hears of the bus before the rooms do; may be nil
 }
 
@@ -140,7 +147,7 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 		return err
 	}
 	rooms.report, rooms.probes = house.Report, house.Probes
-	if err := registerProcess(registry, o.Version, store, server); err != nil {
+	if err := registerProcess(registry, o.Version, store, server, o.ring); err != nil {
 		return err
 	}
 	err = house.Run(ctx, func() {
@@ -170,6 +177,7 @@ type rooms struct {
 	keys     *keys.Service
 	control  *control.Service
 	doctor   *doctor.Service
+	tools    *tool.Set // of the agent
 	report   func() services.Report
 	probes   func() []services.Probe
 }
@@ -205,11 +213,11 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 		return nil, err
 	}
 	blobs := blob.New(store, cfg.Telegram.Files(), o.Now)
-	tools, err := tool.New(cfg.Tools, tool.Deps{Store: store, DataDir: o.DataDir})
+	r.tools, err = tool.New(cfg.Tools, tool.Deps{Store: store, DataDir: o.DataDir})
 	if err != nil {
 		return nil, err
 	}
-	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Tools: tools, Logger: o.Logger, Redact: o.Redactor.Redact, Now: o.Now,
+	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Tools: r.tools, Logger: o.Logger, Redact: o.Redactor.Redact, Now: o.Now,
 		Texts: cfg.Bus.EventsText, Finish: agentFinish(cfg.Daemon.DrainTimeout)})
 	if err != nil {
 		return nil, err
@@ -222,11 +230,13 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 		return nil, err
 	}
 	r.keys = keys.New(keys.Deps{Store: store, Events: events, Bus: server, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now, Replaced: o.learnDevice})
+	reload := &reloader{o: o, rooms: r, names: secrets.Names, cfg: cfg, last: o.Loaded}
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
+		Reload: reload.call(), Hangups: o.Reload, Part: reporter{o, o.ring, reload, secrets.Names}.part,
 		Report: func() services.Report { return r.report() }})
 	r.doctor = doctor.New(doctor.Deps{Store: store, Schemas: schemas(), Server: server, MaxConns: cfg.Bus.MaxConns, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now,
-		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return append(r.probes(), o.probes()...) }})
+		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return append(r.probes(), o.probes(reload)...) }})
 	return r, nil
 }
 

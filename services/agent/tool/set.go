@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -25,8 +26,8 @@ type Deps struct {
 // Set is the tools that a configuration enables.
 type Set struct {
 	tools   []Tool
-	web     *http.Client
 	files   *workspace
+	client  atomic.Pointer[http.Client] // of http_get
 	fetches slots
 	runs    slots
 }
@@ -48,12 +49,12 @@ func New(cfg Config, d Deps) (*Set, error) {
 	if dir == "" {
 		dir = filepath.Join(d.DataDir, "workspace")
 	}
-	web := client(cfg, allow)
-	s := &Set{web: web, fetches: make(slots, maxFetches), runs: make(slots, maxRuns),
+	s := &Set{fetches: make(slots, maxFetches), runs: make(slots, maxRuns),
 		files: &workspace{dir: dir, maxFile: int64(cfg.FileKB) << 10, maxBytes: int64(cfg.WorkspaceMB) << 20, maxFiles: cfg.MaxFiles}}
+	s.client.Store(client(cfg, allow))
 	all := map[string]Tool{
 		"time": Time{Location: time.Local}, "remember": Remember{Store: d.Store}, "recall": Recall{Store: d.Store},
-		nameHTTPGet: httpGet{client: web, limit: int64(cfg.HTTPKB) << 10, timeout: cfg.HTTPTimeout, slots: s.fetches},
+		nameHTTPGet: httpGet{client: s.client.Load, limit: int64(cfg.HTTPKB) << 10, timeout: cfg.HTTPTimeout, slots: s.fetches},
 		nameListDir: listDir{s.files}, nameReadFile: readFile{s.files}, nameWriteFile: writeFile{s.files},
 	}
 	for _, name := range optional {
@@ -67,6 +68,17 @@ func New(cfg Config, d Deps) (*Set, error) {
 	return s, nil
 }
 
+// Reconfigure prepares to reach other hosts, as cfg.Allow says; take does it. Of cfg all
+// else is as before. What is under way ends as it began.
+func (s *Set) Reconfigure(cfg Config) (take func(), err error) {
+	allow, err := outbound.ParseAllowed(cfg.Allow)
+	if err != nil {
+		return nil, fmt.Errorf("read tools.allow: %w", err)
+	}
+	c := client(cfg, allow)
+	return func() { s.client.Swap(c).CloseIdleConnections() }, nil
+}
+
 func client(cfg Config, allow outbound.Allowed) *http.Client {
 	return outbound.New(outbound.Options{Public: true, Allow: allow, Setting: "tools.allow", Silence: cfg.HTTPTimeout,
 		MaxBody: int64(cfg.HTTPKB) << 10, UserAgent: "blufio (personal agent)"})
@@ -76,7 +88,7 @@ func client(cfg Config, allow outbound.Allowed) *http.Client {
 func (s *Set) All() []Tool { return s.tools }
 
 // Shed closes idle connections and returns about how many bytes that frees.
-func (s *Set) Shed() int64 { return outbound.CloseIdle(s.web) }
+func (s *Set) Shed() int64 { return outbound.CloseIdle(s.client.Load()) }
 
 // Metrics are the gauges of what tools hold, and their bounds.
 func (s *Set) Metrics() []prometheus.Collector {

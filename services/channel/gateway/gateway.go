@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -34,6 +35,7 @@ type Deps struct {
 // Service is the room.
 type Service struct {
 	cfg      Config
+	live     atomic.Pointer[Config] // what of cfg may change
 	log      *slog.Logger
 	now      func() time.Time
 	gatherer prometheus.Gatherer
@@ -90,6 +92,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		made:    d.Now(),
 		every:   periods{heartbeat: 15 * time.Second, keepAlive: 15 * time.Second, ping: 30 * time.Second, idle: idleLeast},
 	}
+	s.live.Store(&cfg)
 	var err error
 	if s.mint, err = newMint(d.Key, d.Now); err != nil {
 		return nil, err
@@ -102,6 +105,15 @@ func New(cfg Config, d Deps) (*Service, error) {
 	}
 	s.meter = newMeter(s)
 	return s, nil
+}
+
+// Reconfigure prepares to go on with other bounds of requests; take does it, for the
+// next ones. A socket that is open keeps its own.
+func (s *Service) Reconfigure(cfg Config) (take func(), err error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return func() { s.live.Store(&cfg) }, nil
 }
 
 // Door declares the room.
@@ -137,8 +149,8 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 		return err
 	}
 	f := newFront(s, c)
-	s.live(f)
-	defer s.live(nil)
+	s.attend(f)
+	defer s.attend(nil)
 	telling, stop := context.WithCancel(context.WithoutCancel(ctx)) // requests in flight may yet be refused
 	var told sync.WaitGroup
 	told.Go(func() { s.denials.Run(telling, s.log) })
@@ -152,7 +164,8 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	return err
 }
 
-func (s *Service) live(f *front) {
+// attend says which front serves now, nil for none.
+func (s *Service) attend(f *front) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.front = f
