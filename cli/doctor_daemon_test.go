@@ -138,7 +138,7 @@ func crowdBus(p *patient) {
 	p.check(err)
 	device, err := embedded.LoadDevice(p.dir)
 	p.check(err)
-	for range 10 {
+	for range 8 { // the rooms have theirs, and doctor needs one
 		nc, err := nats.Connect(info.Bus, device.NATSOption(), nats.CustomInboxPrefix(embedded.OperatorInbox))
 		p.check(err)
 		p.Cleanup(nc.Close)
