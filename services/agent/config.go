@@ -17,7 +17,7 @@ type Config struct {
 	Model            string            `koanf:"model" doc:"Model of the first entry of provider that names none; empty is that provider's default."`
 	Name             string            `koanf:"name" live:"true" doc:"What the agent calls itself."`
 	SystemPrompt     string            `koanf:"system_prompt" live:"true" doc:"Replaces the built-in instructions to the model."`
-	SystemPromptFile string            `koanf:"system_prompt_file" live:"true" doc:"File that holds the instructions instead; at most 64 KiB."`
+	SystemPromptFile string            `koanf:"system_prompt_file" live:"true" doc:"File that holds the instructions instead; at most 64 KiB. A reload reads it again."`
 	MaxSessions      int               `koanf:"max_sessions" min:"1" max:"1000000" doc:"Most sessions with unanswered messages at one time; a message for one more is told to try again later."`
 	MaxQueue         int               `koanf:"max_queue" min:"1" max:"1000000" doc:"Most unanswered messages; one more is told to try again later."`
 	MaxOutbox        int               `koanf:"max_outbox" min:"1" max:"1000000" doc:"Most undelivered replies; beyond, messages are told to try again later."`

@@ -7,6 +7,8 @@
 //     asked over the bus (the bus works). What came of it is the pulse, from which
 //     the gateway answers GET /health; a request never causes work.
 //   - The row is the last status. `blufio status` reads it when no daemon runs.
+//   - It reads the configuration again when a call or a signal asks for it, by what
+//     services/serve gives it, and gives `blufio bugreport` its parts.
 //   - Changes become facts: started, stopping, health changed, room restarted. So
 //     does what the bus server refuses, which is no room itself.
 package control

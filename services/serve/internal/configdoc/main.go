@@ -36,9 +36,13 @@ func generate() map[string]string {
 
 Merged in this order, later wins: the defaults, ` + "`/etc/blufio/blufio.toml`, `$XDG_CONFIG_HOME/blufio/blufio.toml`" + `
 (` + "`--config FILE`" + ` replaces both), environment variables ` + "`BLUFIO_SECTION__KEY`" + `, flags. An unknown key is an error.
-` + "`blufio config validate`" + ` checks, ` + "`blufio config get KEY`" + ` shows what is in force. Sizes and times are plain: ` + "`\"8s\"`, `\"30d\"`" + `.
+` + "`blufio config validate`" + ` checks, ` + "`blufio config get KEY --origin`" + ` shows what is in force and where it was set, ` + "`blufio config show`" + ` all of it. Sizes and times are plain: ` + "`\"8s\"`, `\"30d\"`" + `.
 A secret is best kept in the vault by ` + "`blufio config set-secret KEY`" + `: what is there counts more than a file, which works and is warned
 about, and less than the environment and flags.
+
+` + "`blufio config reload`" + `, or SIGHUP, makes the running daemon read all of it again: keys that take effect *at once* then count, the others
+wait for a restart and are named. What is not valid changes nothing. A token's rate is decided when it is issued, and a socket that is open keeps
+its bounds; everything else counts for the next message, call or request.
 
 ` + config.Reference(serve.Defaults()),
 	}
