@@ -106,8 +106,8 @@ func TestDoctorFindsABrokenDaemon(t *testing.T) {
 		{name: "a damaged log", id: "BLF-DB-001", seen: "blufio.db-wal is damaged", fix: "move the log away",
 			sick: func(p *patient) { p.crash(); p.overwrite("blufio.db-wal", 0, []byte("damaged")) }},
 		{name: "a part that came back", up: true, id: "BLF-ROOM-001", level: bus.LevelWarn, seen: "started again after a failure: relay", fix: "log", sick: failRelay},
-		{name: "few connections left", up: true, set: []string{"BLUFIO_BUS__MAX_CONNECTIONS=24"}, id: "BLF-BUS-002", level: bus.LevelWarn,
-			seen: "of 24 connections are in use", fix: "bus.max_connections", sick: crowdBus},
+		{name: "few connections left", up: true, set: []string{"BLUFIO_BUS__MAX_CONNECTIONS=32"}, id: "BLF-BUS-002", level: bus.LevelWarn,
+			seen: "of 32 connections are in use", fix: "bus.max_connections", sick: crowdBus},
 		{name: "few files", up: true, args: []string{"--deep"}, id: "BLF-SYS-004", level: bus.LevelWarn, seen: "of 200 are open", fix: "LimitNOFILE",
 			pre: func(p *patient) { p.ulim = "ulimit -n 200" }},
 		{name: "a full disk", up: true, id: "BLF-FILE-003", seen: "are free", fix: "free some disk space", pre: smallDisk, sick: fillDisk},
@@ -132,16 +132,26 @@ func failRelay(p *patient) {
 	}
 }
 
-// crowdBus takes all but a few of the bus's connections.
+// crowdBus takes all of the bus's connections but two, one of which is doctor's.
 func crowdBus(p *patient) {
 	info, err := serve.ReadInfo(p.dir)
 	p.check(err)
 	device, err := embedded.LoadDevice(p.dir)
 	p.check(err)
-	for range 10 {
-		nc, err := nats.Connect(info.Bus, device.NATSOption(), nats.CustomInboxPrefix(embedded.OperatorInbox))
-		p.check(err)
+	var all []*nats.Conn
+	for {
+		nc, err := nats.Connect(info.Bus, device.NATSOption(), nats.CustomInboxPrefix(embedded.OperatorInbox), nats.NoReconnect())
+		if err != nil {
+			break // there is no place left
+		}
 		p.Cleanup(nc.Close)
+		all = append(all, nc)
+	}
+	if len(all) < 10 {
+		p.Fatalf("the house leaves only %d of 32 connections to others", len(all))
+	}
+	for _, nc := range all[:2] {
+		nc.Close()
 	}
 }
 
