@@ -92,6 +92,7 @@ func (s *Service) Door() services.Door {
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_keys_limit", Help: "Most keys of the bus that may live."}, func() float64 { return maxLiving }),
 		},
 		Health: s.health,
+		Probes: Probes(s),
 	}
 }
 

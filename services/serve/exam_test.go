@@ -29,7 +29,7 @@ func TestTableOfChecks(t *testing.T) {
 	if !slices.IsSortedFunc(ids, services.CompareIDs) || len(slices.Compact(slices.Clone(ids))) != len(ids) {
 		t.Errorf("not in order, or twice: %v", ids)
 	}
-	live := (Options{}).probes()
+	live := (Options{}).probes(nil)
 	for _, s := range furnished(t) {
 		live = append(live, s.Door().Probes...)
 	}

@@ -58,6 +58,8 @@ type Options struct {
 	Redactor *config.Redactor
 	Ready    func(Info) // called once when everything is up; may be nil
 	Now      func() time.Time
+
+	look bool // at the vault, for doctor: nothing is changed
 }
 
 // Info tells where a running daemon is reached. It is written to daemon.json.
@@ -214,7 +216,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
 		Report: func() services.Report { return r.report() }})
 	r.doctor = doctor.New(doctor.Deps{Store: store, Schemas: schemas(), Server: server, MaxConns: cfg.Bus.MaxConns, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now,
-		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return append(r.probes(), o.probes()...) }})
+		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return append(r.probes(), o.probes(secrets.Names)...) }})
 	return r, nil
 }
 
