@@ -48,6 +48,7 @@ type Check struct {
 	Deep      bool   `json:"deep"`
 	Daemon    bool   `json:"daemon"` // a running one is needed
 	TimeoutMS int64  `json:"timeout_ms"`
+	Outside   bool   `json:"-"` // made by the command line, whether a daemon runs or not
 }
 
 // Checks is the whole table, in its order.
@@ -55,7 +56,7 @@ func Checks() []Check {
 	var all []Check
 	for _, p := range table() {
 		f := p.Found(services.Result{})
-		all = append(all, Check{ID: p.ID, Title: p.Title, Why: p.Why, Fix: p.Fix, Deep: p.Deep, Daemon: p.Place == services.Inside, TimeoutMS: f.TimeoutMS})
+		all = append(all, Check{ID: p.ID, Title: p.Title, Why: p.Why, Fix: p.Fix, Deep: p.Deep, Daemon: p.Place == services.Inside, Outside: p.Place == services.Outside, TimeoutMS: f.TimeoutMS})
 	}
 	return all
 }
