@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -127,9 +128,10 @@ func space(dir string) services.Result {
 	return services.OK("%s", seen)
 }
 
-// privacy leaves the device key to its own check.
+// privacy leaves the keys to their own checks.
 func privacy(dir string) services.Result {
 	open, err := OpenFiles(dir)
+	open = slices.DeleteFunc(open, func(name string) bool { return name == "vault.key" })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return services.Skip("there are none yet")
@@ -156,7 +158,7 @@ const stale = 10 * time.Minute
 func Leftovers(dir string, now time.Time) ([]string, error) {
 	return inDir(dir, func(info fs.FileInfo) bool {
 		name := info.Name()
-		temporary := strings.HasPrefix(name, ".device-") || strings.HasPrefix(name, ".doctor-") || name == "daemon.json.new" ||
+		temporary := strings.HasPrefix(name, ".device-") || strings.HasPrefix(name, ".vault-") || strings.HasPrefix(name, ".doctor-") || name == "daemon.json.new" ||
 			name == "blufio.db.new" || strings.HasPrefix(name, "blufio.db.new-")
 		return temporary && info.Mode().IsRegular() && now.Sub(info.ModTime()) > stale
 	})

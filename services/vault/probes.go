@@ -71,7 +71,31 @@ func (v *Vault) probeOpen(ctx context.Context) services.Result {
 		return services.Fail("it is open, but damaged or changed are: %s", strings.Join(damaged, ", ")).
 			WithFix("set each again: blufio config set-secret %s", damaged[0])
 	}
+	if why := v.again(); why != nil {
+		return services.Warn("it is open, and would not be after a restart: %s", why.Message).
+			WithFix("%s; or, while it is open, make a new key: blufio config rotate-vault-key", why.Hint)
+	}
 	return services.OK("%s, locked with %s", counted(len(l.Secrets)), SourceName(l.Source))
+}
+
+// again tells why a vault that is open would not open now. Only a file can have changed
+// since.
+func (v *Vault) again() *bus.Error {
+	if !v.change.TryLock() {
+		return nil // the key is being exchanged
+	}
+	defer v.change.Unlock()
+	v.mu.RLock()
+	row := v.row
+	v.mu.RUnlock()
+	if row == nil || row.source != bus.KeyFile {
+		return nil
+	}
+	_, _, why := v.openRow(row)
+	if why != nil {
+		why.Hint, _, _ = strings.Cut(why.Hint, " and restart")
+	}
+	return why
 }
 
 func counted(n int) string {
