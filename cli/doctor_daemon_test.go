@@ -91,7 +91,8 @@ func TestDoctorFindsABrokenDaemon(t *testing.T) {
 			sick: func(p *patient) { p.env = append(p.env, "BLUFIO_BUS__LISTEN="+taken) }},
 		{name: "the gateway has no place left", up: true, set: []string{"BLUFIO_GATEWAY__MAX_CONNECTIONS=1", "BLUFIO_GATEWAY__HEADER_TIMEOUT=1m"},
 			id: "BLF-GW-001", seen: "does not answer", fix: "log", sick: occupyGateway},
-		{name: "a certificate that ends", up: true, id: "BLF-GW-002", level: bus.LevelWarn, seen: "ends in 2 days", fix: "renew", pre: certify},
+		{name: "a certificate that ends", up: true, id: "BLF-GW-002", level: bus.LevelWarn, seen: "ends in 2 days", fix: "renew", pre: certify(60 * time.Hour)},
+		{name: "a certificate that has ended", up: true, id: "BLF-GW-002", seen: "has ended on", fix: "renew", pre: certify(-time.Minute)},
 		{name: "little memory", up: true, id: "BLF-SYS-002", seen: "MiB are taken", fix: "limit_mb",
 			set: []string{"BLUFIO_MEMORY__LIMIT_MB=32", "BLUFIO_GATEWAY__MAX_BODY_BYTES=1024", "BLUFIO_GATEWAY__MAX_WAITERS=1", "BLUFIO_GATEWAY__MAX_STREAMS=1", "BLUFIO_GATEWAY__MAX_CONNECTIONS=20"}},
 		{name: "a database that takes no writes", up: true, id: "BLF-DB-002", seen: "no space", fix: "log",
@@ -166,11 +167,15 @@ func occupyGateway(p *patient) {
 	p.check(err)
 }
 
-// certify makes a certificate that ends in two days, and has the gateway use it.
-func certify(p *patient) {
+// certify makes a certificate that ends in a while, and has the gateway use it.
+func certify(ends time.Duration) func(*patient) {
+	return func(p *patient) { p.certify(time.Now().Add(ends)) }
+}
+
+func (p *patient) certify(ends time.Time) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	p.check(err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(60 * time.Hour),
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: ends,
 		DNSNames: []string{"localhost"}}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	p.check(err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services"
+	"golang.org/x/sys/unix"
 )
 
 // FileProbes look at the data directory as whoever runs the command line sees it.
@@ -60,6 +61,8 @@ func dataDir(dir string) services.Result {
 	}
 	mode, uid := info.Mode().Perm(), ownerOf(info)
 	switch {
+	case errors.Is(unix.Access(dir, unix.W_OK), unix.EROFS):
+		return services.Fail("%s is on a file system that takes no writes (read-only)", dir).WithFix("mount it for writing; after an error of the disk, see the kernel's log first")
 	case uid != os.Geteuid() && os.Geteuid() != 0:
 		return services.Fail("%s belongs to another user (uid %d)", dir, uid).WithFix("run as its owner, or name yours with --data-dir")
 	case mode&^0o700 != 0:
