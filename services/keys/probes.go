@@ -19,7 +19,7 @@ const endsSoon = 14 * 24 * time.Hour
 // Probes are the room's checks. Those of no Service can be listed, not run.
 func Probes(s *Service) []services.Probe {
 	return []services.Probe{{
-		ID: "BLF-KEY-001", Title: "The keys that may get on the bus are those that are kept",
+		ID: "BLF-KEY-001", Title: "The bus lets in the keys that it should",
 		Why:      "a key that was revoked must stay out, and one that was issued must work",
 		Fix:      "restart the daemon: it reads all keys anew",
 		Problems: []string{"keys_not_in_force"},

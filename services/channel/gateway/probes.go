@@ -36,13 +36,14 @@ func (c *certificates) probe() services.Result {
 		return services.Skip("the gateway speaks no TLS itself")
 	}
 	cert, _ := c.current() // a problem, too
-	for _, p := range c.problems() {
-		if !c.now().Before(cert.Leaf.NotAfter) {
-			return services.Fail("%s", p.Title).WithFix("%s", p.Hint)
-		}
-		return services.Warn("%s", p.Title).WithFix("%s", p.Hint)
+	problems := c.problems()
+	switch {
+	case len(problems) == 0:
+		return services.OK("it ends on %s", cert.Leaf.NotAfter.Format(time.DateOnly))
+	case !c.now().Before(cert.Leaf.NotAfter):
+		return services.Fail("%s", problems[0].Title).WithFix("%s", problems[0].Hint)
 	}
-	return services.OK("it ends on %s", cert.Leaf.NotAfter.Format(time.DateOnly))
+	return services.Warn("%s", problems[0].Title).WithFix("%s", problems[0].Hint)
 }
 
 // A token is in use that was used so lately, and ends soon when the last tenth of its
