@@ -92,9 +92,11 @@ func (s *sleeper) Dial(network, address string) (c net.Conn, err error) {
 func slowClient(p *patient) {
 	s := &sleeper{asleep: make(chan struct{}), wake: make(chan struct{})}
 	slow := p.operator(nats.SetCustomDialer(s))
-	asking := bus.NewConn(p.operator(), bus.Options{Name: "cli", Says: []bus.Lane{bus.StatusGet}})
+	asking := bus.NewConn(p.operator(), bus.Options{Name: "cli", Says: []bus.Lane{bus.DoctorRun, bus.JobGet}})
+	job, err := bus.DoctorRun.Ask(p.Context(), asking, bus.DoctorRequest{})
+	p.check(err)
 	p.Cleanup(func() { close(s.wake) })
-	_, err := slow.SubscribeSync(embedded.OperatorInbox + ".>")
+	_, err = slow.SubscribeSync(embedded.OperatorInbox + ".>")
 	p.check(err)
 	p.check(slow.Flush())
 	close(s.asleep)
@@ -102,8 +104,8 @@ func slowClient(p *patient) {
 		if time.Now().After(end) {
 			p.Fatal("it is not cut off")
 		}
-		for range 100 {
-			_, err := bus.StatusGet.Ask(p.Context(), asking, bus.StatusQuery{})
+		for range 20 {
+			_, err := bus.JobGet.Ask(p.Context(), asking, bus.JobQuery{ID: job.ID}) // all findings, each time
 			p.check(err)
 		}
 	}
