@@ -136,10 +136,10 @@ var (
 // Doctor, and other long work.
 var (
 	DoctorRun = call[DoctorRequest, Job](Spec{Name: "ctl.doctor",
-		From: []string{"cli"}, Heard: []string{"doctor"},
+		From: []string{"cli", "hub"}, Heard: []string{"doctor"},
 		Meaning: "Make the checks that the daemon makes of itself. The findings are the job's news."})
 	JobGet = call[JobQuery, JobState](Spec{Name: "ctl.job",
-		From: []string{"cli", "doctor"}, Heard: []string{"doctor"},
+		From: []string{"cli", "doctor", "hub"}, Heard: []string{"doctor"},
 		Meaning: "What is new of a job. Finished ones are kept for five minutes."})
 )
 

@@ -33,8 +33,9 @@ const (
 // of the table of checks.
 type DoctorReport struct {
 	Schema   string    `json:"schema"`
-	Result   string    `json:"result"` // ok, warn or fail
-	Mode     string    `json:"mode"`   // live or offline
+	Result   string    `json:"result"`         // ok, warn or fail
+	Mode     string    `json:"mode"`           // live or offline
+	Node     string    `json:"node,omitempty"` // asked through the hub, which makes no check from outside
 	Findings []Finding `json:"findings"`
 }
 

@@ -45,7 +45,7 @@ type HubCall interface {
 
 // HubCalls are all that is answered to a hub. Never what hands out or takes keys,
 // tokens or secrets, and nothing that spends money or shows what was written.
-func HubCalls() []HubCall { return []HubCall{StatusGet} }
+func HubCalls() []HubCall { return []HubCall{StatusGet, DoctorRun, JobGet} }
 
 // AskJSON is Ask for those who pass a question on.
 func (l Call[T, R]) AskJSON(ctx context.Context, c *Conn, req []byte) ([]byte, error) {

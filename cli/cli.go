@@ -66,7 +66,7 @@ func (a *app) root() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configFile, "config", a.getenv("BLUFIO_CONFIG"), "read this `FILE` instead of the usual ones (BLUFIO_CONFIG)")
 	flags.StringVar(&a.dataDir, "data-dir", a.getenv("BLUFIO_DATA_DIR"), "`DIR` that holds the database and the device key (BLUFIO_DATA_DIR)")
-	flags.StringVar(&a.node, "node", "", "ask the daemon of this `NAME` on the hub (status)")
+	flags.StringVar(&a.node, "node", "", "ask the daemon of this `NAME` on the hub (status, doctor)")
 	flags.BoolVar(&a.plain, "plain", false, "no colour, no symbols")
 	flags.BoolVar(&a.json, "json", false, "machine-readable output")
 

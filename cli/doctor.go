@@ -32,12 +32,14 @@ func (a *app) doctorCommand() *cobra.Command {
 		Short: "Find what is wrong and say what to do about it",
 		Long: "Find what is wrong and say what to do about it. The checks are quick, about two\n" +
 			"seconds in all; --deep takes longer and looks closer. A daemon that runs checks\n" +
-			"itself from within; without one, what can be checked from outside is.\n\n" +
+			"itself from within; without one, what can be checked from outside is. With --node\n" +
+			"another daemon on the hub checks itself.\n\n" +
 			"Exit code 0: all is well; 2: there are warnings, and one is that no daemon runs;\n" +
 			"1: something failed; 4: the check itself could not be made; 5: permission denied.\n" +
 			"DOCTOR.md explains every check.",
-		Example: "  blufio doctor\n  blufio doctor --deep\n  blufio doctor --only BLF-LLM --timeout 10s\n  blufio doctor --json | jq '.findings[] | select(.level == \"fail\")'",
-		Args:    noArgs,
+		Example:     "  blufio doctor\n  blufio doctor --deep\n  blufio --node garage doctor\n  blufio doctor --only BLF-LLM --timeout 10s\n  blufio doctor --json | jq '.findings[] | select(.level == \"fail\")'",
+		Args:        noArgs,
+		Annotations: map[string]string{throughHub: ""},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.complete(cmd); err != nil {
 				return err
@@ -45,6 +47,10 @@ func (a *app) doctorCommand() *cobra.Command {
 			switch {
 			case c.list:
 				return a.listChecks()
+			case a.node != "" && c.fix:
+				return misuse(cmd, "--fix mends what is on this machine: it does not go with --node")
+			case a.node != "":
+				return a.doctorOf(cmd.Context(), c)
 			case c.fix:
 				return a.mend(cmd, c)
 			}
@@ -123,26 +129,68 @@ func (a *app) doctor(ctx context.Context, c checkup) error {
 	if r.conn != nil {
 		defer hangUp(ctx, r.conn)
 	}
-	ward := a.newWard(c, r)
-	report := bus.DoctorReport{Schema: bus.DoctorSchema, Mode: r.mode(), Findings: []bus.Finding{}}
-	var mu sync.Mutex
-	found := func(f bus.Finding) {
-		mu.Lock()
-		defer mu.Unlock()
-		report.Findings = append(report.Findings, f)
-		ward.show(f)
-	}
+	round := a.newRound(c, bus.DoctorReport{Mode: r.mode()})
 	var checks sync.WaitGroup
-	checks.Go(func() { serve.Examine(ctx, a.exam(dir, c, r), found) })
-	checks.Go(func() { a.askDoctor(ctx, c, &r, found) })
+	checks.Go(func() { serve.Examine(ctx, a.exam(dir, c, r), round.found) })
+	checks.Go(func() { a.askDoctor(ctx, c, &r, round.found) })
 	checks.Wait()
 	if ctx.Err() != nil {
-		ward.clear()
-		return fail(exitNoAnswer, "", "stopped before all checks were made")
+		round.ward.clear()
+		return errInterrupted()
 	}
-	serve.Sort(report.Findings)
-	report.Result = verdictOf(report.Findings)
-	return errors.Join(ward.finish(report), exit(r.exitCode(report.Result)))
+	shown := round.finish()
+	return errors.Join(shown, exit(r.exitCode(round.report.Result)))
+}
+
+func errInterrupted() error { return fail(exitNoAnswer, "", "stopped before all checks were made") }
+
+// doctorOf has another daemon on the hub examine itself.
+func (a *app) doctorOf(ctx context.Context, c checkup) error {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	round := a.newRound(c, bus.DoctorReport{Mode: bus.DoctorLive, Node: a.node})
+	err := follow(ctx, c, asker{
+		run: func(ctx context.Context, r bus.DoctorRequest) (bus.Job, error) {
+			return askNode(ctx, a, bus.DoctorRun, r)
+		},
+		news: func(ctx context.Context, q bus.JobQuery) (bus.JobState, error) { return askNode(ctx, a, bus.JobGet, q) },
+	}, round.found)
+	switch {
+	case ctx.Err() != nil:
+		round.ward.clear()
+		return errInterrupted()
+	case err != nil:
+		round.ward.clear()
+		return err
+	}
+	shown := round.finish()
+	return errors.Join(shown, exit(reached{}.exitCode(round.report.Result)))
+}
+
+// round is an examination under way.
+type round struct {
+	mu     sync.Mutex
+	report bus.DoctorReport
+	ward   *ward
+}
+
+func (a *app) newRound(c checkup, r bus.DoctorReport) *round {
+	r.Schema, r.Findings = bus.DoctorSchema, []bus.Finding{}
+	return &round{report: r, ward: a.newWard(c, r)}
+}
+
+func (r *round) found(f bus.Finding) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Findings = append(r.report.Findings, f)
+	r.ward.show(f)
+}
+
+// finish judges and shows how it all ended.
+func (r *round) finish() error {
+	serve.Sort(r.report.Findings)
+	r.report.Result = verdictOf(r.report.Findings)
+	return r.ward.finish(r.report)
 }
 
 func (a *app) exam(dir string, c checkup, r reached) serve.Exam {

@@ -90,7 +90,7 @@ func unreached(dir string, err error, locked, told bool) (bus.Finding, bool) {
 // askDoctor has the daemon make its checks, and tells their findings.
 func (a *app) askDoctor(ctx context.Context, c checkup, r *reached, found func(bus.Finding)) {
 	if r.conn != nil {
-		if err := a.followDoctor(ctx, c, r.conn, found); err != nil && ctx.Err() == nil {
+		if err := follow(ctx, c, askerOn(r.conn), found); err != nil && ctx.Err() == nil {
 			f := explain(err)
 			hint := f.hint
 			if bus.Nobody(err) {
@@ -104,13 +104,29 @@ func (a *app) askDoctor(ctx context.Context, c checkup, r *reached, found func(b
 	}
 }
 
-func (a *app) followDoctor(ctx context.Context, c checkup, conn *bus.Conn, found func(bus.Finding)) error {
-	job, err := startDoctor(ctx, conn, bus.DoctorRequest{Deep: c.deep, Only: c.only, Skip: c.skip, TimeoutMS: c.timeout.Milliseconds()})
+// asker puts the doctor's questions to a daemon.
+type asker struct {
+	run  func(context.Context, bus.DoctorRequest) (bus.Job, error)
+	news func(context.Context, bus.JobQuery) (bus.JobState, error)
+}
+
+func askerOn(conn *bus.Conn) asker {
+	return asker{
+		run: func(ctx context.Context, r bus.DoctorRequest) (bus.Job, error) {
+			return bus.DoctorRun.Ask(ctx, conn, r)
+		},
+		news: func(ctx context.Context, q bus.JobQuery) (bus.JobState, error) { return bus.JobGet.Ask(ctx, conn, q) },
+	}
+}
+
+// follow has a daemon make its checks, and tells their findings as they come.
+func follow(ctx context.Context, c checkup, daemon asker, found func(bus.Finding)) error {
+	job, err := daemon.start(ctx, bus.DoctorRequest{Deep: c.deep, Only: c.only, Skip: c.skip, TimeoutMS: c.timeout.Milliseconds()})
 	if err != nil {
 		return err
 	}
 	for heard := 0; ; {
-		state, err := bus.JobGet.Ask(ctx, conn, bus.JobQuery{ID: job.ID, After: heard})
+		state, err := daemon.news(ctx, bus.JobQuery{ID: job.ID, After: heard})
 		if err != nil {
 			return err
 		}
@@ -131,12 +147,12 @@ func (a *app) followDoctor(ctx context.Context, c checkup, conn *bus.Conn, found
 	}
 }
 
-// startDoctor waits for a place if others are being examined.
-func startDoctor(ctx context.Context, conn *bus.Conn, r bus.DoctorRequest) (bus.Job, error) {
+// start waits for a place if others are being examined.
+func (d asker) start(ctx context.Context, r bus.DoctorRequest) (bus.Job, error) {
 	trying, cancel := context.WithTimeout(ctx, doctorBusy)
 	defer cancel()
 	for {
-		job, err := bus.DoctorRun.Ask(ctx, conn, r)
+		job, err := d.run(ctx, r)
 		if bus.CodeOf(err) != bus.CodeBusy || !pause(trying, healthEvery) {
 			return job, err
 		}

@@ -27,7 +27,7 @@ func TestDoctorFindsBrokenConfiguration(t *testing.T) {
 		{name: "a wrong variable", sick: func(p *patient) { p.env = append(p.env, "BLUFIO_GATEWAY__LISSTEN=x") },
 			id: "BLF-CFG-001", seen: "environment BLUFIO_GATEWAY__LISSTEN", fix: "did you mean"},
 		{name: "no key for the provider", sick: func(p *patient) { p.write(p.toml, "[agent]\nprovider = \"openai\"\n") },
-			id: "BLF-CFG-001", seen: "needs a key", fix: "BLUFIO_OPENAI__API_KEY"},
+			id: "BLF-CFG-001", seen: "needs a key", fix: "blufio config set-secret openai.api_key"},
 		{name: "no such file", sick: func(p *patient) { p.check(os.Remove(p.toml)) },
 			id: "BLF-CFG-001", seen: "blufio.toml"},
 		{name: "a change the daemon does not know", up: true, sick: func(p *patient) { p.write(p.toml, "[agent]\nname = \"other\"\n") },

@@ -91,7 +91,8 @@ func TestDoctorFindsABrokenDaemon(t *testing.T) {
 			sick: func(p *patient) { p.env = append(p.env, "BLUFIO_BUS__LISTEN="+taken) }},
 		{name: "the gateway has no place left", up: true, set: []string{"BLUFIO_GATEWAY__MAX_CONNECTIONS=1", "BLUFIO_GATEWAY__HEADER_TIMEOUT=1m"},
 			id: "BLF-GW-001", seen: "does not answer", fix: "log", sick: occupyGateway},
-		{name: "a certificate that ends", up: true, id: "BLF-GW-002", level: bus.LevelWarn, seen: "ends in 2 days", fix: "renew", pre: certify},
+		{name: "a certificate that ends", up: true, id: "BLF-GW-002", level: bus.LevelWarn, seen: "ends in 2 days", fix: "renew", pre: certify(60 * time.Hour)},
+		{name: "a certificate that has ended", up: true, id: "BLF-GW-002", seen: "has ended on", fix: "renew", pre: certify(-time.Minute)},
 		{name: "little memory", up: true, id: "BLF-SYS-002", seen: "MiB are taken", fix: "limit_mb",
 			set: []string{"BLUFIO_MEMORY__LIMIT_MB=32", "BLUFIO_GATEWAY__MAX_BODY_BYTES=1024", "BLUFIO_GATEWAY__MAX_WAITERS=1", "BLUFIO_GATEWAY__MAX_STREAMS=1", "BLUFIO_GATEWAY__MAX_CONNECTIONS=20"}},
 		{name: "a database that takes no writes", up: true, id: "BLF-DB-002", seen: "no space", fix: "log",
@@ -106,8 +107,8 @@ func TestDoctorFindsABrokenDaemon(t *testing.T) {
 		{name: "a damaged log", id: "BLF-DB-001", seen: "blufio.db-wal is damaged", fix: "move the log away",
 			sick: func(p *patient) { p.crash(); p.overwrite("blufio.db-wal", 0, []byte("damaged")) }},
 		{name: "a part that came back", up: true, id: "BLF-ROOM-001", level: bus.LevelWarn, seen: "started again after a failure: relay", fix: "log", sick: failRelay},
-		{name: "few connections left", up: true, set: []string{"BLUFIO_BUS__MAX_CONNECTIONS=24"}, id: "BLF-BUS-002", level: bus.LevelWarn,
-			seen: "of 24 connections are in use", fix: "bus.max_connections", sick: crowdBus},
+		{name: "few connections left", up: true, set: []string{"BLUFIO_BUS__MAX_CONNECTIONS=32"}, id: "BLF-BUS-002", level: bus.LevelWarn,
+			seen: "of 32 connections are in use", fix: "bus.max_connections", sick: crowdBus},
 		{name: "few files", up: true, args: []string{"--deep"}, id: "BLF-SYS-004", level: bus.LevelWarn, seen: "of 200 are open", fix: "LimitNOFILE",
 			pre: func(p *patient) { p.ulim = "ulimit -n 200" }},
 		{name: "a full disk", up: true, id: "BLF-FILE-003", seen: "are free", fix: "free some disk space", pre: smallDisk, sick: fillDisk},
@@ -132,16 +133,26 @@ func failRelay(p *patient) {
 	}
 }
 
-// crowdBus takes all but a few of the bus's connections.
+// crowdBus takes all of the bus's connections but two, one of which is doctor's.
 func crowdBus(p *patient) {
 	info, err := serve.ReadInfo(p.dir)
 	p.check(err)
 	device, err := embedded.LoadDevice(p.dir)
 	p.check(err)
-	for range 8 { // the rooms have theirs, and doctor needs one
-		nc, err := nats.Connect(info.Bus, device.NATSOption(), nats.CustomInboxPrefix(embedded.OperatorInbox))
-		p.check(err)
+	var all []*nats.Conn
+	for {
+		nc, err := nats.Connect(info.Bus, device.NATSOption(), nats.CustomInboxPrefix(embedded.OperatorInbox), nats.NoReconnect())
+		if err != nil {
+			break // there is no place left
+		}
 		p.Cleanup(nc.Close)
+		all = append(all, nc)
+	}
+	if len(all) < 10 {
+		p.Fatalf("the house leaves only %d of 32 connections to others", len(all))
+	}
+	for _, nc := range all[:2] {
+		nc.Close()
 	}
 }
 
@@ -156,11 +167,15 @@ func occupyGateway(p *patient) {
 	p.check(err)
 }
 
-// certify makes a certificate that ends in two days, and has the gateway use it.
-func certify(p *patient) {
+// certify makes a certificate that ends in a while, and has the gateway use it.
+func certify(ends time.Duration) func(*patient) {
+	return func(p *patient) { p.certify(time.Now().Add(ends)) }
+}
+
+func (p *patient) certify(ends time.Time) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	p.check(err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(60 * time.Hour),
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: ends,
 		DNSNames: []string{"localhost"}}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	p.check(err)

@@ -33,8 +33,8 @@ type ward struct {
 	err     error
 }
 
-func (a *app) newWard(c checkup, r reached) *ward {
-	s := &ward{app: a, u: a.ui(a.out), live: r.conn != nil, daemon: map[string]bool{}, began: time.Now(), width: doctorWidth}
+func (a *app) newWard(c checkup, r bus.DoctorReport) *ward {
+	s := &ward{app: a, u: a.ui(a.out), live: r.Mode == bus.DoctorLive, daemon: map[string]bool{}, began: time.Now(), width: doctorWidth}
 	if f, ok := terminal(a.out); ok {
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
 			s.width = min(w, doctorWide)
@@ -42,7 +42,7 @@ func (a *app) newWard(c checkup, r reached) *ward {
 	}
 	for _, check := range serve.Checks() {
 		s.daemon[check.ID] = check.Daemon
-		if c.wants(check.ID) && (c.deep || !check.Deep || len(c.only) > 0) {
+		if c.wants(check.ID) && !(r.Node != "" && check.Outside) && (c.deep || !check.Deep || len(c.only) > 0) {
 			s.expects++
 		}
 	}

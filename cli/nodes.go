@@ -83,7 +83,7 @@ func (a *app) checkNode(cmd *cobra.Command, _ []string) error {
 	case a.node == "":
 		return nil
 	case !ok:
-		return fail(exitUsage, "it works with `blufio status`", "--node does not go with `%s`: that works on this machine's daemon only", cmd.CommandPath())
+		return fail(exitUsage, "it works with `blufio status` and `blufio doctor`", "--node does not go with `%s`: that works on this machine's daemon only", cmd.CommandPath())
 	case !bus.ValidToken(a.node):
 		return fail(exitUsage, "`blufio nodes` lists those on the hub", "--node: %q is no name of a daemon: 1 to 64 of a-z 0-9 - _", a.node)
 	}

@@ -91,7 +91,7 @@ func TestNodeFlag(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.node = "kitchen"
-		if err := a.checkNode(cmd, nil); (err == nil) != (len(args) == 1 && args[0] == "status") {
+		if err := a.checkNode(cmd, nil); (err == nil) != (len(args) == 1 && (args[0] == "status" || args[0] == "doctor")) {
 			t.Errorf("%v: %v", args, err)
 		}
 	}

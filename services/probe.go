@@ -46,7 +46,7 @@ type Area struct{ Name, Title string }
 // Areas are all, in the order of the table.
 func Areas() []Area {
 	return []Area{
-		{"CFG", "Configuration"}, {"RUN", "The daemon"}, {"FILE", "Files"}, {"DB", "Database"}, {"BUS", "Bus"}, {"ROOM", "Rooms"},
+		{"CFG", "Configuration"}, {"RUN", "The daemon"}, {"FILE", "Files"}, {"DB", "Database"}, {"VLT", "Vault"}, {"BUS", "Bus"}, {"KEY", "Keys of the bus"}, {"HUB", "Hub"}, {"ROOM", "Rooms"},
 		{"QUEUE", "Queues"}, {"COST", "Cost"}, {"LLM", "Models"}, {"TG", "Telegram"}, {"GW", "Gateway"}, {"BAK", "Backups"}, {"SYS", "The machine"},
 	}
 }

@@ -195,7 +195,7 @@ func (l *lookout) reached(ctx context.Context) services.Result {
 		return services.Skip("no model is configured: the agent answers without one")
 	}
 	var parts []string
-	worst := services.OK("")
+	worst := services.Skip("")
 	for _, s := range all {
 		r := l.judge(s)
 		parts = append(parts, s.name+": "+r.Seen)
@@ -208,7 +208,7 @@ func (l *lookout) reached(ctx context.Context) services.Result {
 }
 
 func severity(level string) int {
-	return slices.Index([]string{bus.LevelOK, bus.LevelInfo, bus.LevelWarn, bus.LevelFail}, level)
+	return slices.Index([]string{bus.LevelSkip, bus.LevelOK, bus.LevelInfo, bus.LevelWarn, bus.LevelFail}, level)
 }
 
 // judge tells what has to be mended from what passes: too many questions, an
@@ -221,6 +221,8 @@ func (l *lookout) judge(s sight) services.Result {
 	var slow *wire.SlowError
 	var e *bus.Error
 	switch {
+	case errors.As(s.err, new(*wire.KeyError)):
+		return services.Skip("its key cannot be had: see BLF-VLT-001")
 	case errors.As(s.err, &slow):
 		return services.Warn("%v", slow).WithFix("--timeout 10s waits longer; if it stays slow, a provider behind it in agent.provider answers meanwhile")
 	case errors.As(s.err, &e) && s.Took > 0 && bus.Retryable(e):

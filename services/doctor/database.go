@@ -31,6 +31,7 @@ type Database struct {
 	*sqlite.Store
 	Schemas []sqlite.Schema // that it should have
 	Stopped bool            // nobody else has it open
+	Log     error           // what is wrong with a stopped one's log
 }
 
 // close ends what was opened for one check.
@@ -54,8 +55,9 @@ func StoppedDatabase(path string, schemas []sqlite.Schema, o sqlite.Options) fun
 		if errors.Is(err, os.ErrNotExist) && logErr != nil {
 			return Database{}, errNoDatabase{"there is none yet: the daemon makes it at its first start"}
 		}
-		if err := checkLog(path + "-wal"); err != nil {
-			return Database{}, err
+		cut := checkLog(path + "-wal")
+		if cut != nil && !errors.Is(cut, errCut) {
+			return Database{}, cut
 		}
 		if errors.Is(err, os.ErrNotExist) {
 			return Database{}, fmt.Errorf("%w: %s is missing, but its write-ahead log is there", sqlite.ErrCorrupt, filepath.Base(path))
@@ -63,7 +65,7 @@ func StoppedDatabase(path string, schemas []sqlite.Schema, o sqlite.Options) fun
 		read := o // several checks open it at once
 		read.Path, read.ReadOnly, read.Readers = path, true, 1
 		store, err := sqlite.Open(ctx, read)
-		return Database{Store: store, Schemas: schemas, Stopped: true}, err
+		return Database{Store: store, Schemas: schemas, Stopped: true, Log: cut}, err
 	}
 }
 
@@ -74,8 +76,8 @@ func (e errLog) Error() string {
 	return e.name + " is damaged: the newest messages were in it"
 }
 
-// checkLog looks at the beginning of a write-ahead log, if there is one
-// (https://www.sqlite.org/walformat.html).
+// checkLog looks at the beginning of a write-ahead log and at its length, if there is
+// one (https://www.sqlite.org/walformat.html): a header, and then whole frames.
 func checkLog(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -89,8 +91,18 @@ func checkLog(path string) error {
 	if magic := binary.BigEndian.Uint32(header[:]); magic != 0x377f0682 && magic != 0x377f0683 {
 		return errLog{filepath.Base(path)}
 	}
+	const frameHeader = 24
+	frame := int64(binary.BigEndian.Uint32(header[8:])) + frameHeader
+	if info, err := f.Stat(); err == nil && (info.Size()-int64(len(header)))%frame != 0 {
+		return errCut
+	}
 	return nil
 }
+
+// errCut: the log ends within a frame, and SQLite leaves that out. A process that is
+// killed may leave that too, once in a long while, and has lost nothing then that was
+// acknowledged.
+var errCut = errors.New("its log ends in the middle of a page: what was written last is missing")
 
 const keepAndRestore = "keep the file and restore a backup; without one, move it away to start empty"
 
@@ -177,6 +189,8 @@ func quickly(ctx context.Context, d Database, size string) services.Result {
 		return services.OK("%s; not all pages were looked at, --deep does", size)
 	case err != nil:
 		return services.Fail("it is damaged: %v", err)
+	case d.Log != nil:
+		return services.Warn("%s; %v", size, d.Log).WithFix("nothing, if the machine or the process ended in that moment: it was not acknowledged to anybody; else restore a backup")
 	}
 	return services.OK("%s, no damage seen", size)
 }

@@ -9,12 +9,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services"
+	"golang.org/x/sys/unix"
 )
 
 // FileProbes look at the data directory as whoever runs the command line sees it.
@@ -59,6 +61,8 @@ func dataDir(dir string) services.Result {
 	}
 	mode, uid := info.Mode().Perm(), ownerOf(info)
 	switch {
+	case errors.Is(unix.Access(dir, unix.W_OK), unix.EROFS):
+		return services.Fail("%s is on a file system that takes no writes (read-only)", dir).WithFix("mount it for writing; after an error of the disk, see the kernel's log first")
 	case uid != os.Geteuid() && os.Geteuid() != 0:
 		return services.Fail("%s belongs to another user (uid %d)", dir, uid).WithFix("run as its owner, or name yours with --data-dir")
 	case mode&^0o700 != 0:
@@ -127,9 +131,10 @@ func space(dir string) services.Result {
 	return services.OK("%s", seen)
 }
 
-// privacy leaves the device key to its own check.
+// privacy leaves the keys to their own checks.
 func privacy(dir string) services.Result {
 	open, err := OpenFiles(dir)
+	open = slices.DeleteFunc(open, func(name string) bool { return name == "vault.key" })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return services.Skip("there are none yet")

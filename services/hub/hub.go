@@ -137,6 +137,7 @@ func (s *Service) Door() services.Door {
 		Says:    says,
 		Metrics: s.meters.all(),
 		Health:  s.health,
+		Probes:  Probes(s),
 	}
 }
 

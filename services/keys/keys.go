@@ -94,6 +94,7 @@ func (s *Service) Door() services.Door {
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_keys_limit", Help: "Bound of blufio_keys, fixed."}, func() float64 { return maxLiving }),
 		},
 		Health: s.health,
+		Probes: Probes(s),
 	}
 }
 

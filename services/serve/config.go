@@ -43,7 +43,7 @@ type BusConfig struct {
 	EventsDays int    `koanf:"events_days" min:"1" max:"3650" doc:"How long events are kept for replay, in days."`
 	EventsMB   int    `koanf:"events_mb" min:"1" max:"100000" doc:"How much is kept for replay, in MiB; the oldest go first."`
 	EventsText bool   `koanf:"events_text" live:"true" doc:"Put the text of messages into events. Without it they carry ids, sizes, names, money and times."`
-	MaxConns   int    `koanf:"max_connections" min:"24" max:"10000" doc:"Most connections, the rooms' own included."`
+	MaxConns   int    `koanf:"max_connections" min:"32" max:"10000" doc:"Most connections, the rooms' own included."`
 
 	Leaf hub.Config `koanf:"leaf" doc:"A hub that this daemon and others are joined to: it gets their events and may ask for their status."`
 }

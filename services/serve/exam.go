@@ -18,8 +18,11 @@ import (
 	"github.com/blufio/blufio/services/cost"
 	"github.com/blufio/blufio/services/doctor"
 	"github.com/blufio/blufio/services/governor"
+	"github.com/blufio/blufio/services/hub"
 	"github.com/blufio/blufio/services/internal/sqlite"
+	"github.com/blufio/blufio/services/keys"
 	"github.com/blufio/blufio/services/relay"
+	"github.com/blufio/blufio/services/vault"
 )
 
 // Exam is doctor's look from outside of the daemon.
@@ -45,6 +48,7 @@ type Check struct {
 	Deep      bool   `json:"deep"`
 	Daemon    bool   `json:"daemon"` // a running one is needed
 	TimeoutMS int64  `json:"timeout_ms"`
+	Outside   bool   `json:"-"` // made by the command line, whether a daemon runs or not
 }
 
 // Checks is the whole table, in its order.
@@ -52,7 +56,7 @@ func Checks() []Check {
 	var all []Check
 	for _, p := range table() {
 		f := p.Found(services.Result{})
-		all = append(all, Check{ID: p.ID, Title: p.Title, Why: p.Why, Fix: p.Fix, Deep: p.Deep, Daemon: p.Place == services.Inside, TimeoutMS: f.TimeoutMS})
+		all = append(all, Check{ID: p.ID, Title: p.Title, Why: p.Why, Fix: p.Fix, Deep: p.Deep, Daemon: p.Place == services.Inside, Outside: p.Place == services.Outside, TimeoutMS: f.TimeoutMS})
 	}
 	return all
 }
@@ -78,23 +82,26 @@ func Sort(found []bus.Finding) {
 // what of it can be read is used for the other checks.
 func Examine(ctx context.Context, e Exam, found func(bus.Finding)) {
 	var x services.Examiner
-	x.Run(ctx, e.probes(), services.Exam{Deep: e.Deep, Only: e.Only, Skip: e.Skip, Timeout: e.Timeout}, found)
+	exam := services.Exam{Deep: e.Deep, Only: e.Only, Skip: e.Skip, Timeout: e.Timeout}
+	if e.Live {
+		x.Run(ctx, e.outside(), exam, found)
+		return
+	}
+	s := e.see(ctx)
+	defer s.close()
+	x.Run(ctx, e.probes(s), exam, func(f bus.Finding) {
+		f.Seen, f.Fix = s.secrets.Redact(f.Seen), s.secrets.Redact(f.Fix)
+		found(f)
+	})
 }
 
-// probes are those that this exam can make itself, and the others as skipped.
-func (e Exam) probes() []services.Probe {
-	own := e.outside()
-	for _, p := range e.either() {
-		if !e.Live {
+// probes are those that can be made without a daemon, and the others as skipped.
+func (e Exam) probes(s *sight) []services.Probe {
+	own := slices.Concat(e.outside(), e.either(s))
+	for _, p := range table() {
+		if p.Place == services.Inside {
+			p.Run = func(context.Context) services.Result { return services.Skip("the daemon is needed for it") }
 			own = append(own, p)
-		}
-	}
-	if !e.Live {
-		for _, p := range table() {
-			if p.Place == services.Inside {
-				p.Run = func(context.Context) services.Result { return services.Skip("the daemon is needed for it") }
-				own = append(own, p)
-			}
 		}
 	}
 	return own
@@ -106,18 +113,18 @@ func (e Exam) outside() []services.Probe {
 }
 
 // either are the checks that are made here only when no daemon makes them.
-func (e Exam) either() []services.Probe {
+func (e Exam) either(s *sight) []services.Probe {
 	open := doctor.StoppedDatabase(databasePath(e.DataDir), schemas(), sqlite.Options{Logger: slog.New(slog.DiscardHandler)})
 	if e.Locked {
 		open = doctor.HeldDatabase
 	}
-	return slices.Concat(configProbes(e.Sources), doctor.DatabaseProbes(open), doctor.DiskProbes(e.DataDir), doctor.MachineProbes(), e.configured())
+	return slices.Concat(configProbes(e.Sources, s.vaulted), doctor.DatabaseProbes(open), doctor.DiskProbes(e.DataDir), doctor.MachineProbes(), s.probes(e))
 }
 
 // table is every check there is; they can be listed, not run.
 func table() []services.Probe {
 	e := Exam{DataDir: "DATA_DIR", Now: time.Now}
-	all := slices.Concat(e.outside(), runProbes(), e.either())
+	all := slices.Concat(e.outside(), runProbes(), e.either(&sight{cfg: Defaults()}))
 	for _, p := range slices.Concat(roomProbes(), (Options{}).probes(nil)) {
 		if p.Place == services.Inside {
 			all = append(all, p)
@@ -129,25 +136,8 @@ func table() []services.Probe {
 
 // roomProbes are those that the rooms make.
 func roomProbes() []services.Probe {
-	return slices.Concat(relay.Probes(nil), governor.Probes(nil), cost.Probes(nil), agent.Probes(nil), telegram.Probes(nil),
+	return slices.Concat(relay.Probes(nil), vault.Probes(nil), hub.Probes(nil), governor.Probes(nil), keys.Probes(nil), cost.Probes(nil), agent.Probes(nil), telegram.Probes(nil),
 		gateway.Probes(nil), doctor.Probes(nil))
-}
-
-// configured are the checks of what the configuration names. Of one that is not valid
-// nothing is taken: half of it might name the wrong server.
-func (e Exam) configured() []services.Probe {
-	cfg, _, err := Load(e.Sources)
-	var models agent.Models
-	if err == nil {
-		models, err = cfg.models()
-	}
-	all := slices.Concat(agent.ModelProbes(models, nil, e.Now), telegram.BotProbes(cfg.Telegram), cfg.limitProbes())
-	if err != nil {
-		for i := range all {
-			all[i].Run = func(context.Context) services.Result { return services.Skip("see BLF-CFG-001") }
-		}
-	}
-	return all
 }
 
 // limitProbes tell of a bill without a bound.
@@ -168,10 +158,13 @@ func (c Config) limitProbes() []services.Probe {
 	}}
 }
 
+// reachable is the check whether a daemon answers.
+const reachable = "BLF-RUN-001"
+
 // runProbes is the check that whoever asks the daemon makes by asking.
 func runProbes() []services.Probe {
 	return []services.Probe{{
-		ID: "BLF-RUN-001", Title: "The daemon runs and answers", Place: services.Outside,
+		ID: reachable, Title: "The daemon runs and answers", Place: services.Outside,
 		Why: "without it nobody is answered",
 		Fix: "start it with `blufio serve`, or name its data directory with --data-dir",
 	}}

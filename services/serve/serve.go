@@ -69,6 +69,7 @@ type Options struct {
 
 	ring   *logring.Ring          // the last of the log
 	opened func(*embedded.Server) // for tests: hears of the bus before the rooms do; may be nil
+	look   bool                   // at the vault, for doctor: nothing is changed
 }
 
 // Info tells where a running daemon is reached. It is written to daemon.json.

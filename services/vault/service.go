@@ -55,6 +55,7 @@ func (s *Service) Door() services.Door {
 			}),
 		},
 		Health: s.vault.problems,
+		Probes: Probes(s.vault),
 	}
 }
 

@@ -35,7 +35,7 @@ func (v *Vault) unlock(ctx context.Context) {
 		}
 		return
 	}
-	if m.source == bus.KeyFile {
+	if m.source == bus.KeyFile && !v.d.Look {
 		v.tidy(m)
 	}
 	all, err := readSecrets(ctx, v.d.Store)

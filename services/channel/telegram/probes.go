@@ -4,6 +4,7 @@ package telegram
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -57,6 +58,9 @@ func (c Config) askBot(ctx context.Context) services.Result {
 	began := time.Now()
 	var me user
 	err := api.call(ctx, "getMe", struct{}{}, &me)
+	if errors.As(err, new(*tokenError)) {
+		return services.Skip("its token cannot be had: see BLF-VLT-001")
+	}
 	switch codeOf(err) {
 	case http.StatusUnauthorized, http.StatusNotFound:
 		return services.Fail("%v", err).WithFix("copy the token again from @BotFather: blufio config set-secret telegram.bot_token")

@@ -105,8 +105,14 @@ func (c *Client) OpenKey() (string, error) {
 	if told := (*bus.Error)(nil); errors.As(err, &told) {
 		refused.Hint = told.Hint
 	}
-	return "", refused
+	return "", &KeyError{refused}
 }
+
+// KeyError says that a key is there and cannot be had. It wraps a *bus.Error.
+type KeyError struct{ refused *bus.Error }
+
+func (e *KeyError) Error() string { return e.refused.Error() }
+func (e *KeyError) Unwrap() error { return e.refused }
 
 // Answer is what one try to get an answer comes to. It has a [Draft] within it.
 type Answer interface {
