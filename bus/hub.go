@@ -36,6 +36,9 @@ const (
 	NodeStream = "BLUFIO"
 )
 
+// NodesSchema names the shape of what `blufio nodes --json` prints.
+const NodesSchema = "blufio.nodes/1"
+
 // HubCall is a call that daemons answer each other, and the hub's owner, through
 // the hub.
 type HubCall interface {

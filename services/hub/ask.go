@@ -33,7 +33,12 @@ func (s *Service) reach(others bool) (*nats.Conn, error) {
 	case nc == nil || nc.IsClosed():
 		return nil, bus.Errorf(bus.CodeUnavailable, "the hub room is starting or stopping").WithHint("try again in a moment")
 	case others && !s.d.Server.HubConnected():
-		return nil, bus.Errorf(bus.CodeUnavailable, "this daemon does not reach its hub").WithHint("`blufio status` shows since when; check bus.leaf.url")
+		why := ""
+		if text := s.d.Server.HubTrouble(); text != "" {
+			why = ": " + clean(text)
+		}
+		return nil, bus.Errorf(bus.CodeUnavailable, "this daemon does not reach its hub%s", why).
+			WithHint("check bus.leaf.url, and whether the hub knows the key in bus.leaf.seed_file")
 	}
 	return nc, nil
 }
@@ -138,7 +143,7 @@ func clean(text string) string {
 // list calls the roll: every daemon on the hub says that it is there, this one too, on
 // the subject of its own name.
 func (s *Service) list(ctx context.Context, _ bus.NodesQuery) (bus.Nodes, error) {
-	nc, err := s.reach(false)
+	nc, err := s.reach(true)
 	if err != nil {
 		return bus.Nodes{}, err
 	}
