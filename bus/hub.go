@@ -19,7 +19,8 @@ import (
 //	blufio.node.NAME.v1.evt.…       its events, for a stream of the hub's
 //	blufio.node.NAME.v1.ctl.…       the calls of HubCalls, and ctl.hello
 //	blufio.node.NAME.v1.claim       "I am NAME": two that say so hear of each other
-//	blufio.nodes.v1.ctl.hello       every daemon answers, with its NodeRow
+//	blufio.nodes.v1.ctl.hello       every daemon is to say its NodeRow,
+//	blufio.node.NAME.v1.here        and says it here, where its key speaks for its name alone
 //	_INBOX.node.NAME.…              where its own questions are answered
 const (
 	nodePrefix  = "blufio.node."
@@ -34,6 +35,9 @@ const (
 	// NodeStream is the name proposed for that stream.
 	NodeStream = "BLUFIO"
 )
+
+// NodesSchema names the shape of what `blufio nodes --json` prints.
+const NodesSchema = "blufio.nodes/1"
 
 // HubCall is a call that daemons answer each other, and the hub's owner, through
 // the hub.
@@ -72,6 +76,21 @@ func NodeHello(node string) string { return NodeSubject(node, "ctl.hello") }
 
 // NodeClaim is the subject on which a daemon says that the name is its own.
 func NodeClaim(node string) string { return NodeSubject(node, "claim") }
+
+// NodeHere is the subject on which a daemon says its NodeRow when all are asked, "*" for
+// that of any. In an inbox everybody could answer for everybody; here the hub sees to it
+// that the key is that of the name.
+func NodeHere(node string) string { return NodeSubject(node, "here") }
+
+// HereNode is the name of the daemon that said something on a NodeHere, "" when subject
+// is none.
+func HereNode(subject string) string {
+	node, ok := strings.CutSuffix(strings.TrimPrefix(subject, nodePrefix), nodeVersion+"here")
+	if !ok || !ValidToken(node) || NodeHere(node) != subject {
+		return ""
+	}
+	return node
+}
 
 // NodeInbox is the prefix of the subjects on which a daemon is answered.
 func NodeInbox(node string) string { return "_INBOX.node." + node }

@@ -27,7 +27,8 @@ func (a *app) nodesCommand() *cobra.Command {
 		Short: "List the daemons on the hub, one line each",
 		Long: "List the daemons that are joined to the same hub as the one on this machine, itself\n" +
 			"included: name, state, version, uptime, memory, and what was spent today. Those that\n" +
-			"answer within two seconds are there. `blufio --node NAME status` shows one of them.",
+			"answer within two seconds are there. `blufio --node NAME status` shows one of them.\n" +
+			"Exit code 4: this daemon has no hub, or does not reach it.",
 		Example: "  blufio nodes\n  blufio nodes --json | jq -r .nodes[].node",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,11 +42,17 @@ func (a *app) nodesCommand() *cobra.Command {
 				a.note("there are more than are shown")
 			}
 			if a.json {
-				return a.printJSON(n)
+				return a.printJSON(nodeList{bus.NodesSchema, n})
 			}
 			return a.print(nodesTable(a.ui(a.out), n))
 		},
 	}
+}
+
+// nodeList is what `nodes --json` prints.
+type nodeList struct {
+	Schema string `json:"schema"`
+	bus.Nodes
 }
 
 // nodesTable has a line for each daemon. A name that two share is pointed out.

@@ -190,7 +190,7 @@ func (l *Leaf) permissions() *server.Permissions {
 	return &server.Permissions{
 		Publish: &server.SubjectPermission{Deny: []string{bus.NodeInner, "$SYS.>", "$SRV.>"}},
 		Subscribe: &server.SubjectPermission{Allow: []string{
-			bus.NodeSubject(l.node, "ctl.>"), bus.NodeClaim(l.node), bus.NodesHello, bus.NodeInbox(l.node) + ".>",
+			bus.NodeSubject(l.node, "ctl.>"), bus.NodeClaim(l.node), bus.NodesHello, bus.NodeHere("*"), bus.NodeInbox(l.node) + ".>",
 		}},
 	}
 }

@@ -50,7 +50,6 @@ func (d *door) open(nc *nats.Conn) error {
 	node := d.me.Node()
 	answers := map[string]func(context.Context, []byte) ([]byte, error){
 		bus.NodeHello(node): d.hello,
-		bus.NodesHello:      d.row,
 	}
 	for _, call := range bus.HubCalls() {
 		answers[bus.NodeSubject(node, call.Spec().Name)] = func(ctx context.Context, data []byte) ([]byte, error) {
@@ -66,10 +65,32 @@ func (d *door) open(nc *nats.Conn) error {
 			return err
 		}
 	}
+	if _, err := nc.Subscribe(bus.NodesHello, d.called); err != nil {
+		return err
+	}
 	if _, err := nc.Subscribe(bus.NodeClaim(node), d.s.name.heard); err != nil {
 		return err
 	}
 	return nc.FlushTimeout(5 * time.Second)
+}
+
+// called says that this daemon is there, on the subject of its own name: whoever listens
+// knows by that who said it. An inbox gets the same, which is how a stock tool asks, and
+// proves nothing.
+func (d *door) called(m *nats.Msg) {
+	here := *m
+	here.Reply = bus.NodeHere(d.me.Node())
+	if m.Reply != "" && !bus.AnswerSubject(m.Reply) {
+		d.s.meters.calls.WithLabelValues(outcomeRefused).Inc()
+		return
+	}
+	d.take(&here, func(ctx context.Context, _ []byte) ([]byte, error) {
+		row, err := d.row(ctx)
+		if err == nil && m.Reply != "" {
+			d.respond(m, row, nil)
+		}
+		return row, err
+	})
 }
 
 // knock hands a question to a worker. One that wants its answer elsewhere than in
@@ -79,6 +100,11 @@ func (d *door) knock(m *nats.Msg, answer func(context.Context, []byte) ([]byte, 
 		d.s.meters.calls.WithLabelValues(outcomeRefused).Inc()
 		return
 	}
+	d.take(m, answer)
+}
+
+// take answers in a worker, to where the question's Reply says.
+func (d *door) take(m *nats.Msg, answer func(context.Context, []byte) ([]byte, error)) {
 	if len(m.Data) > maxQuestion {
 		d.respond(m, nil, bus.Errorf(bus.CodeTooLarge, "the question is larger than %d bytes", maxQuestion))
 		return
@@ -121,7 +147,7 @@ func (d *door) hello(context.Context, []byte) ([]byte, error) {
 }
 
 // row is this daemon in one line.
-func (d *door) row(ctx context.Context, _ []byte) ([]byte, error) {
+func (d *door) row(ctx context.Context) ([]byte, error) {
 	r := bus.NodeRow{Node: d.me.Node(), ID: d.me.ID(), State: bus.Degraded, Time: d.s.d.Now().UTC()}
 	if st, err := bus.StatusGet.Ask(ctx, d.s.house.Load(), bus.StatusQuery{}); err == nil {
 		r.State, r.Version, r.UptimeSeconds = st.State, st.Version, st.UptimeSeconds

@@ -33,7 +33,12 @@ func (s *Service) reach(others bool) (*nats.Conn, error) {
 	case nc == nil || nc.IsClosed():
 		return nil, bus.Errorf(bus.CodeUnavailable, "the hub room is starting or stopping").WithHint("try again in a moment")
 	case others && !s.d.Server.HubConnected():
-		return nil, bus.Errorf(bus.CodeUnavailable, "this daemon does not reach its hub").WithHint("`blufio status` shows since when; check bus.leaf.url")
+		why := ""
+		if text := s.d.Server.HubTrouble(); text != "" {
+			why = ": " + clean(text)
+		}
+		return nil, bus.Errorf(bus.CodeUnavailable, "this daemon does not reach its hub%s", why).
+			WithHint("check bus.leaf.url, and whether the hub knows the key in bus.leaf.seed_file")
 	}
 	return nc, nil
 }
@@ -135,13 +140,14 @@ func clean(text string) string {
 	return text
 }
 
-// list calls the roll: every daemon on the hub answers, this one too.
+// list calls the roll: every daemon on the hub says that it is there, this one too, on
+// the subject of its own name.
 func (s *Service) list(ctx context.Context, _ bus.NodesQuery) (bus.Nodes, error) {
-	nc, err := s.reach(false)
+	nc, err := s.reach(true)
 	if err != nil {
 		return bus.Nodes{}, err
 	}
-	sub, err := nc.SubscribeSync(nc.NewInbox())
+	sub, err := nc.SubscribeSync(bus.NodeHere("*"))
 	if err != nil {
 		return bus.Nodes{}, fmt.Errorf("call the roll: %w", err)
 	}
@@ -149,7 +155,7 @@ func (s *Service) list(ctx context.Context, _ bus.NodesQuery) (bus.Nodes, error)
 	if err := sub.SetPendingLimits(2*s.bounds.rollMost, maxRollBytes); err != nil {
 		return bus.Nodes{}, fmt.Errorf("call the roll: %w", err)
 	}
-	if err := nc.PublishRequest(bus.NodesHello, sub.Subject, nil); err != nil {
+	if err := nc.Publish(bus.NodesHello, nil); err != nil {
 		return bus.Nodes{}, fmt.Errorf("call the roll: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.bounds.rollWait)
@@ -172,7 +178,7 @@ func (s *Service) gather(ctx context.Context, sub *nats.Subscription) bus.Nodes 
 		if err != nil {
 			break
 		}
-		if fresh, full := r.add(m.Data); full {
+		if fresh, full := r.add(bus.HereNode(m.Subject), m.Data); full {
 			break
 		} else if fresh {
 			quiet = time.Now().Add(s.bounds.rollQuiet)
@@ -192,9 +198,10 @@ type roll struct {
 	seen  map[string]bool // by node and id
 }
 
-func (r *roll) add(data []byte) (fresh, full bool) {
+// add takes what the daemon of that name said, by the subject it said it on.
+func (r *roll) add(node string, data []byte) (fresh, full bool) {
 	row, ok := readRow(data)
-	if !ok || r.seen[row.Node+"."+row.ID] {
+	if !ok || row.Node != node || r.seen[row.Node+"."+row.ID] {
 		return false, false
 	}
 	told, err := json.Marshal(row) // may be longer than what was heard

@@ -100,12 +100,15 @@ func TestTheHubsOwnerDoesNotGetIn(t *testing.T) {
 	for _, reply := range []string{"blufio.node.kitchen.v1.evt.turn.completed", "blufio.node.garage.v1.ctl.status", "blufio.v1.ctl.keys.issue",
 		"blufio.v1.evt.turn.completed", "$JS.API.STREAM.DELETE.BLUFIO", ""} {
 		for _, subject := range []string{bus.NodeSubject("kitchen", "ctl.status"), bus.NodeHello("kitchen"), bus.NodesHello} {
+			if reply == "" && subject == bus.NodesHello {
+				continue // is answered on a subject of the daemon's own
+			}
 			o.check(owner.PublishMsg(&nats.Msg{Subject: subject, Reply: reply}))
 		}
 	}
 	o.check(owner.PublishMsg(&nats.Msg{Subject: bus.NodeClaim("kitchen"), Reply: "blufio.node.kitchen.v1.evt.x", Data: []byte(`{"node":"garage","id":"x"}`)}))
 	o.check(owner.Flush())
-	eventually(t, "they were refused", func() bool { return meter(t, a.room, "blufio_hub_calls_total") >= 18 })
+	eventually(t, "they were refused", func() bool { return meter(t, a.room, "blufio_hub_calls_total") >= 17 })
 	// The room works all the same, and asks in the house by itself.
 	m, err := owner.Request(bus.NodeSubject("kitchen", "ctl.status"), []byte(`{"`+mark+`":1}`), 5*time.Second)
 	var st bus.Status

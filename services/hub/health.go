@@ -51,7 +51,7 @@ func (s *Service) health() []bus.Problem {
 		return []bus.Problem{{Code: "hub_away", Title: title + "; " + waiting,
 			Hint: "check bus.leaf.url and whether the hub knows the key in bus.leaf.seed_file; the daemon goes on by itself and sends the events later"}}
 	case errors.Is(trouble, errNoStream):
-		return []bus.Problem{{Code: "hub_stream", Title: "no stream on the hub keeps this daemon's events; " + waiting, Hint: "at the hub: " + StreamCommand}}
+		return []bus.Problem{{Code: "hub_stream", Title: "no stream on the hub keeps this daemon's events; " + waiting, Hint: fmt.Sprintf("at the hub, if it has no stream: %s; if it has one, it knows the key in bus.leaf.seed_file under another name than daemon.node = %q: a key may speak under its own name only", StreamCommand, s.name.node)}}
 	case errors.Is(trouble, errNoAck), errors.As(trouble, &refused):
 		return []bus.Problem{{Code: "hub_stream", Title: trouble.Error() + "; " + waiting,
 			Hint: "see that the stream at the hub works, and that this daemon's key may publish " + bus.NodeSubject(s.name.node, "evt.>")}}

@@ -267,3 +267,40 @@ func TestHubKeysAreLimited(t *testing.T) {
 		}
 	}
 }
+
+// A key speaks under the name that the hub knows it by, and under no other: whoever has
+// kitchen's can add no line to what the others see.
+func TestKeyUnderAnotherName(t *testing.T) {
+	h := newHub(t, "kitchen", "garage")
+	h.stream()
+	garage := h.join("garage", nil)
+	attic := h.join("attic", func(cfg *Config) { cfg.Bus.Leaf.SeedFile = h.seedFile("kitchen") })
+	nc, err := nats.Connect(h.server.ClientURL(), nats.Nkey(public(t, h.key("kitchen")), h.key("kitchen").Sign), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	check(t, err)
+	t.Cleanup(nc.Close)
+	asked := make(chan struct{}, 16)
+	_, err = nc.Subscribe(bus.NodesHello, func(m *nats.Msg) {
+		row := []byte(`{"node":"cellar","id":"forged","state":"degraded","version":"1"}`)
+		_ = nc.Publish(bus.NodeHere("cellar"), row)
+		_ = nc.Publish(bus.NodeHere("kitchen"), row)
+		_ = m.Respond(row)
+		asked <- struct{}{}
+	})
+	check(t, err)
+	check(t, nc.Flush())
+	wait(t, "garage is joined", func() bool { st, err := garage.status(t.Context(), "garage"); return err == nil && st.Node == "garage" })
+	wait(t, "attic tells what is wrong", func() bool {
+		st, err := bus.StatusGet.Ask(t.Context(), attic.Conn, bus.StatusQuery{})
+		return err == nil && slices.ContainsFunc(st.Services, func(s bus.ServiceStatus) bool {
+			return slices.ContainsFunc(s.Problems, func(p bus.Problem) bool {
+				return p.Code == "hub_stream" && strings.Contains(p.Hint, "under another name")
+			})
+		})
+	})
+	n, err := bus.NodeList.Ask(t.Context(), garage.Conn, bus.NodesQuery{})
+	check(t, err)
+	<-asked
+	if len(n.Nodes) != 1 || n.Nodes[0].Node != "garage" {
+		t.Errorf("%+v", n.Nodes)
+	}
+}
