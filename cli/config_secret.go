@@ -151,32 +151,6 @@ func (a *app) completeKept(cmd *cobra.Command, args []string, _ string) (names [
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-func (a *app) rotateVaultKeyCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "rotate-vault-key",
-		Short: "Encrypt every secret anew under a new key",
-		Long: "Encrypt every secret of the vault anew under a new key; vault.key is made anew too. What\n" +
-			"the vault is locked with afterwards is the first that there is of the systemd credential\n" +
-			"vault-key, BLUFIO_VAULT_KEY and vault.key, so this also moves a vault from one to another.\n" +
-			"Backups that were made before need the key of their time.",
-		Example: "  blufio config rotate-vault-key",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withVault(cmd.Context(), false, func(v keeper) error {
-				out, err := v.Rotate(cmd.Context(), bus.VaultRotation{})
-				if err != nil {
-					return err
-				}
-				if a.json {
-					return a.printJSON(out)
-				}
-				return a.print(fmt.Sprintf("%s %s encrypted anew; the vault is locked with %s\n",
-					a.ui(a.out).ok(), plural(int64(out.Secrets), "secret"), serve.VaultSourceName(out.Source)))
-			})
-		},
-	}
-}
-
 func (a *app) listSecretsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list-secrets",

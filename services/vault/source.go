@@ -55,6 +55,11 @@ type material struct {
 	path   string // of the file
 }
 
+// same reports whether both make the same keys.
+func (m *material) same(other *material) bool {
+	return m.source == other.source && m.kdf == other.kdf && bytes.Equal(m.bytes, other.bytes)
+}
+
 // SourceName is what people call a source.
 func SourceName(source string) string {
 	switch source {
@@ -120,7 +125,11 @@ func (s Sources) readPassphrase() (*material, error) {
 	if s.passphrase.IsZero() {
 		return nil, nil
 	}
-	m := &material{source: bus.KeyPassphrase, kdf: kdfArgon2, bytes: []byte(s.passphrase.Reveal())}
+	return passphraseOf(s.passphrase.Reveal())
+}
+
+func passphraseOf(text string) (*material, error) {
+	m := &material{source: bus.KeyPassphrase, kdf: kdfArgon2, bytes: []byte(text)}
 	return m, m.check()
 }
 

@@ -152,14 +152,14 @@ func (v *Vault) candidates(row *keyRow) ([]*material, error) {
 
 // wrappingOf makes a key of a source. v.change is held. What Argon2id made is kept.
 func (v *Vault) wrappingOf(m *material, k kdf) (*wrapping, error) {
-	if g := v.guessed; g != nil && k.name == kdfArgon2 && g.source == m.source && g.kdf.same(k) {
+	if g := v.guessed; g != nil && k.name == kdfArgon2 && g.of.same(m) && g.kdf.same(k) {
 		return g, nil
 	}
 	key, err := k.derive(m.bytes)
 	if err != nil {
 		return nil, err
 	}
-	w := &wrapping{source: m.source, kdf: k, key: key}
+	w := &wrapping{of: m, kdf: k, key: key}
 	if k.name == kdfArgon2 {
 		v.guessed = w
 		v.derived++
@@ -174,7 +174,7 @@ func (k kdf) same(other kdf) bool {
 // wrap makes the row for a data key. v.change is held.
 func (v *Vault) wrap(m *material, key []byte) (*keyRow, error) {
 	k := newKDF(m.kdf)
-	if g := v.guessed; g != nil && g.source == m.source && m.kdf == kdfArgon2 && g.kdf.check() == nil {
+	if g := v.guessed; g != nil && g.of.same(m) && m.kdf == kdfArgon2 && g.kdf.check() == nil {
 		k = g.kdf
 	}
 	w, err := v.wrappingOf(m, k)

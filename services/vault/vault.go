@@ -65,9 +65,9 @@ type entry struct {
 
 // wrapping is a key made of a source.
 type wrapping struct {
-	source string
-	kdf    kdf
-	key    []byte
+	of  *material
+	kdf kdf
+	key []byte
 }
 
 // Open reads what is in the vault, but no value.
