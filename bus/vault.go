@@ -80,6 +80,8 @@ type SecretOutcome struct {
 	Name       string `json:"name"`
 	Action     string `json:"action"`               // set or deleted
 	Overridden string `json:"overridden,omitempty"` // what of the daemon's start counts more than the vault: a variable or a flag
+	Begun      string `json:"begun,omitempty"`      // with this secret a new vault was begun, locked with this: credential, passphrase or file
+	Next       string `json:"next,omitempty"`       // as in SecretList
 }
 
 // SecretQuery asks what is in the vault.
@@ -89,10 +91,21 @@ type SecretQuery struct{}
 type SecretList struct {
 	State   string       `json:"state"`             // empty, open, opening or locked
 	Source  string       `json:"source,omitempty"`  // what the vault is locked with: credential, passphrase or file; absent while it is empty
+	Next    string       `json:"next,omitempty"`    // what is there too and comes before Source: the vault is not locked with it until its key is rotated
 	Problem string       `json:"problem,omitempty"` // why it is not open
 	Hint    string       `json:"hint,omitempty"`
 	Limit   int          `json:"limit"` // most secrets
 	Secrets []SecretInfo `json:"secrets"`
+}
+
+// Unreadable names the secrets that are kept and cannot be read.
+func (l SecretList) Unreadable() (names []string) {
+	for _, s := range l.Secrets {
+		if s.Unreadable || l.State == VaultLocked {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 // SecretInfo is one secret without its value.
@@ -151,6 +164,7 @@ func (p *PassphraseProof) Names(passphrase string) bool {
 type VaultRotated struct {
 	Secrets int    `json:"secrets"`
 	Source  string `json:"source"`             // as in SecretList
+	Next    string `json:"next,omitempty"`     // as in SecretList
 	OldFile string `json:"old_file,omitempty"` // the path of a vault.key that opens only older backups now
 }
 

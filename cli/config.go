@@ -51,7 +51,7 @@ func (a *app) configGetCommand() *cobra.Command {
 				return err
 			}
 			vaulted, _ := a.vaulted(cmd.Context()) // without, it is the configuration alone
-			return a.printKey(cmd, effective{loaded, vaulted}, args[0])
+			return a.printKey(cmd, effective{loaded, vaulted, a.unreadable(cmd.Context(), vaulted, args[0])}, args[0])
 		},
 	}
 }
@@ -59,7 +59,8 @@ func (a *app) configGetCommand() *cobra.Command {
 // effective is the configuration with what the vault has.
 type effective struct {
 	*config.Loaded
-	vaulted []string
+	vaulted    []string
+	unreadable []string // of these
 }
 
 // fromVault reports whether a key's value is the vault's.
@@ -81,6 +82,9 @@ func (e effective) Get(key string) (any, bool) {
 
 func (e effective) origin(key string) string {
 	if e.fromVault(key) {
+		if slices.Contains(e.unreadable, key) {
+			return "vault, and cannot be read: see `blufio config list-secrets`"
+		}
 		return "vault"
 	}
 	return e.Loaded.Origin(key).String()
@@ -89,6 +93,9 @@ func (e effective) origin(key string) string {
 // printKey prints one value, or every value below a section.
 func (a *app) printKey(cmd *cobra.Command, l effective, key string) error {
 	if value, ok := l.Get(key); ok {
+		if l.fromVault(key) && slices.Contains(l.unreadable, key) {
+			a.note("%s is kept in the vault and cannot be read: see `blufio config list-secrets`", line(key))
+		}
 		if a.json {
 			return a.printJSON(value)
 		}

@@ -127,6 +127,9 @@ func (a *app) tellRotation(r bus.VaultRotation, out bus.VaultRotated) error {
 		a.warn("from its next start on the daemon needs the new passphrase in "+passphraseVariable,
 			"change it now where the daemon is started: in its unit, its container or its script")
 	}
+	if out.Next != "" {
+		a.note("%s is still there: take it away where the daemon is started, or the next rotation moves the vault there", serve.VaultSourceName(out.Next))
+	}
 	if out.OldFile != "" {
 		a.note("%s opens nothing but older backups now; delete it when you do not need them any more", line(out.OldFile))
 	}

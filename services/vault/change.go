@@ -56,7 +56,11 @@ func (v *Vault) Set(ctx context.Context, name string, value config.Secret) (bus.
 		}
 		v.entries[name] = entry{setAt: s.setAt, text: &text}
 	})
-	return v.outcome(name, bus.SecretSet), err
+	out := v.outcome(name, bus.SecretSet)
+	if row != nil {
+		out.Begun = row.source
+	}
+	return out, err
 }
 
 // CheckName refuses what cannot be a secret's name.
@@ -151,5 +155,5 @@ func (v *Vault) commit(ctx context.Context, fact bus.SecretFact, write func(tx *
 func (v *Vault) outcome(name, action string) bus.SecretOutcome {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return bus.SecretOutcome{Name: name, Action: action, Overridden: v.overridden[name]}
+	return bus.SecretOutcome{Name: name, Action: action, Overridden: v.overridden[name], Next: v.next()}
 }

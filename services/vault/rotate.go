@@ -47,7 +47,7 @@ func (v *Vault) Rotate(ctx context.Context, r bus.VaultRotation) (bus.VaultRotat
 	failpoint.Hit("vault.rotated")
 	v.took(m, r)
 	failpoint.Hit("vault.next-key-in-place")
-	return bus.VaultRotated{Secrets: len(values), Source: m.source, OldFile: v.oldFile(m)}, nil
+	return bus.VaultRotated{Secrets: len(values), Source: m.source, Next: v.List().Next, OldFile: v.oldFile(m)}, nil
 }
 
 // relock encrypts everything under a new data key, locked with m. v.change is held.
@@ -171,6 +171,7 @@ func (v *Vault) took(m *material, r bus.VaultRotation) {
 		s := &v.d.Sources
 		if text := string(m.bytes); s.passphrase.IsZero() || s.passphrase.Reveal() != text {
 			s.passphrase = config.NewSecret(text)
+			v.look()
 			v.log.Warn("the vault has a new passphrase", "hint", "put it into "+passphraseName+" of the daemon's environment before the next start")
 		}
 	}

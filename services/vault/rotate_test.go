@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/config"
 )
 
 // A source that comes to stand before the one in use opens nothing, and takes over
@@ -21,13 +22,16 @@ func TestVaultMoves(t *testing.T) {
 	environ := passphraseName + "=correct horse"
 	v := r.open(environ)
 	r.want(v, "a", planted)
-	if source, beside := v.Source(); source != bus.KeyFile || !beside {
-		t.Error(source)
+	if l := v.List(); l.Source != bus.KeyFile || l.Next != bus.KeyPassphrase {
+		t.Errorf("%+v", l)
+	}
+	if out, err := v.Set(t.Context(), "b", config.NewSecret(planted)); err != nil || out.Next != bus.KeyPassphrase || out.Begun != "" {
+		t.Errorf("%+v, %v", out, err)
 	}
 	if _, err := v.Rotate(t.Context(), bus.VaultRotation{}); err != nil {
 		t.Fatal(err)
 	}
-	if source, beside := v.Source(); source != bus.KeyPassphrase || beside {
+	if source, beside := v.Source(); source != bus.KeyPassphrase || beside || v.List().Next != "" {
 		t.Error(source)
 	}
 	if err := os.Remove(r.keyFile()); err != nil {
@@ -155,7 +159,7 @@ func TestVaultMovesWhereItIsTold(t *testing.T) {
 	}
 	v = r.open(environ)
 	out, err = v.Rotate(t.Context(), bus.VaultRotation{To: bus.KeyFile})
-	if err != nil || out.Source != bus.KeyFile || out.OldFile != "" {
+	if err != nil || out.Source != bus.KeyFile || out.OldFile != "" || out.Next != bus.KeyPassphrase {
 		t.Fatalf("%+v, %v", out, err)
 	}
 	r.want(r.open(), "a", planted)

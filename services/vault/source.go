@@ -103,6 +103,17 @@ func (s Sources) first() (*material, error) {
 	return s.file.read()
 }
 
+// given is the first source that somebody gave us, "" where there is none but the file.
+// One that cannot be used is there too: a rotation says what is wrong with it.
+func (s Sources) given() string {
+	for _, source := range order {
+		if m, err := s.read(source); source != bus.KeyFile && (m != nil || err != nil) {
+			return source
+		}
+	}
+	return ""
+}
+
 func (s Sources) readCredential() (*material, error) {
 	if s.credential == "" {
 		return nil, nil

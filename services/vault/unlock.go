@@ -17,8 +17,17 @@ func (v *Vault) Unlock(ctx context.Context) {
 		v.change.Lock()
 		defer v.change.Unlock()
 		defer close(v.opened)
+		v.look()
 		v.unlock(context.WithoutCancel(ctx)) // it is tried once
 	})
+}
+
+// look notes which sources there are. v.change is held.
+func (v *Vault) look() {
+	first := v.d.Sources.given()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.first = first
 }
 
 func (v *Vault) unlock(ctx context.Context) {
@@ -35,7 +44,7 @@ func (v *Vault) unlock(ctx context.Context) {
 		}
 		return
 	}
-	if m.source == bus.KeyFile {
+	if m.source == bus.KeyFile && !v.d.Looking {
 		v.tidy(m)
 	}
 	all, err := readSecrets(ctx, v.d.Store)
@@ -189,13 +198,13 @@ func (v *Vault) wrap(m *material, key []byte) (*keyRow, error) {
 
 // locked says why the vault is not open, and what to do about it.
 func locked(row *keyRow, why string) *bus.Error {
-	hint := "put the right vault.key back into the data directory"
+	hint := "put the right vault.key back into the data directory, and restart the daemon if one runs"
 	switch row.source {
 	case bus.KeyCredential:
-		hint = "start the daemon with the right credential (LoadCredential=" + credentialName + ":… in its unit)"
+		hint = "give the daemon the right credential (LoadCredential=" + credentialName + ":… in its unit) and restart it"
 	case bus.KeyPassphrase:
-		hint = "start the daemon with the right " + passphraseName
+		hint = "set " + passphraseName + " to the right passphrase where the daemon is started, and restart it; while none runs, in this shell"
 	}
 	return bus.Errorf(bus.CodeUnavailable, "%s", why).
-		WithHint("%s and restart; if it is lost, delete each secret with `blufio config delete-secret` and set it again", hint)
+		WithHint("%s; if it is lost, delete each secret with `blufio config delete-secret` and set it again", hint)
 }
