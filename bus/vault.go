@@ -3,6 +3,9 @@
 package bus
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -77,6 +80,8 @@ type SecretOutcome struct {
 	Name       string `json:"name"`
 	Action     string `json:"action"`               // set or deleted
 	Overridden string `json:"overridden,omitempty"` // what of the daemon's start counts more than the vault: a variable or a flag
+	Begun      string `json:"begun,omitempty"`      // with this secret a new vault was begun, locked with this: credential, passphrase or file
+	Next       string `json:"next,omitempty"`       // as in SecretList
 }
 
 // SecretQuery asks what is in the vault.
@@ -86,10 +91,21 @@ type SecretQuery struct{}
 type SecretList struct {
 	State   string       `json:"state"`             // empty, open, opening or locked
 	Source  string       `json:"source,omitempty"`  // what the vault is locked with: credential, passphrase or file; absent while it is empty
+	Next    string       `json:"next,omitempty"`    // what is there too and comes before Source: the vault is not locked with it until its key is rotated
 	Problem string       `json:"problem,omitempty"` // why it is not open
 	Hint    string       `json:"hint,omitempty"`
 	Limit   int          `json:"limit"` // most secrets
 	Secrets []SecretInfo `json:"secrets"`
+}
+
+// Unreadable names the secrets that are kept and cannot be read.
+func (l SecretList) Unreadable() (names []string) {
+	for _, s := range l.Secrets {
+		if s.Unreadable || l.State == VaultLocked {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 // SecretInfo is one secret without its value.
@@ -115,13 +131,41 @@ const (
 	KeyFile       = "file"       // vault.key, beside what it protects
 )
 
-// VaultRotation asks for a new key.
-type VaultRotation struct{}
+// VaultRotation asks for a new key. Without To the vault is locked with the first source
+// there is: the credential, the passphrase, the file.
+type VaultRotation struct {
+	To         string           `json:"to,omitempty"`        // file, or passphrase, with a new one
+	Passphrase Hidden           `json:"passphrase,omitzero"` // the new one, 8 to 16384 bytes; with To passphrase alone
+	Meant      *PassphraseProof `json:"meant,omitempty"`     // the passphrase that the caller takes for the daemon's; with another one nothing is done
+}
+
+// LogValue leaves the passphrase out, as that of SecretValue does the value.
+func (r VaultRotation) LogValue() slog.Value { return slog.StringValue("to=" + r.To) }
+
+// PassphraseProof names a passphrase to somebody who knows it, without telling it.
+type PassphraseProof struct {
+	Nonce string `json:"nonce"` // 16 bytes and more, chosen at random
+	MAC   string `json:"mac"`   // HMAC-SHA256 of the nonce with the passphrase as the key, in hex
+}
+
+// ProvePassphrase makes the proof.
+func ProvePassphrase(passphrase, nonce string) *PassphraseProof {
+	h := hmac.New(sha256.New, []byte(passphrase))
+	_, _ = io.WriteString(h, nonce)
+	return &PassphraseProof{nonce, hex.EncodeToString(h.Sum(nil))}
+}
+
+// Names reports whether the proof was made of that passphrase.
+func (p *PassphraseProof) Names(passphrase string) bool {
+	return len(p.Nonce) >= 16 && hmac.Equal([]byte(ProvePassphrase(passphrase, p.Nonce).MAC), []byte(p.MAC))
+}
 
 // VaultRotated says that everything is encrypted anew.
 type VaultRotated struct {
 	Secrets int    `json:"secrets"`
-	Source  string `json:"source"` // as in SecretList
+	Source  string `json:"source"`             // as in SecretList
+	Next    string `json:"next,omitempty"`     // as in SecretList
+	OldFile string `json:"old_file,omitempty"` // the path of a vault.key that opens only older backups now
 }
 
 // Actions of a SecretFact.

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -70,8 +71,27 @@ func (a *app) setSecret(cmd *cobra.Command, name string) error {
 		if out.Overridden != "" {
 			a.warn(out.Overridden+" counts more than the vault: this secret is not used", "take that away and restart the daemon")
 		}
+		a.tellKey(out)
 		return a.tellSecret(out, "is kept in the vault")
 	})
+}
+
+// tellKey says what a secret is locked with, where somebody may think otherwise.
+func (a *app) tellKey(out bus.SecretOutcome) {
+	if out.Begun != "" {
+		a.note("a new vault was begun, locked with %s", serve.VaultSourceName(out.Begun))
+		if out.Begun == bus.KeyFile {
+			a.note("keep a copy of that file apart from your backups: they cannot be read without it")
+		}
+	}
+	a.tellNext(out.Next)
+}
+
+// tellNext says that a source is there which the vault is not locked with.
+func (a *app) tellNext(source string) {
+	if source != "" {
+		a.note("%s is there and the vault is not locked with it: `blufio config rotate-vault-key` moves it there", serve.VaultSourceName(source))
+	}
 }
 
 // meant suggests the secret that a name was probably meant to be.
@@ -151,38 +171,13 @@ func (a *app) completeKept(cmd *cobra.Command, args []string, _ string) (names [
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-func (a *app) rotateVaultKeyCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "rotate-vault-key",
-		Short: "Encrypt every secret anew under a new key",
-		Long: "Encrypt every secret of the vault anew under a new key; vault.key is made anew too. What\n" +
-			"the vault is locked with afterwards is the first that there is of the systemd credential\n" +
-			"vault-key, BLUFIO_VAULT_KEY and vault.key, so this also moves a vault from one to another.\n" +
-			"Backups that were made before need the key of their time.",
-		Example: "  blufio config rotate-vault-key",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withVault(cmd.Context(), false, func(v keeper) error {
-				out, err := v.Rotate(cmd.Context(), bus.VaultRotation{})
-				if err != nil {
-					return err
-				}
-				if a.json {
-					return a.printJSON(out)
-				}
-				return a.print(fmt.Sprintf("%s %s encrypted anew; the vault is locked with %s\n",
-					a.ui(a.out).ok(), plural(int64(out.Secrets), "secret"), serve.VaultSourceName(out.Source)))
-			})
-		},
-	}
-}
-
 func (a *app) listSecretsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list-secrets",
 		Short: "List the names and ages of the secrets in the vault",
 		Long: "List the names and ages of the secrets in the vault, and what it is locked with. Values\n" +
-			"are never shown.",
+			"are never shown.\n\n" +
+			"Exit code 0: they can be read; 1: the vault is shut.",
 		Example: "  blufio config list-secrets\n  blufio config list-secrets --json | jq -r '.secrets[].name'",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -206,13 +201,16 @@ type secretList struct {
 
 func (a *app) printSecrets(l bus.SecretList) error {
 	beside := l.Source == bus.KeyFile
+	shut := l.State == bus.VaultLocked
 	if a.json {
-		return a.printJSON(secretList{bus.SecretsSchema, l, beside})
+		return errors.Join(a.printJSON(secretList{bus.SecretsSchema, l, beside}), exitIf(shut))
 	}
-	if l.Problem != "" {
-		defer a.complain(l.Problem, l.Hint)
+	err := a.print(a.secretTable(l, beside))
+	if shut {
+		return errors.Join(err, fail(exitFailed, l.Hint, "%s", l.Problem))
 	}
-	return a.print(a.secretTable(l, beside))
+	a.tellNext(l.Next)
+	return err
 }
 
 func (a *app) secretTable(l bus.SecretList, beside bool) string {

@@ -126,3 +126,46 @@ func TestRootBecomesTheOwner(t *testing.T) {
 		}
 	}
 }
+
+// On a terminal the passphrase of now is asked for where the environment has none, and
+// the new one twice.
+func TestPassphraseIsAskedFor(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	environ := []string{"TERM=xterm", "HOME=" + t.TempDir(), "BLUFIO_DATA_DIR=" + dir}
+	var out strings.Builder
+	if code := Main([]string{"config", "set-secret", "a.b"}, strings.NewReader("sesame-1"), &out, &out, append(environ, passphraseVariable+"=sesame-first")); code != 0 {
+		t.Fatal(out.String())
+	}
+	for _, c := range []struct {
+		keys []string
+		want string
+		code int
+	}{
+		{[]string{"sesame-wrong", "sesame-then", "sesame-then"}, "does not open the vault", exitFailed},
+		{[]string{"sesame-first", "sesame-then", "sesame-thne"}, "the two are not the same", exitFailed},
+		{[]string{"sesame-first", "short"}, "fewer than 8 bytes", exitUsage},
+		{[]string{"sesame-first", "sesame-then", "sesame-then"}, "1 secret encrypted anew", exitOK},
+		{[]string{"sesame-then", "sesame-first", "sesame-first"}, "1 secret encrypted anew", exitOK},
+	} {
+		main, tty := openTerminal(t)
+		s := watchScreen(main)
+		code := make(chan int)
+		go func() {
+			code <- Main([]string{"config", "rotate-vault-key", "--new-passphrase"}, tty, tty, tty, environ)
+		}()
+		for i, key := range c.keys {
+			s.wait(t, []string{"the passphrase of now (it is not shown): ", "the new passphrase (it is not shown): ", "once more (it is not shown): "}[i])
+			if _, err := main.WriteString(key + "\r"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := <-code; got != c.code {
+			t.Errorf("%v: exit code %d, want %d", c.keys, got, c.code)
+		}
+		s.wait(t, c.want)
+		main.Close()
+		if strings.Contains(s.String(), "sesame") {
+			t.Errorf("the screen shows what was typed:\n%s", s)
+		}
+	}
+}

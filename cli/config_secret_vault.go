@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/blufio/blufio/bus"
@@ -98,6 +100,25 @@ func (a *app) vaulted(ctx context.Context) ([]string, error) {
 		names = append(names, s.Name)
 	}
 	return names, nil
+}
+
+// unreadable names those of the secrets in the vault that are asked for, by their key or
+// section, and cannot be read. The vault is only opened when there is one.
+func (a *app) unreadable(ctx context.Context, vaulted []string, asked string) []string {
+	apart := func(name string) bool { return name != asked && !strings.HasPrefix(name, asked+".") }
+	if !slices.ContainsFunc(vaulted, func(name string) bool { return !apart(name) }) {
+		return nil
+	}
+	dir, err := a.data()
+	if err != nil {
+		return nil
+	}
+	if running, err := serve.Running(dir); err != nil || !running {
+		names, _ := serve.UnreadableSecrets(ctx, serve.Options{DataDir: dir, Environ: a.environ, Logger: slog.New(slog.DiscardHandler)})
+		return slices.DeleteFunc(names, apart) // that the configuration cannot be read either is told elsewhere
+	}
+	list, _ := ask(ctx, a, bus.VaultList, bus.SecretQuery{})
+	return slices.DeleteFunc(list.Unreadable(), apart)
 }
 
 // liveVault is the daemon's.

@@ -37,6 +37,9 @@ func (a *app) configGetCommand() *cobra.Command {
 				return err
 			}
 			vaulted, _ := a.vaulted(cmd.Context()) // without, it is the configuration alone
+			for _, name := range a.unreadable(cmd.Context(), vaulted, args[0]) {
+				a.note("%s is kept in the vault and cannot be read: see `blufio config list-secrets`", line(name))
+			}
 			return a.printKey(cmd, serve.Effective{Loaded: loaded, Vaulted: vaulted}, args[0], origin)
 		},
 	}

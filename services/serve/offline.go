@@ -59,12 +59,15 @@ func (o *OfflineVault) Delete(ctx context.Context, r bus.SecretName) (bus.Secret
 }
 
 // Rotate is bus.VaultRotate.
-func (o *OfflineVault) Rotate(ctx context.Context, _ bus.VaultRotation) (bus.VaultRotated, error) {
-	return o.v.Rotate(ctx)
+func (o *OfflineVault) Rotate(ctx context.Context, r bus.VaultRotation) (bus.VaultRotated, error) {
+	return o.v.Rotate(ctx, r)
 }
 
 // VaultSourceName is what people call what a vault is locked with.
 func VaultSourceName(source string) string { return vault.SourceName(source) }
+
+// CheckPassphrase refuses what the vault cannot be locked with.
+func CheckPassphrase(text string) error { return vault.CheckPassphrase(text) }
 
 // CheckSecretName refuses what cannot be a secret's name.
 func CheckSecretName(name string) error { return vault.CheckName(name) }

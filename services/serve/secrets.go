@@ -142,6 +142,22 @@ func checkSecret(name string, s config.Secret) error {
 	return nil
 }
 
+// UnreadableSecrets names the secrets that are kept and cannot be read, as a daemon of this
+// environment would find them. It changes nothing.
+func UnreadableSecrets(ctx context.Context, o Options) (names []string, err error) {
+	store, err := sqlite.Open(ctx, sqlite.Options{Path: databasePath(o.DataDir), ReadOnly: true, Readers: 1, Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	v, err := vault.Open(ctx, vault.Deps{Store: store, Sources: vault.SourcesOf(o.Environ, o.DataDir), Look: true, Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	v.Unlock(ctx)
+	return v.List().Unreadable(), nil
+}
+
 // SecretNames reads the names of the secrets without a daemon and without writing
 // anything. Without a database the error is fs.ErrNotExist.
 func SecretNames(ctx context.Context, dataDir string, logger *slog.Logger) ([]string, error) {

@@ -4,7 +4,6 @@ package vault
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -59,7 +58,11 @@ func (v *Vault) Set(ctx context.Context, name string, value config.Secret) (bus.
 		}
 		v.entries[name] = entry{setAt: s.setAt, text: &text}
 	})
-	return v.outcome(name, bus.SecretSet), err
+	out := v.outcome(name, bus.SecretSet)
+	if row != nil {
+		out.Begun = row.source
+	}
+	return out, err
 }
 
 // CheckName refuses what cannot be a secret's name.
@@ -129,92 +132,6 @@ func (v *Vault) Delete(ctx context.Context, name string) (bus.SecretOutcome, err
 	return v.outcome(name, bus.SecretDeleted), err
 }
 
-// Rotate makes a new data key and encrypts every secret under it; a key file is made
-// anew too. What the vault is locked with afterwards is the first source there is.
-func (v *Vault) Rotate(ctx context.Context) (bus.VaultRotated, error) {
-	v.Unlock(ctx)
-	v.change.Lock()
-	defer v.change.Unlock()
-	values, err := v.values()
-	if err != nil {
-		return bus.VaultRotated{}, err
-	}
-	if err := v.settle(); err != nil {
-		return bus.VaultRotated{}, unusable(err)
-	}
-	m, err := v.nextMaterial()
-	if err != nil {
-		return bus.VaultRotated{}, unusable(err)
-	}
-	key := random(keySize)
-	row, err := v.wrap(m, key)
-	if err != nil {
-		return bus.VaultRotated{}, fmt.Errorf("wrap the new key: %w", err)
-	}
-	row.created = v.row.created
-	var sealed []sealedSecret
-	for name, e := range values {
-		s := sealedSecret{name: name, setAt: e.setAt}
-		if s.nonce, s.ciphertext, err = seal(key, []byte(*e.text), aboutSecret(name)); err != nil {
-			return bus.VaultRotated{}, fmt.Errorf("encrypt secret: %w", err)
-		}
-		sealed = append(sealed, s)
-	}
-	failpoint.Hit("vault.next-key-made")
-	err = v.commit(ctx, bus.SecretFact{Action: bus.SecretRotated}, func(tx *sqlite.Tx) error {
-		errs := []error{row.write(tx)}
-		for _, s := range sealed {
-			errs = append(errs, s.write(tx))
-		}
-		return errors.Join(errs...)
-	}, func() { v.row, v.key = row, key })
-	if err != nil {
-		return bus.VaultRotated{}, err
-	}
-	failpoint.Hit("vault.rotated")
-	if m.source == bus.KeyFile {
-		v.tidy(m)
-	}
-	failpoint.Hit("vault.next-key-in-place")
-	return bus.VaultRotated{Secrets: len(sealed), Source: m.source}, nil
-}
-
-// values are all secrets, if they can be read. v.change is held.
-func (v *Vault) values() (map[string]entry, error) {
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	switch v.state() {
-	case bus.VaultLocked:
-		return nil, v.why
-	case bus.VaultEmpty:
-		return nil, bus.Errorf(bus.CodeNotFound, "the vault is empty, and has no key yet").WithHint("`blufio config set-secret NAME` begins it")
-	}
-	values := make(map[string]entry, len(v.entries))
-	for name, e := range v.entries {
-		if e.text == nil {
-			return nil, unreadable(name)
-		}
-		values[name] = e
-	}
-	return values, nil
-}
-
-// nextMaterial is what the vault will be locked with: a file anew, anything else as it
-// is.
-func (v *Vault) nextMaterial() (*material, error) {
-	s := v.d.Sources
-	for _, source := range order {
-		m, err := s.read(source)
-		if err != nil {
-			return nil, err
-		}
-		if m != nil && source != bus.KeyFile {
-			return m, nil
-		}
-	}
-	return s.file.remake()
-}
-
 // commit writes a change and its event, and then, before anyone can hear of it, makes
 // it count in memory.
 func (v *Vault) commit(ctx context.Context, fact bus.SecretFact, write func(tx *sqlite.Tx) error, apply func()) error {
@@ -240,5 +157,5 @@ func (v *Vault) commit(ctx context.Context, fact bus.SecretFact, write func(tx *
 func (v *Vault) outcome(name, action string) bus.SecretOutcome {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return bus.SecretOutcome{Name: name, Action: action, Overridden: v.overridden[name]}
+	return bus.SecretOutcome{Name: name, Action: action, Overridden: v.overridden[name], Next: v.next()}
 }

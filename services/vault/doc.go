@@ -46,6 +46,9 @@
 // old file opens the vault, after it the new one, and whoever opens it next puts the
 // right one in place. Backups of the database need the key of their time.
 //
+// The caller may name what the vault is locked with from then on, and give a new
+// passphrase; in this process that stands for the environment's until the end.
+//
 // What this does not protect from: whoever can read vault.key as well as the
 // database, or the memory of the process; and a database replaced by an older copy
 // of itself, which opens as it did then.

@@ -22,6 +22,12 @@ type keyFile struct{ path string }
 
 func (f keyFile) next() string { return f.path + ".new" }
 
+// there reports whether a key is in place, of use or not.
+func (f keyFile) there() bool {
+	_, err := os.Lstat(f.path)
+	return err == nil
+}
+
 // read returns the key in place, nil when there is none.
 func (f keyFile) read() (*material, error) { return f.readAt(f.path) }
 

@@ -42,7 +42,7 @@ func (s *Service) Door() services.Door {
 			bus.VaultDelete.Answer(func(ctx context.Context, r bus.SecretName) (bus.SecretOutcome, error) {
 				return s.vault.Delete(ctx, r.Name)
 			}),
-			bus.VaultRotate.Answer(func(ctx context.Context, _ bus.VaultRotation) (bus.VaultRotated, error) { return s.vault.Rotate(ctx) }),
+			bus.VaultRotate.Answer(s.vault.Rotate),
 		},
 		Metrics: []prometheus.Collector{
 			gauge("blufio_vault_secrets", "Secrets in the vault.", func() float64 { return float64(len(s.vault.Names())) }),

@@ -55,6 +55,11 @@ type material struct {
 	path   string // of the file
 }
 
+// same reports whether both make the same keys.
+func (m *material) same(other *material) bool {
+	return m.source == other.source && m.kdf == other.kdf && bytes.Equal(m.bytes, other.bytes)
+}
+
 // SourceName is what people call a source.
 func SourceName(source string) string {
 	switch source {
@@ -98,6 +103,17 @@ func (s Sources) first() (*material, error) {
 	return s.file.read()
 }
 
+// given is the first source that somebody gave us, "" where there is none but the file.
+// One that cannot be used is there too: a rotation says what is wrong with it.
+func (s Sources) given() string {
+	for _, source := range order {
+		if m, err := s.read(source); source != bus.KeyFile && (m != nil || err != nil) {
+			return source
+		}
+	}
+	return ""
+}
+
 func (s Sources) readCredential() (*material, error) {
 	if s.credential == "" {
 		return nil, nil
@@ -120,7 +136,11 @@ func (s Sources) readPassphrase() (*material, error) {
 	if s.passphrase.IsZero() {
 		return nil, nil
 	}
-	m := &material{source: bus.KeyPassphrase, kdf: kdfArgon2, bytes: []byte(s.passphrase.Reveal())}
+	return passphraseOf(s.passphrase.Reveal())
+}
+
+func passphraseOf(text string) (*material, error) {
+	m := &material{source: bus.KeyPassphrase, kdf: kdfArgon2, bytes: []byte(text)}
 	return m, m.check()
 }
 

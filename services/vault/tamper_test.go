@@ -60,7 +60,7 @@ func TestTampering(t *testing.T) {
 			}
 			if c.code == "vault_secret" {
 				r.want(v, "b", "of b")
-				if _, err := v.Rotate(t.Context()); bus.CodeOf(err) != bus.CodeUnavailable {
+				if _, err := v.Rotate(t.Context(), bus.VaultRotation{}); bus.CodeOf(err) != bus.CodeUnavailable {
 					t.Errorf("rotated what cannot be read: %v", err)
 				}
 				for _, s := range v.List().Secrets {
@@ -110,7 +110,7 @@ func TestArgonRunsOnce(t *testing.T) {
 	for range 3 {
 		v.Unlock(t.Context())
 		r.set(v, "a", planted)
-		if _, err := v.Rotate(t.Context()); err != nil {
+		if _, err := v.Rotate(t.Context(), bus.VaultRotation{}); err != nil {
 			t.Fatal(err)
 		}
 		r.want(v, "a", planted)

@@ -17,8 +17,17 @@ func (v *Vault) Unlock(ctx context.Context) {
 		v.change.Lock()
 		defer v.change.Unlock()
 		defer close(v.opened)
+		v.look()
 		v.unlock(context.WithoutCancel(ctx)) // it is tried once
 	})
+}
+
+// look notes which sources there are. v.change is held.
+func (v *Vault) look() {
+	first := v.d.Sources.given()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.first = first
 }
 
 func (v *Vault) unlock(ctx context.Context) {
@@ -152,14 +161,14 @@ func (v *Vault) candidates(row *keyRow) ([]*material, error) {
 
 // wrappingOf makes a key of a source. v.change is held. What Argon2id made is kept.
 func (v *Vault) wrappingOf(m *material, k kdf) (*wrapping, error) {
-	if g := v.guessed; g != nil && k.name == kdfArgon2 && g.source == m.source && g.kdf.same(k) {
+	if g := v.guessed; g != nil && k.name == kdfArgon2 && g.of.same(m) && g.kdf.same(k) {
 		return g, nil
 	}
 	key, err := k.derive(m.bytes)
 	if err != nil {
 		return nil, err
 	}
-	w := &wrapping{source: m.source, kdf: k, key: key}
+	w := &wrapping{of: m, kdf: k, key: key}
 	if k.name == kdfArgon2 {
 		v.guessed = w
 		v.derived++
@@ -174,7 +183,7 @@ func (k kdf) same(other kdf) bool {
 // wrap makes the row for a data key. v.change is held.
 func (v *Vault) wrap(m *material, key []byte) (*keyRow, error) {
 	k := newKDF(m.kdf)
-	if g := v.guessed; g != nil && g.source == m.source && m.kdf == kdfArgon2 && g.kdf.check() == nil {
+	if g := v.guessed; g != nil && g.of.same(m) && m.kdf == kdfArgon2 && g.kdf.check() == nil {
 		k = g.kdf
 	}
 	w, err := v.wrappingOf(m, k)
@@ -189,13 +198,13 @@ func (v *Vault) wrap(m *material, key []byte) (*keyRow, error) {
 
 // locked says why the vault is not open, and what to do about it.
 func locked(row *keyRow, why string) *bus.Error {
-	hint := "put the right vault.key back into the data directory"
+	hint := "put the right vault.key back into the data directory, and restart the daemon if one runs"
 	switch row.source {
 	case bus.KeyCredential:
-		hint = "start the daemon with the right credential (LoadCredential=" + credentialName + ":… in its unit)"
+		hint = "give the daemon the right credential (LoadCredential=" + credentialName + ":… in its unit) and restart it"
 	case bus.KeyPassphrase:
-		hint = "start the daemon with the right " + passphraseName
+		hint = "set " + passphraseName + " to the right passphrase where the daemon is started, and restart it; while none runs, in this shell"
 	}
 	return bus.Errorf(bus.CodeUnavailable, "%s", why).
-		WithHint("%s and restart; if it is lost, delete each secret with `blufio config delete-secret` and set it again", hint)
+		WithHint("%s; if it is lost, delete each secret with `blufio config delete-secret` and set it again", hint)
 }

@@ -52,6 +52,7 @@ type Vault struct {
 
 	mu         sync.RWMutex
 	row        *keyRow    // nil: nothing was ever kept
+	first      string     // the first source that is there, besides a file
 	key        []byte     // the data key; nil while the vault is not open
 	why        *bus.Error // it cannot be opened; nil otherwise
 	entries    map[string]entry
@@ -66,9 +67,9 @@ type entry struct {
 
 // wrapping is a key made of a source.
 type wrapping struct {
-	source string
-	kdf    kdf
-	key    []byte
+	of  *material
+	kdf kdf
+	key []byte
 }
 
 // Open reads what is in the vault, but no value.
@@ -181,7 +182,7 @@ func (v *Vault) List() bus.SecretList {
 	defer v.mu.RUnlock()
 	l := bus.SecretList{State: v.state(), Limit: maxSecrets, Secrets: []bus.SecretInfo{}}
 	if l.State != bus.VaultEmpty {
-		l.Source = v.row.source
+		l.Source, l.Next = v.row.source, v.next()
 	}
 	if l.State == bus.VaultLocked {
 		l.Problem, l.Hint = v.why.Message, v.why.Hint
@@ -192,6 +193,15 @@ func (v *Vault) List() bus.SecretList {
 			Unreadable: e.text == nil && l.State == bus.VaultOpen})
 	}
 	return l
+}
+
+// next is the source that a rotation would move the vault to, "" where that is the one
+// it is locked with; v.mu is held.
+func (v *Vault) next() string {
+	if v.row == nil || v.first == v.row.source {
+		return ""
+	}
+	return v.first
 }
 
 // state is how the vault stands; v.mu is held. A locked one in which nothing is left

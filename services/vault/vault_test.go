@@ -158,7 +158,7 @@ func TestNothingIsInClear(t *testing.T) {
 	r := newRig(t)
 	v := r.open()
 	r.set(v, "a.b", planted)
-	if _, err := v.Rotate(t.Context()); err != nil {
+	if _, err := v.Rotate(t.Context(), bus.VaultRotation{}); err != nil {
 		t.Fatal(err)
 	}
 	_, errs := v.Set(t.Context(), "Not A Name "+planted, config.NewSecret(planted))
@@ -254,7 +254,7 @@ func TestKeyFileIsChecked(t *testing.T) {
 			if !strings.Contains(v.List().Hint, "vault.key") {
 				t.Errorf("hint %q", v.List().Hint)
 			}
-			for what, err := range map[string]error{"set": second(v.Set(t.Context(), "b", config.NewSecret("x"))), "rotate": second(v.Rotate(t.Context()))} {
+			for what, err := range map[string]error{"set": second(v.Set(t.Context(), "b", config.NewSecret("x"))), "rotate": second(v.Rotate(t.Context(), bus.VaultRotation{}))} {
 				if bus.CodeOf(err) != bus.CodeUnavailable {
 					t.Errorf("%s: %v", what, err)
 				}
@@ -353,7 +353,7 @@ func TestConcurrency(t *testing.T) {
 	}
 	group.Go(func() {
 		for range 10 {
-			if _, err := v.Rotate(t.Context()); err != nil {
+			if _, err := v.Rotate(t.Context(), bus.VaultRotation{}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -405,7 +405,7 @@ func TestFailedCommit(t *testing.T) {
 	if _, err := v.Set(t.Context(), "a", config.NewSecret("new")); err == nil || strings.Contains(err.Error(), "new") {
 		t.Error(err)
 	}
-	if _, err := v.Rotate(t.Context()); err == nil {
+	if _, err := v.Rotate(t.Context(), bus.VaultRotation{}); err == nil {
 		t.Error("rotated")
 	}
 	r.want(v, "a", "old")

@@ -123,7 +123,7 @@ func rowsOf(t reflect.Type, docs map[string]string) [][3]string {
 			continue
 		}
 		kind := typeName(f.Type)
-		if strings.Contains(options, "omitempty") {
+		if strings.Contains(options, "omit") {
 			kind += ", may be absent"
 		}
 		rows = append(rows, [3]string{name, kind, strings.ReplaceAll(docs[t.Name()+"."+f.Name], "|", "\\|")})
