@@ -30,11 +30,11 @@ lint: ## gofmt, go vet, staticcheck
 	go vet -tags failpoint,mutate ./services/agent ./services/internal/failpoint
 	go tool staticcheck $(PACKAGES)
 
-generate: ## write the generated files: bus/EVENTS.md, CONFIG.md, contrib
+generate: ## write the generated files: bus/EVENTS.md, CONFIG.md, DOCTOR.md, METRICS.md, contrib
 	go generate $(PACKAGES)
 
 generated: generate ## fail when a generated file was not up to date
-	git diff --exit-code -- bus/EVENTS.md CONFIG.md contrib
+	git diff --exit-code -- bus/EVENTS.md CONFIG.md DOCTOR.md METRICS.md contrib
 
 bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 10 minutes)
 	go run ./services/serve/bench

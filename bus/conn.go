@@ -54,7 +54,17 @@ type Redactor interface {
 // They are called from many goroutines and must be quick.
 type Hooks struct {
 	Handled func(s *Spec, took time.Duration, err error) // after each answer or heard event
-	Dropped func(reason string)                          // "slow_consumer", "denied", "async_error"
+	Dropped func(reason string)                          // one of DropReasons
+	Queued  func(s *Spec, q Queue)                       // once for each handler, when it begins
+}
+
+// DropReasons are why messages are dropped or refused.
+var DropReasons = []string{"slow_consumer", "denied", "async_error"}
+
+// Queue is what a handler has taken and not finished, and the bound of that.
+type Queue struct {
+	Len   func() int
+	Bound int
 }
 
 // Conn is one room's or program's connection: declared lanes only, handlers
@@ -137,6 +147,13 @@ func (c *Conn) subscribe(h Handler) error {
 	c.mu.Lock()
 	c.subs = append(c.subs, sub)
 	c.mu.Unlock()
+	c.queued(h, func() int {
+		n, _, err := sub.Pending()
+		if err != nil {
+			return 0 // it has ended
+		}
+		return n
+	})
 	return sub.SetPendingLimits(eventQueue, eventQueueBytes)
 }
 
@@ -148,7 +165,8 @@ func (c *Conn) addEndpoint(h Handler) error {
 	if err != nil {
 		return err
 	}
-	inFlight := make(chan struct{}, h.workers+h.queue)
+	inFlight := make(chan struct{}, h.Bound())
+	c.queued(h, func() int { return len(inFlight) })
 	workers := make(chan struct{}, h.workers)
 	handler := micro.HandlerFunc(func(r micro.Request) {
 		if r.Reply() != "" && !IsInbox(r.Reply()) {
@@ -158,8 +176,10 @@ func (c *Conn) addEndpoint(h Handler) error {
 		select {
 		case inFlight <- struct{}{}:
 		default:
-			c.respond(r, nil, &Error{Code: CodeBusy, RetryAfter: time.Second,
-				Message: fmt.Sprintf("%s is busy: %d requests are waiting", h.spec.Name, h.queue)})
+			busy := &Error{Code: CodeBusy, RetryAfter: time.Second,
+				Message: fmt.Sprintf("%s is busy: %d requests are waiting", h.spec.Name, h.queue)}
+			c.respond(r, nil, busy)
+			c.handled(c.base, h, 0, busy)
 			return
 		}
 		c.work.Add(1)
@@ -172,6 +192,12 @@ func (c *Conn) addEndpoint(h Handler) error {
 		}()
 	})
 	return svc.AddEndpoint(endpointName(h.spec), handler, micro.WithEndpointSubject(h.subject))
+}
+
+func (c *Conn) queued(h Handler, n func() int) {
+	if c.hooks.Queued != nil {
+		c.hooks.Queued(h.spec, Queue{Len: n, Bound: h.Bound()})
+	}
 }
 
 func (c *Conn) microService() (micro.Service, error) {
@@ -258,11 +284,7 @@ func (c *Conn) refuseReply(h Handler, reply string) {
 // respond answers past micro's own Request, whose answer methods are only for
 // the goroutine that its handler was called on.
 func (c *Conn) respond(r micro.Request, reply []byte, failure *Error) {
-	m := &nats.Msg{Subject: r.Reply(), Data: reply}
-	if failure != nil {
-		m.Data = failure.body()
-		m.Header = nats.Header{micro.ErrorCodeHeader: {string(failure.Code)}, micro.ErrorHeader: {oneLine(failure.Message)}}
-	}
+	m := ReplyMsg(r.Reply(), reply, failure)
 	err := c.nc.PublishMsg(m)
 	if errors.Is(err, nats.ErrMaxPayload) && failure == nil {
 		c.respond(r, nil, Errorf(CodeTooLarge, "the answer has %d bytes, more than the bus carries", len(reply)))

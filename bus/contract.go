@@ -7,7 +7,7 @@ import "time"
 // Between channels and the agent.
 var (
 	MessageReceive = call[Message, Accepted](Spec{Name: "msg.receive",
-		From: []string{"gateway", "telegram", "cli"}, Heard: []string{"agent"},
+		From: []string{"gateway", "telegram", "cli", "doctor"}, Heard: []string{"agent"},
 		Meaning: "Hand a message to the agent. Accepted means that it is stored and will be answered."})
 	MessageGet = call[MessageQuery, MessageRecord](Spec{Name: "msg.get",
 		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
@@ -16,7 +16,7 @@ var (
 		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
 		Meaning: "Stop working on a message: it ends as failed, unless its answer is there already."})
 	MessageSend = call[Reply, Receipt](Spec{Name: "msg.send.{channel}", Timeout: 30 * time.Second,
-		From: []string{"agent"}, Heard: []string{"gateway", "telegram", "terminal"},
+		From: []string{"agent"}, Heard: []string{"gateway", "telegram", "terminal", "doctor"},
 		Meaning: "Deliver a reply. A Receipt means that the channel took it over."})
 	MessageDelta = live[Delta](Spec{Name: "msg.delta.{channel}",
 		From: []string{"agent"}, Heard: []string{"gateway", "telegram", Anyone},
@@ -67,17 +67,37 @@ var (
 // The house.
 var (
 	MemoryRead = call[MemoryQuery, Memory](Spec{Name: "gov.read", Timeout: 2 * time.Second,
-		From: []string{"control"}, Heard: []string{"governor"},
+		From: []string{"control", "agent"}, Heard: []string{"governor"},
 		Meaning: "The process's memory and its pressure level."})
 	StatusGet = call[StatusQuery, Status](Spec{Name: "ctl.status",
-		From: []string{"cli", "agent"}, Heard: []string{"control"},
+		From: []string{"cli", "agent", "hub"}, Heard: []string{"control"},
 		Meaning: "The whole picture, as `blufio status` shows it."})
 	EventsRead = call[EventQuery, EventPage](Spec{Name: "ctl.events.read",
-		From: []string{"cli", "gateway"}, Heard: []string{"relay"},
+		From: []string{"cli", "gateway", "hub"}, Heard: []string{"relay"},
 		Meaning: "A page of the event stream, for replay."})
 	Pulse = live[Health](Spec{Name: "house.pulse",
 		From: []string{"control"}, Heard: []string{"gateway"},
 		Meaning: "The daemon's health, once a second."})
+)
+
+// Memory under pressure.
+var (
+	MemoryShed = call[Shed, Freed](Spec{Name: "gov.shed.{room}", Timeout: 2 * time.Second,
+		From: []string{"governor"}, Heard: []string{"agent", "gateway"},
+		Meaning: "Give up memory that can be had again."})
+	MemoryLevel = live[Level](Spec{Name: "gov.level",
+		From: []string{"governor"}, Heard: []string{"agent"},
+		Meaning: "The memory pressure level, for those who act on it: at critical no new session is begun."})
+)
+
+// Many daemons on one hub.
+var (
+	NodeAsk = call[NodeQuestion, NodeAnswer](Spec{Name: "ctl.node.ask",
+		From: []string{"cli"}, Heard: []string{"hub"},
+		Meaning: "Put a call to another daemon on the hub."})
+	NodeList = call[NodesQuery, Nodes](Spec{Name: "ctl.node.list",
+		From: []string{"cli"}, Heard: []string{"hub"},
+		Meaning: "Who is on the hub, one line each."})
 )
 
 // Secrets.
@@ -111,6 +131,16 @@ var (
 		Meaning: "Refuse a gateway token from now on, and end what it has open."})
 	TokenIssued  = durable[TokenFact](fact("evt.token.issued", "gateway", "A gateway token was issued."))
 	TokenRevoked = durable[TokenFact](fact("evt.token.revoked", "gateway", "A gateway token was revoked."))
+)
+
+// Doctor, and other long work.
+var (
+	DoctorRun = call[DoctorRequest, Job](Spec{Name: "ctl.doctor",
+		From: []string{"cli", "hub"}, Heard: []string{"doctor"},
+		Meaning: "Make the checks that the daemon makes of itself. The findings are the job's news."})
+	JobGet = call[JobQuery, JobState](Spec{Name: "ctl.job",
+		From: []string{"cli", "doctor", "hub"}, Heard: []string{"doctor"},
+		Meaning: "What is new of a job. Finished ones are kept for five minutes."})
 )
 
 // Facts: anyone permitted may listen.
@@ -164,6 +194,22 @@ var (
 	KeyExpired = durable[KeyFact](fact("evt.key.expired", "keys", "A bus key reached its end, and its connections ended."))
 )
 
+// The configuration.
+var (
+	ConfigReload = call[ReloadRequest, Reloaded](Spec{Name: "ctl.config.reload", Timeout: 15 * time.Second,
+		From: []string{"cli"}, Heard: []string{"control"},
+		Meaning: "Read the configuration again and go on with what of it can change; what is not valid changes nothing."})
+	ConfigReloaded = durable[ReloadedFact](fact("evt.config.reloaded", "control", "The configuration was read again, and is another one."))
+	ConfigRefused  = durable[RefusedFact](fact("evt.config.refused", "control", "The configuration was read again and is not valid: nothing has changed."))
+)
+
+// Reports of what went wrong.
+var (
+	ReportGet = call[ReportQuery, ReportPart](Spec{Name: "ctl.report",
+		From: []string{"cli"}, Heard: []string{"control"},
+		Meaning: "One part of what `blufio bugreport` packs: the configuration, the last of the log, or a profile; without secrets."})
+)
+
 // fact fills in what all facts share.
 func fact(name, from, meaning string) Spec {
 	return Spec{Name: name, From: []string{from}, Heard: []string{Anyone}, Meaning: meaning}
@@ -181,14 +227,16 @@ func Contract() []Lane {
 		MessageReceive, MessageGet, MessageCancel, MessageSend, MessageDelta, TerminalReply,
 		AgentSessions, AgentHistory, QueueList, QueueRetry, QueueDrop, AgentStatus,
 		CostReserve, CostSettle, CostGet, SpendingSet,
-		MemoryRead, StatusGet, EventsRead, Pulse,
-		TokenIssue, TokenList, TokenRevoke, TokenIssued, TokenRevoked,
+		MemoryRead, StatusGet, EventsRead, Pulse, MemoryShed, MemoryLevel,
+		TokenIssue, TokenList, TokenRevoke, TokenIssued, TokenRevoked, NodeAsk, NodeList,
+		DoctorRun, JobGet,
 		MessageReceived, MessageDied, MessageRetried, MessageDropped, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled,
 		ProviderDown, ProviderUp, ReplyDelivered, ReplyDied, ReplyRetried, ReplyDropped,
 		CostRecorded, BudgetWarned, BudgetExhausted, SpendingChanged,
 		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap,
 		ChannelDown, ChannelUp, AccessDenied,
 		VaultSet, VaultList, VaultDelete, VaultRotate, SecretChanged,
+		ReportGet, ConfigReload, ConfigReloaded, ConfigRefused,
 		KeyIssue, KeyList, KeyRevoke, KeyRotateDevice, KeyIssued, KeyGone, KeyExpired,
 	}
 }

@@ -104,13 +104,43 @@ func OperatorOnly(s *Spec) bool {
 	return false
 }
 
-// Calls returns the subjects of the contract's calls that a pattern covers, without
-// those for operators only. A pattern that names one word of an open lane
-// (blufio.v1.msg.send.telegram) covers that.
+// ForChannels reports whether the call is made by channels, each for itself. Handed to a
+// key by name it would speak for every channel, in its owner's voice.
+func ForChannels(s *Spec) bool {
+	return slices.Contains([]string{MessageReceive.Spec().Name, MessageGet.Spec().Name, MessageCancel.Spec().Name}, s.Name)
+}
+
+// Grantable reports whether the call may be handed to a key by name: a person may make
+// it, and neither [OperatorOnly] nor [ForChannels] keeps it back. What only rooms say to
+// each other is never handed on.
+func Grantable(s *Spec) bool {
+	return s.Kind == KindCall && slices.Contains(s.From, "cli") && !OperatorOnly(s) && !ForChannels(s)
+}
+
+// Danger says what a key can do with the call on that subject, "" when it can do no harm
+// and learns nothing private.
+func Danger(subject string) string {
+	for lane, words := range map[Lane]string{
+		SpendingSet:   "it may stop the agent's spending, and let it go on after you stopped it",
+		QueueList:     "it sees what people wrote and the agent could not answer or deliver",
+		QueueRetry:    "it may have dead letters answered, which costs money, and delivered to people",
+		QueueDrop:     "it may delete dead letters for good",
+		AgentSessions: "it sees who talks to the agent, on every channel",
+		AgentHistory:  "it reads every conversation of everyone",
+	} {
+		if lane.Spec().Subject() == subject {
+			return words
+		}
+	}
+	return ""
+}
+
+// Calls returns the subjects of the contract's calls that a pattern covers, of those
+// that are [Grantable].
 func Calls(pattern string) []string {
 	var found []string
 	for _, l := range Contract() {
-		if s := l.Spec(); s.Kind == KindCall && !OperatorOnly(s) {
+		if s := l.Spec(); Grantable(s) {
 			if common := narrower(pattern, s.Subject()); common != "" && !slices.Contains(found, common) {
 				found = append(found, common)
 			}

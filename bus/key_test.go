@@ -50,8 +50,12 @@ func TestCalls(t *testing.T) {
 	for pattern, want := range map[string][]string{
 		"blufio.v1.ctl.status":        {"blufio.v1.ctl.status"},
 		"blufio.v1.ctl.queue.*":       {"blufio.v1.ctl.queue.list", "blufio.v1.ctl.queue.retry", "blufio.v1.ctl.queue.drop"},
-		"blufio.v1.msg.send.telegram": {"blufio.v1.msg.send.telegram"},
-		"blufio.v1.msg.send.>":        {"blufio.v1.msg.send.*"},
+		"blufio.v1.agent.*":           {"blufio.v1.agent.sessions", "blufio.v1.agent.history"}, // agent.status is control's
+		"blufio.v1.msg.>":             nil,                                                     // a channel's own calls, and the agent's
+		"blufio.v1.msg.receive":       nil,
+		"blufio.v1.msg.send.telegram": nil,
+		"blufio.v1.cost.*":            {"blufio.v1.cost.get"},
+		"blufio.v1.gov.>":             nil,
 		"blufio.v1.ctl.keys.>":        nil,
 		"blufio.v1.ctl.token.issue":   nil,
 		"blufio.v1.evt.>":             nil,
@@ -60,6 +64,11 @@ func TestCalls(t *testing.T) {
 	} {
 		if got := bus.Calls(pattern); !slices.Equal(got, want) {
 			t.Errorf("%s: %v", pattern, got)
+		}
+	}
+	for _, subject := range bus.Calls(">") {
+		if strings.Contains(subject, "*") {
+			t.Errorf("%s is of many rooms", subject)
 		}
 	}
 	if all := bus.Calls(">"); slices.ContainsFunc(all, func(s string) bool { return strings.Contains(s, ".keys.") }) {

@@ -221,6 +221,15 @@ func (h Handler) Workers(n int) Handler { h.workers = n; return h }
 // Queue sets how many requests may wait for a worker before callers are told busy.
 func (h Handler) Queue(n int) Handler { h.queue = n; return h }
 
+// Bound is how many requests, running ones included, or events the handler takes
+// before callers are told busy, or events dropped.
+func (h Handler) Bound() int {
+	if h.spec.Kind == KindCall {
+		return h.workers + h.queue
+	}
+	return eventQueue
+}
+
 // Afterwards has fn called once a good answer has reached the server: what would cut off
 // the one who asked goes there.
 func (h Handler) Afterwards(fn func()) Handler { h.after = fn; return h }

@@ -29,3 +29,24 @@ type MemoryFact struct {
 	From string    `json:"from"`
 	Memory
 }
+
+// Level is the pressure level, said when it changes and, while it is not normal,
+// every few seconds. Who has not heard it for [LevelHolds] takes it for normal.
+type Level struct {
+	Time     time.Time `json:"time"`
+	Pressure string    `json:"pressure"` // normal, warn or critical
+}
+
+// LevelHolds is how long a Level counts that is not said again.
+const LevelHolds = 15 * time.Second
+
+// Shed asks a room to give up memory. At normal pressure, in a pause after a burst,
+// that is what was left over; under pressure also what can be had again at a price.
+type Shed struct {
+	Pressure string `json:"pressure"` // normal, warn or critical
+}
+
+// Freed is how much a room gave up, in bytes; estimated where it cannot be counted.
+type Freed struct {
+	Bytes int64 `json:"bytes"`
+}

@@ -21,6 +21,7 @@ type app struct {
 
 	configFile string
 	dataDir    string
+	node       string
 	plain      bool
 	json       bool
 }
@@ -54,6 +55,7 @@ func (a *app) root() *cobra.Command {
 		Version:       buildInfo().Version,
 		SilenceErrors: true, SilenceUsage: true,
 		SuggestionsMinimumDistance: 2,
+		PersistentPreRunE:          a.checkNode,
 	}
 	root.SetIn(a.in)
 	root.SetOut(a.out)
@@ -64,10 +66,11 @@ func (a *app) root() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configFile, "config", a.getenv("BLUFIO_CONFIG"), "read this `FILE` instead of the usual ones (BLUFIO_CONFIG)")
 	flags.StringVar(&a.dataDir, "data-dir", a.getenv("BLUFIO_DATA_DIR"), "`DIR` that holds the database and the device key (BLUFIO_DATA_DIR)")
+	flags.StringVar(&a.node, "node", "", "ask the daemon of this `NAME` on the hub (status, doctor)")
 	flags.BoolVar(&a.plain, "plain", false, "no colour, no symbols")
 	flags.BoolVar(&a.json, "json", false, "machine-readable output")
 
-	root.AddCommand(a.serveCommand(), a.sendCommand(), a.shellCommand(), a.messageCommand(), a.statusCommand(), a.healthCommand(),
+	root.AddCommand(a.serveCommand(), a.sendCommand(), a.shellCommand(), a.messageCommand(), a.statusCommand(), a.doctorCommand(), a.bugReportCommand(), a.nodesCommand(), a.healthCommand(),
 		a.eventsCommand(), a.configCommand(), a.tokenCommand(), a.keysCommand(), a.costCommand(), a.queueCommand(), a.completionCommand(), a.versionCommand())
 	root.SetHelpCommand(helpCommand())
 	completeFlags(root)

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/blufio/blufio/services/config"
@@ -19,127 +17,14 @@ import (
 
 func (a *app) configCommand() *cobra.Command {
 	cmd := group("config", "Look at the configuration",
-		"  blufio config path\n  blufio config validate\n  blufio config get gateway.listen",
-		a.configGetCommand(), a.configValidateCommand(), a.configPathCommand(), a.configSetCommand(),
+		"  blufio config path\n  blufio config validate\n  blufio config get gateway.listen\n  blufio config show --changed",
+		a.configGetCommand(), a.configShowCommand(), a.configValidateCommand(), a.configReloadCommand(), a.configPathCommand(), a.configSetCommand(),
 		a.setSecretCommand(), a.listSecretsCommand(), a.deleteSecretCommand(), a.rotateVaultKeyCommand())
 	cmd.Long = "Look at the configuration: where it is read from, whether it is valid, what a key is\n" +
-		"worth. It is changed with an editor, and takes effect when the daemon starts again.\n" +
-		"Secrets are kept in the vault, by commands, and count at once. None of these commands\n" +
-		"needs a running daemon."
+		"worth. It is changed with an editor, and takes effect with `blufio config reload` or,\n" +
+		"for some keys, when the daemon starts again. Secrets are kept in the vault, by\n" +
+		"commands, and count at once. None of these commands but reload needs a running daemon."
 	return cmd
-}
-
-func (a *app) configGetCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "get KEY",
-		Short: "Print the value of a key or of a section, as the daemon would take it",
-		Long: "Print the value of a key as the daemon would take it: from defaults, files and\n" +
-			"environment. A section prints all of its keys and where each was set. Secrets\n" +
-			"are never shown.",
-		Example: "  blufio config get gateway.listen\n  blufio config get gateway\n  blufio config get --json agent.provider",
-		Args:    oneArg("key"),
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			_, loaded, err := serve.Load(a.sources(nil))
-			if err != nil {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return loaded.Keys(), cobra.ShellCompDirectiveNoFileComp
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			_, loaded, err := serve.Load(a.sources(nil))
-			if err != nil {
-				return err
-			}
-			vaulted, _ := a.vaulted(cmd.Context()) // without, it is the configuration alone
-			return a.printKey(cmd, effective{loaded, vaulted}, args[0])
-		},
-	}
-}
-
-// effective is the configuration with what the vault has.
-type effective struct {
-	*config.Loaded
-	vaulted []string
-}
-
-// fromVault reports whether a key's value is the vault's.
-func (e effective) fromVault(key string) bool {
-	if !slices.Contains(e.vaulted, key) || !e.IsSecret(key) {
-		return false
-	}
-	value, _ := e.Loaded.Get(key)
-	return value == "" || e.Loaded.Origin(key).Source == config.FromFile // what the environment has counts more, unless it is empty
-}
-
-// Get is that of config.Loaded. What the vault has is not shown either.
-func (e effective) Get(key string) (any, bool) {
-	if e.fromVault(key) {
-		return config.NewSecret("set").String(), true
-	}
-	return e.Loaded.Get(key)
-}
-
-func (e effective) origin(key string) string {
-	if e.fromVault(key) {
-		return "vault"
-	}
-	return e.Loaded.Origin(key).String()
-}
-
-// printKey prints one value, or every value below a section.
-func (a *app) printKey(cmd *cobra.Command, l effective, key string) error {
-	if value, ok := l.Get(key); ok {
-		if a.json {
-			return a.printJSON(value)
-		}
-		return a.print(plainValue(value) + "\n")
-	}
-	section := map[string]any{}
-	var rows [][]string
-	for _, k := range l.Keys() {
-		if strings.HasPrefix(k, key+".") {
-			value, _ := l.Get(k)
-			section[k] = value
-			rows = append(rows, []string{k, "= " + tomlValue(value), "# " + l.origin(k)})
-		}
-	}
-	if len(rows) == 0 {
-		f := misuse(cmd, "there is no key %q in the configuration", key)
-		f.hint = "`blufio config get SECTION` lists the keys of a section, such as gateway"
-		return f
-	}
-	if a.json {
-		return a.printJSON(section)
-	}
-	return a.print(table(rows))
-}
-
-// plainValue writes a value for scripts: text as it is, one element of a list a line.
-func plainValue(value any) string {
-	list, ok := value.([]any)
-	if !ok {
-		return fmt.Sprint(value)
-	}
-	items := make([]string, len(list))
-	for i, item := range list {
-		items[i] = fmt.Sprint(item)
-	}
-	return strings.Join(items, "\n")
-}
-
-// tomlValue writes a value as the file would have it.
-func tomlValue(value any) string {
-	switch v := value.(type) {
-	case string:
-		return strconv.Quote(v)
-	case []any:
-		items := make([]string, len(v))
-		for i, item := range v {
-			items[i] = tomlValue(item)
-		}
-		return "[" + strings.Join(items, ", ") + "]"
-	}
-	return fmt.Sprint(value)
 }
 
 func (a *app) configValidateCommand() *cobra.Command {
@@ -158,12 +43,12 @@ func (a *app) configValidateCommand() *cobra.Command {
 
 func (a *app) validate(ctx context.Context) error {
 	cfg, loaded, err := serve.Load(a.sources(nil))
-	var problems, warnings config.Problems
-	if err == nil {
-		problems, warnings = a.judgeSecrets(ctx, cfg, loaded)
-	} else if !errors.As(err, &problems) {
+	var problems config.Problems
+	if err != nil && !errors.As(err, &problems) {
 		return err
 	}
+	missing, warnings := a.judgeSecrets(ctx, cfg, loaded)
+	problems = append(problems, missing...)
 	if a.json {
 		return errors.Join(a.printJSON(verdict(problems, warnings)), exitIf(len(problems) > 0))
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/blufio/blufio/services/config"
+	"github.com/blufio/blufio/services/serve"
 	"github.com/spf13/cobra"
 )
 
@@ -29,7 +30,7 @@ func TestConfigGetKeepsSecrets(t *testing.T) {
 		for key, want := range map[string]string{"model.key": "redacted", "model.unset": "", "model.hosts": "a", "model": "redacted"} {
 			var out bytes.Buffer
 			a := &app{out: &out, json: asJSON}
-			if err := a.printKey(&cobra.Command{}, effective{Loaded: l}, key); err != nil {
+			if err := a.printKey(&cobra.Command{}, serve.Effective{Loaded: l}, key, false); err != nil {
 				t.Errorf("%s: %v", key, err)
 			}
 			if !strings.Contains(out.String(), want) || strings.Contains(out.String(), "sesame") {

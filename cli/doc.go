@@ -24,14 +24,15 @@
 // Except for `serve` and `config`, commands are clients of the bus. They read
 // daemon.json in the data directory for the addresses and device.nk for the key,
 // so they need no configuration and also find a daemon that listens on free ports.
-// The live database is never opened here. The commands for secrets work without a daemon
-// too: then they hold its lock, and root becomes the owner of the data directory first.
+// The live database is never opened here; doctor reads that of a stopped daemon. The
+// commands for secrets work without a daemon too: then they hold its lock, and root
+// becomes the owner of the data directory first.
 //
 // # Exit codes
 //
 //	 0  fine
-//	 1  failed, or degraded (status, health)
-//	 2  warnings only
+//	 1  failed, or degraded (status, health), or a finding that is a failure (doctor)
+//	 2  warnings only (doctor)
 //	 3  not running
 //	 4  the daemon is there but does not answer
 //	 5  permission denied

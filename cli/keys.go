@@ -142,7 +142,26 @@ func (a *app) keyText(k bus.Key) string {
 	if k.Revoked != nil {
 		rows = append(rows, []string{u.bold("revoked"), moment(*k.Revoked, a.now())})
 	}
-	return table(rows) + subjects(u, "may publish to", k.Publish) + subjects(u, "may subscribe to", k.Subscribe)
+	text := table(rows)
+	for _, words := range dangers(k) {
+		text += u.warn() + " " + words + "\n"
+	}
+	return text + subjects(u, "may publish to", k.Publish) + subjects(u, "may subscribe to", k.Subscribe)
+}
+
+// dangers says in words what it means that a key may make a call that can do harm. An
+// operator may do everything, which its role says.
+func dangers(k bus.Key) (words []string) {
+	if k.Role == bus.RoleOperator {
+		return []string{"an operator may do what you may: spend, stop, delete, issue keys and tokens, replace secrets"}
+	}
+	for _, subject := range k.Publish {
+		if danger := bus.Danger(subject); danger != "" {
+			words = append(words, strings.TrimPrefix(subject, bus.Prefix)+": "+danger)
+		}
+	}
+	slices.Sort(words)
+	return words
 }
 
 func subjects(u ui, title string, list []string) string {
@@ -233,6 +252,9 @@ func (a *app) rotateDevice(ctx context.Context) (bus.DeviceRotated, error) {
 	}
 	dir, err := a.data()
 	if err != nil {
+		return rotated, err
+	}
+	if err := becomeOwner(dir); err != nil {
 		return rotated, err
 	}
 	old, device, err := serve.RotateDevice(dir)

@@ -35,8 +35,9 @@ func (a *app) keysIssueCommand() *cobra.Command {
 			"other clients need too. Files that are there are never replaced.\n\n" +
 			"observer hears and replays facts; --allow-sub makes that fewer. channel and tool speak\n" +
 			"for the channel or tool NAME only. operator may do what you may. explicit may do only\n" +
-			"what --allow-sub and --allow-pub list. Subjects are those of EVENTS.md, such as\n" +
-			"evt.turn.* to hear and ctl.status to call.",
+			"what --allow-sub and --allow-pub list, of the calls that the command line makes: none\n" +
+			"about keys, tokens and secrets, and no messages, for which there is channel. Subjects\n" +
+			"are those of EVENTS.md, such as evt.turn.* to hear and ctl.status to call.",
 		Example: "  blufio keys issue --role observer --name dashboard\n" +
 			"  blufio keys issue --role observer --name costs --allow-sub 'evt.cost.>' --expires 30d\n" +
 			"  blufio keys issue --role explicit --name watchdog --allow-pub ctl.status --out keys",
@@ -64,7 +65,7 @@ func (a *app) keysIssueCommand() *cobra.Command {
 	f.StringVar(&o.out, "out", ".", "write the files into this `DIR`")
 	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions(bus.Roles(), cobra.ShellCompDirectiveNoFileComp)) // the flags are there
 	_ = cmd.RegisterFlagCompletionFunc("allow-sub", completeSubjects(func(s *bus.Spec) bool { return bus.Hearable(s.Subject()) }))
-	_ = cmd.RegisterFlagCompletionFunc("allow-pub", completeSubjects(func(s *bus.Spec) bool { return s.Kind == bus.KindCall && !bus.OperatorOnly(s) }))
+	_ = cmd.RegisterFlagCompletionFunc("allow-pub", completeSubjects(bus.Grantable))
 	_ = cmd.RegisterFlagCompletionFunc("out", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs))
 	return cmd
 }
@@ -131,6 +132,9 @@ func (a *app) issueKey(ctx context.Context, o issueOptions) (err error) {
 		return a.printJSON(out)
 	}
 	a.note("%s %s (%s): seed in %s, context in %s", a.ui(a.err).ok(), line(out.Name), line(out.Role), out.SeedFile, out.ContextFile)
+	for _, words := range dangers(out.Key) {
+		a.note("%s %s", a.ui(a.err).warn(), words)
+	}
 	if out.Expires != nil {
 		a.note("it expires on %s", out.Expires.Local().Format("2006-01-02 15:04:05"))
 	}

@@ -15,14 +15,16 @@ import (
 // logger writes to standard error in the configured format. By itself that is text
 // with a short time on a terminal, text without a time under systemd, whose journal
 // has its own, and JSON for everything else that collects logs.
-func (a *app) logger(cfg serve.LogConfig) *slog.Logger {
-	level := logLevel(cfg.Level)
+// Its level may change.
+func (a *app) logger(cfg serve.LogConfig) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(logLevel(cfg.Level))
 	_, person := terminal(a.err)
 	journal := journaled(a.err, a.getenv("JOURNAL_STREAM"))
 	if cfg.Format == "json" || cfg.Format != "text" && !person && !journal {
-		return slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level}))
+		return slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level})), level
 	}
-	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level, ReplaceAttr: shortTime(person, journal)}))
+	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level, ReplaceAttr: shortTime(person, journal)})), level
 }
 
 // logLevel reads a level that the configuration has checked.

@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 		"sqlite":    func() { os.Exit(tool(runSQL)) },
 
 		"natsclient": func() { os.Exit(tool(natsClient)) },
+		"testhub":    func() { os.Exit(tool(runHub)) },
 	})
 }
 
@@ -53,6 +54,7 @@ func TestScript(t *testing.T) {
 			"other":      otherUser,
 			"daemon":     daemonEnv,
 			"saveline":   saveLine,
+			"hangup":     hangUpDaemon,
 			"eventually": eventually,
 		},
 	})
@@ -65,6 +67,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("BLUFIO_GATEWAY__LISTEN", "127.0.0.1:0")
 	env.Setenv("BLUFIO_BUS__LISTEN", "127.0.0.1:0")
 	env.Setenv("BLUFIO_MEMORY__LIMIT_MB", "2000") // a race-enabled binary is heavy
+	env.Setenv("GORACE", "atexit_sleep_ms=0")     // and sleeps for a second at its end
 	f, err := os.OpenFile(filepath.Join(env.WorkDir, "blufio.toml"), os.O_CREATE|os.O_RDONLY, 0o600)
 	if err != nil {
 		return err
@@ -141,6 +144,13 @@ func daemonEnv(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("BUS_ADDRESS", strings.TrimPrefix(info.Bus, "nats://"))
 }
 
+// hangUpDaemon sends SIGHUP to the running daemon, as systemd's ExecReload does.
+func hangUpDaemon(ts *testscript.TestScript, _ bool, _ []string) {
+	info, err := serve.ReadInfo(ts.Getenv("BLUFIO_DATA_DIR"))
+	ts.Check(err)
+	ts.Check(syscall.Kill(info.PID, syscall.SIGHUP))
+}
+
 // saveLine sets a variable to a file's text without its line break: saveline ID stdout.
 func saveLine(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
@@ -213,12 +223,14 @@ func request(out io.Writer, args []string) error {
 }
 
 // runSQL changes a database behind the program's back: sqlite FILE STATEMENT.
-func runSQL(args []string) error {
-	db, err := sql.Open("sqlite", args[0])
+func runSQL(args []string) error { return changeDatabase(args[0], args[1]) }
+
+func changeDatabase(path, statement string) error {
+	db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(10000)") // a daemon may write just now
 	if err != nil {
 		return err
 	}
-	_, err = db.Exec(args[1])
+	_, err = db.Exec(statement)
 	return errors.Join(err, db.Close())
 }
 

@@ -14,13 +14,14 @@ import (
 // promptHidden asks for a secret on a terminal, where it is not shown, and says how
 // long it was: a paste that went wrong is seen by that.
 func (a *app) promptHidden(tty *os.File, name string) (string, error) {
-	_, _ = fmt.Fprintf(a.err, "%s (it is not shown): ", line(name))
 	// Raw, because a cooked terminal cuts a line at 4096 bytes, and because Ctrl-C
-	// then is a key and cannot leave the terminal without its echo.
+	// then is a key and cannot leave the terminal without its echo. Before the question,
+	// because people and programs type as soon as they see it.
 	before, err := term.MakeRaw(int(tty.Fd()))
 	if err != nil {
 		return "", fmt.Errorf("hide what is typed: %w", err)
 	}
+	_, _ = fmt.Fprintf(a.err, "%s (it is not shown): ", line(name))
 	text, err := readHidden(tty)
 	if back := term.Restore(int(tty.Fd()), before); back != nil && err == nil {
 		err = fmt.Errorf("restore the terminal: %w", back)

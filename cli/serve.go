@@ -22,7 +22,8 @@ func (a *app) serveCommand() *cobra.Command {
 		Short: "Run the agent, in the foreground, until it is told to stop",
 		Long: "Run the agent in the foreground until SIGINT or SIGTERM: then it finishes what it\n" +
 			"began, for at most daemon.drain_timeout. A second signal ends it at once; what was\n" +
-			"accepted is stored and taken up at the next start. It runs without configuration.\n\n" +
+			"accepted is stored and taken up at the next start. SIGHUP reads the configuration\n" +
+			"again, as `blufio config reload` does. It runs without configuration.\n\n" +
 			"Exit code 0: asked to stop; 65: the database is of a newer version; 75: another\n" +
 			"daemon holds the data directory; 77: device key or file permissions; 78: configuration.",
 		Example: "  blufio serve\n" +
@@ -87,10 +88,12 @@ func (a *app) serve(ctx context.Context, set map[string]string) error {
 		return serveFailure(err)
 	}
 	redactor := serve.Redactor(cfg, a.environ)
-	log := redactor.Logger(a.logger(cfg.Log))
-	return a.untilToldTwice(ctx, log, func(ctx context.Context) error {
+	plain, level := a.logger(cfg.Log)
+	log := redactor.Logger(plain)
+	return a.untilToldTwice(ctx, log, func(ctx context.Context, reload <-chan struct{}) error {
 		err := serve.Run(ctx, serve.Options{
-			Config: cfg, Loaded: loaded, Environ: a.environ, DataDir: dir, Version: buildInfo().Version, Logger: log, Redactor: redactor, Now: a.now,
+			Config: cfg, Sources: a.sources(set), Loaded: loaded, Environ: a.environ, DataDir: dir, Version: buildInfo().Version, Logger: log, Redactor: redactor, Now: a.now,
+			Reload: reload, SetLogLevel: func(name string) { level.Set(logLevel(name)) },
 			Ready: func(info serve.Info) { a.welcome(log, info, dir, a.now().Sub(started)) },
 		})
 		return serveFailure(inShort(log, redactor, err))
@@ -131,14 +134,15 @@ func serveFailure(err error) error {
 }
 
 // untilToldTwice runs run. The first signal ends its context; a second one is not
-// waited for, and the process ends with run still at work.
-func (a *app) untilToldTwice(ctx context.Context, log *slog.Logger, run func(context.Context) error) error {
+// waited for, and the process ends with run still at work. SIGHUP is handed on to run.
+func (a *app) untilToldTwice(ctx context.Context, log *slog.Logger, run func(ctx context.Context, reload <-chan struct{}) error) error {
 	signals, stop := listen(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- run(ctx) }()
+	reload := make(chan struct{}, 1)
+	go func() { done <- run(ctx, reload) }()
 	var began time.Time
 	for told := false; ; {
 		select {
@@ -150,7 +154,10 @@ func (a *app) untilToldTwice(ctx context.Context, log *slog.Logger, run func(con
 		case s := <-signals:
 			switch {
 			case s == syscall.SIGHUP:
-				log.Info("SIGHUP is ignored: restart to read the configuration again")
+				select {
+				case reload <- struct{}{}:
+				default: // one is waiting, and will read the same
+				}
 			case told:
 				return fail(exitFailed, "what was accepted is stored and is taken up at the next start", "ended at once by a second signal")
 			default:

@@ -38,9 +38,9 @@ func TestFirstSignalStops(t *testing.T) {
 		a := &app{now: time.Now}
 		last := errors.New("drained")
 		said := make(said, 10)
-		err := a.untilToldTwice(t.Context(), slog.New(slog.NewTextHandler(said, nil)), func(ctx context.Context) error {
+		err := a.untilToldTwice(t.Context(), slog.New(slog.NewTextHandler(said, nil)), func(ctx context.Context, reload <-chan struct{}) error {
 			tell(t, syscall.SIGHUP)
-			<-said // before it is heard, it must not end the test
+			<-reload // before it is heard, it must not end the test
 			if ctx.Err() != nil {
 				t.Error("SIGHUP ended it")
 			}
@@ -61,7 +61,7 @@ func TestSecondSignalDoesNotWait(t *testing.T) {
 	a := &app{now: time.Now}
 	release := make(chan struct{})
 	defer close(release)
-	err := a.untilToldTwice(t.Context(), slog.New(slog.DiscardHandler), func(ctx context.Context) error {
+	err := a.untilToldTwice(t.Context(), slog.New(slog.DiscardHandler), func(ctx context.Context, _ <-chan struct{}) error {
 		tell(t, syscall.SIGTERM)
 		<-ctx.Done()
 		tell(t, syscall.SIGTERM)
@@ -116,19 +116,22 @@ func TestLogFormat(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := &app{err: file, environ: []string{c.environ}}
-		log := a.logger(serve.LogConfig{Level: "info", Format: c.format})
+		log, level := a.logger(serve.LogConfig{Level: "info", Format: c.format})
 		log.Debug("hidden")
 		log.Info("hello")
+		level.Set(slog.LevelDebug)
+		log.Debug("seen now")
 		got, err := os.ReadFile(file.Name())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.HasPrefix(got, []byte(c.want)) || c.not != "" && bytes.Contains(got, []byte(c.not)) || bytes.Contains(got, []byte("hidden")) {
+		if !bytes.HasPrefix(got, []byte(c.want)) || c.not != "" && bytes.Contains(got, []byte(c.not)) || bytes.Contains(got, []byte("hidden")) || !bytes.Contains(got, []byte("seen now")) {
 			t.Errorf("%s: %s", c.name, got)
 		}
 	}
 	a := &app{err: tty, environ: []string{"TERM=xterm"}, now: nil}
-	a.logger(serve.LogConfig{Level: "info", Format: "auto"}).Info("seen")
+	log, _ := a.logger(serve.LogConfig{Level: "info", Format: "auto"})
+	log.Info("seen")
 	shown.wait(t, "level=INFO msg=seen")
 	a.welcome(slog.New(slog.DiscardHandler), serve.Info{Version: "1.2.3", Gateway: "http://127.0.0.1:1"}, "/data", 0)
 	shown.wait(t, "Ctrl-C")

@@ -26,8 +26,10 @@ func (a *app) statusCommand() *cobra.Command {
 		Long: "Show how the agent is: sessions, memory, cost, channels, services.\n\n" +
 			"Exit code 0: healthy; 1: degraded; 3: not running (then the last known picture\n" +
 			"is shown); 4: running, but without an answer; 5: permission denied.",
-		Example: "  blufio status\n  blufio status --watch\n  blufio status --json | jq .cost.today_microusd",
-		Args:    noArgs,
+		Example: "  blufio status\n  blufio status --watch\n  blufio status --json | jq .cost.today_microusd\n" +
+			"  blufio --node kitchen status",
+		Args:        noArgs,
+		Annotations: map[string]string{throughHub: ""},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if watch {
 				return a.watchStatus(cmd.Context())
@@ -50,8 +52,15 @@ type picture struct {
 	reason *failure   // of a stopped daemon: how we know
 }
 
-// picture asks the daemon, or failing that the database it left.
+// picture asks the daemon, or failing that the database it left. One on the hub
+// leaves nothing here.
 func (a *app) picture(ctx context.Context) (picture, error) {
+	if a.node != "" {
+		ctx, cancel := context.WithTimeout(ctx, nodesTimeout)
+		defer cancel()
+		st, err := askNode(ctx, a, bus.StatusGet, bus.StatusQuery{})
+		return picture{Status: st}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	st, err := ask(ctx, a, bus.StatusGet, bus.StatusQuery{})

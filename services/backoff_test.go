@@ -51,7 +51,7 @@ func lives(t *testing.T, b Backoff, n int, up time.Duration) (pauses []time.Dura
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		count, ended := 0, time.Now()
-		h := &House{log: slog.New(slog.DiscardHandler), fatal: make(chan error, 1)}
+		h := &House{log: slog.New(slog.DiscardHandler), stats: newBusMetrics(), fatal: make(chan error, 1)}
 		h.cfg.Backoff = b
 		h.cfg.Connect = func(string) (*nats.Conn, error) {
 			if count++; count > 1 {

@@ -4,6 +4,7 @@ package services
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/blufio/blufio/bus"
@@ -60,6 +61,16 @@ func (h *House) redact(rep *Report) {
 			rep.Channels[i].LastError = &text
 		}
 	}
+}
+
+// Probes are the checks of all rooms, in the order of the table.
+func (h *House) Probes() []Probe {
+	var all []Probe
+	for _, r := range h.rooms {
+		all = append(all, r.door.Probes...)
+	}
+	slices.SortStableFunc(all, func(a, b Probe) int { return CompareIDs(a.ID, b.ID) })
+	return all
 }
 
 func (r *room) report() bus.ServiceStatus {

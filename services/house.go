@@ -67,6 +67,7 @@ func NewHouse(cfg Config) (*House, error) {
 				return nil, fmt.Errorf("register metrics of %s: %w", d.Name, err)
 			}
 		}
+		h.stats.furnish(d)
 		h.rooms = append(h.rooms, &room{service: s, door: d, state: stateStarting})
 	}
 	return h, nil
@@ -156,6 +157,7 @@ func (h *House) keep(ctx context.Context, r *room, started func()) {
 			}
 			return
 		}
+		h.stats.wrong(r.door.Name, restarted)
 		failures = append(recent(failures, time.Now().Add(-h.cfg.Backoff.Window)), time.Now())
 		if len(failures) >= h.cfg.Backoff.Limit || !r.everReady() {
 			r.set(stateFailed)

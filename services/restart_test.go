@@ -14,7 +14,9 @@ import (
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services"
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/expfmt"
 )
 
 // A room that fails is started again on a new connection, and its handlers
@@ -146,10 +148,11 @@ func TestPanicInAHandlerDoesNotRestartTheRoom(t *testing.T) {
 	if err := h.end(t); err != nil { // a handler is counted after its answer, and before the drain is over
 		t.Error(err)
 	}
-	const handled = `# HELP blufio_bus_handled_total Calls answered and events heard, by lane and result code (empty: fine).
+	const handled = `# HELP blufio_bus_handled_total Calls answered and events heard, by lane and result: ok, refused (the asker's fault) or failed.
 # TYPE blufio_bus_handled_total counter
-blufio_bus_handled_total{code="",lane="cost.get"} 1
-blufio_bus_handled_total{code="internal",lane="cost.get"} 1
+blufio_bus_handled_total{lane="cost.get",result="failed"} 1
+blufio_bus_handled_total{lane="cost.get",result="ok"} 1
+blufio_bus_handled_total{lane="cost.get",result="refused"} 0
 `
 	if err := testutil.GatherAndCompare(h.registry, strings.NewReader(handled), "blufio_bus_handled_total"); err != nil {
 		t.Error(err)
@@ -175,14 +178,85 @@ func TestTroubleIsCounted(t *testing.T) {
 		}
 	}, refused)
 	eventually(t, "a denial is counted", func() bool {
-		n, err := testutil.GatherAndCount(h.registry, "blufio_bus_trouble_total")
-		return err == nil && n == 1
+		return strings.Contains(page(t, h.registry), `blufio_bus_trouble_total{reason="denied",service="cost"} 1`)
 	})
 	const trouble = `# HELP blufio_bus_trouble_total Messages dropped or refused by the bus, by room and reason.
 # TYPE blufio_bus_trouble_total counter
+blufio_bus_trouble_total{reason="async_error",service="cost"} 0
 blufio_bus_trouble_total{reason="denied",service="cost"} 1
+blufio_bus_trouble_total{reason="slow_consumer",service="cost"} 0
 `
 	if err := testutil.GatherAndCompare(h.registry, strings.NewReader(trouble), "blufio_bus_trouble_total"); err != nil {
 		t.Error(err)
 	}
+}
+
+// page is a registry as a scraper sees it.
+func page(t *testing.T, r *prometheus.Registry) string {
+	t.Helper()
+	all, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for _, f := range all {
+		if _, err := expfmt.MetricFamilyToText(&out, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out.String()
+}
+
+// Every series of a room is there before anything has happened; what goes wrong is
+// counted by its kind, and what waits by its lane.
+func TestErrorsAndQueuesAreCounted(t *testing.T) {
+	b := bustest.New(t)
+	release, begun := make(chan struct{}), make(chan struct{}, 8)
+	r := calm("cost", bus.CostGet.Answer(func(context.Context, bus.CostQuery) (bus.CostSummary, error) {
+		begun <- struct{}{}
+		<-release
+		return bus.CostSummary{}, bus.Errorf(bus.CodeInvalid, "no")
+	}).Workers(1).Queue(1))
+	r.door.Failures = map[string]func() float64{"ledger": func() float64 { return 7 }}
+	h := open(t, b, nil, r)
+	wait(t, h.ready)
+	want := func(lines ...string) {
+		t.Helper()
+		eventually(t, strings.Join(lines, "\n"), func() bool {
+			p := page(t, h.registry)
+			for _, l := range lines {
+				if !strings.Contains(p, l+"\n") {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	want(`blufio_errors_total{kind="busy",service="cost"} 0`, `blufio_errors_total{kind="internal",service="cost"} 0`, `blufio_errors_total{kind="restart",service="cost"} 0`,
+		`blufio_errors_total{kind="timeout",service="cost"} 0`, `blufio_errors_total{kind="unavailable",service="cost"} 0`, `blufio_errors_total{kind="ledger",service="cost"} 7`,
+		`blufio_bus_waiting{lane="cost.get",service="cost"} 0`, `blufio_bus_waiting_limit{lane="cost.get",service="cost"} 2`)
+	c := b.Connect(t, "control", bus.CostGet)
+	answers := make(chan error, 2)
+	for range 2 {
+		go func() { _, err := bus.CostGet.Ask(t.Context(), c, bus.CostQuery{}); answers <- err }()
+	}
+	want(`blufio_bus_waiting{lane="cost.get",service="cost"} 2`)
+	if _, err := bus.CostGet.Ask(t.Context(), c, bus.CostQuery{}); bus.CodeOf(err) != bus.CodeBusy {
+		t.Errorf("the third gets %v", err)
+	}
+	close(release)
+	for range 2 {
+		if err := wait(t, answers); bus.CodeOf(err) != bus.CodeInvalid {
+			t.Error(err)
+		}
+	}
+	want(`blufio_errors_total{kind="busy",service="cost"} 1`, `blufio_bus_handled_total{lane="cost.get",result="refused"} 2`,
+		`blufio_bus_handled_total{lane="cost.get",result="failed"} 1`, `blufio_bus_waiting{lane="cost.get",service="cost"} 0`)
+}
+
+func TestRestartsAreErrors(t *testing.T) {
+	h := open(t, bustest.New(t), nil, failing("cost", breaks, untilAsked))
+	eventually(t, "it is counted", func() bool {
+		return strings.Contains(page(t, h.registry), `blufio_errors_total{kind="restart",service="cost"} 1`)
+	})
 }

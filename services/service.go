@@ -37,6 +37,12 @@ type Door struct {
 	Hears   []bus.Handler          // lanes it answers or listens to
 	Says    []bus.Lane             // lanes it may use; its Conn refuses any other
 	Metrics []prometheus.Collector // registered on the house's own registry
-	Health  func() []bus.Problem   // evidence of what is wrong now; nil: nothing can be
-	Channel func() bus.Channel     // channels only: the evidence of its traffic
+
+	// Failures count, since the start, what went wrong beside answers on the bus, by
+	// kind, for blufio_errors_total.
+	Failures map[string]func() float64
+
+	Health  func() []bus.Problem // evidence of what is wrong now; nil: nothing can be
+	Channel func() bus.Channel   // channels only: the evidence of its traffic
+	Probes  []Probe              // checks that doctor makes; they may touch the network
 }

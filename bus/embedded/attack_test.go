@@ -315,6 +315,9 @@ func TestToolIsAskedSoMuchAtOnce(t *testing.T) {
 	for range keyWork {
 		<-asked
 	}
+	if st := s.Stats(); st.KeyCalls != keyWork || st.MaxKeyCalls != keyWork {
+		t.Errorf("%d calls of %d are under way", st.KeyCalls, st.MaxKeyCalls)
+	}
 	ask("more")
 	if m := next(t, answers); m.Subject != reply+"more" || m.Header.Get(micro.ErrorCodeHeader) != string(bus.CodeBusy) {
 		t.Errorf("one more: %s %v", m.Subject, m.Header)
@@ -354,12 +357,44 @@ func TestFloodOfQuestionsIsEnded(t *testing.T) {
 		nc.Close()
 		t.Error("it is let in again at once")
 	}
-	if n := s.Stats().LimitErrors; n != 1 {
-		t.Errorf("counted %d", n)
+	if st := s.Stats(); st.LimitErrors != 1 || st.Awaited == 0 || st.MaxAwaited != maxAwaited {
+		t.Errorf("counted %d, with %d of %d awaited", st.LimitErrors, st.Awaited, st.MaxAwaited)
 	}
 	if flush(t, modest); modest.Stats().Reconnects > 0 {
 		t.Error("the other key was cut off")
 	}
 	ahead.Store(int64(floodPause))
 	k.connect(t, s)
+}
+
+// So is one that makes a new connection for every few questions.
+func TestFloodOverManyConnectionsIsEnded(t *testing.T) {
+	s := start(t, nil)
+	room := house(t, s, "agent")
+	if _, err := room.Subscribe(bus.StatusGet.Spec().Subject(), func(*nats.Msg) {}); err != nil { // it never answers
+		t.Fatal(err)
+	}
+	flush(t, room)
+	k := newKey(t, bus.RoleObserver, "flood", calls(bus.StatusGet.Spec().Subject()))
+	if err := s.AddKey(k.Key); err != nil {
+		t.Fatal(err)
+	}
+	const each = floodCount - 100
+	for n := 0; ; {
+		nc, err := k.dial(s, nats.NoReconnect())
+		if err != nil {
+			break
+		}
+		for range each {
+			n++
+			_ = nc.PublishRequest(bus.StatusGet.Spec().Subject(), k.InboxPrefix()+".x."+strconv.Itoa(n), nil)
+		}
+		_ = nc.FlushTimeout(patience)
+		if nc.Close(); n > 200_000 {
+			t.Fatal("nobody stops it")
+		}
+	}
+	if n := s.Stats().LimitErrors; n != 1 {
+		t.Errorf("counted %d", n)
+	}
 }

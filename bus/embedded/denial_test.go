@@ -9,7 +9,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/blufio/blufio/bus"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 )
@@ -144,4 +146,48 @@ func FuzzReadDenial(f *testing.F) {
 			t.Errorf("%q: %+v, %+v", text, d, cut)
 		}
 	})
+}
+
+// Who hears of denials asks for names, on the goroutine of the client at fault. That
+// must not wait for whoever changes the keys, for the server may be asking the keyring
+// about that client.
+func TestNamesAreNotWaitedFor(t *testing.T) {
+	s := start(t, nil)
+	k, _ := issue(t, s, bus.RoleObserver, "greedy")
+	for range keyConns - 1 {
+		k.connect(t, s)
+	}
+	entered, written := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s.OnDenied(func(d Denial) {
+		once.Do(func() {
+			close(entered)
+			<-written // a change of the keys waits by now
+		})
+		s.NameOf(d.Key)
+	})
+	go func() {
+		if nc, err := k.dial(s); err == nil { // one too many
+			nc.Close()
+		}
+	}()
+	<-entered
+	changed := make(chan error, 1)
+	go func() { changed <- s.AddKey(newKey(t, bus.RoleObserver, "other").Key) }()
+	eventually(t, "a change of the keys waits", func() bool {
+		if !s.ring.mu.TryRLock() {
+			return true
+		}
+		s.ring.mu.RUnlock()
+		return false
+	})
+	close(written)
+	select {
+	case err := <-changed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("the keyring is locked for ever")
+	}
 }

@@ -51,6 +51,7 @@ type post struct {
 
 	mu        sync.Mutex
 	consumers map[string]bool // that were made and may be there still
+	making    int             // that are being made
 }
 
 func newDesk(s *Server) (*desk, error) {
@@ -129,6 +130,16 @@ func (d *desk) withdraw(k Key) {
 	for _, sub := range p.subs {
 		_ = sub.Unsubscribe() // it fails only with the connection
 	}
+}
+
+// busiest is how many calls are under way with the key that has most.
+func (d *desk) busiest() (n int) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for _, p := range d.posted {
+		n = max(n, len(p.work))
+	}
+	return n
 }
 
 // heard takes a question of a key.

@@ -35,7 +35,7 @@
 //	WATCH  imports blufio.v1.evt.> from HOUSE; the stream EVENTS
 //	EDGE   the desk
 //	KEY1…  one for each key that is no operator's
-//	LEAF   what crosses to a hub
+//	LEAF   what crosses to a hub (see Leaf); one user, the hub room
 //	SYS    the server's own; nobody has a key for it
 //
 // A key's account imports what the key may hear from HOUSE, the reading part of

@@ -36,10 +36,7 @@ func (s *Server) guard(stop <-chan struct{}) {
 // lookForFloods shuts those out who ask much more than is answered. Between two looks
 // it hands on how many messages came from each key; nil when there is no need to know.
 func (s *Server) lookForFloods(last map[string]int64) map[string]int64 {
-	awaited := 0
-	for _, a := range []*server.Account{s.accounts.house, s.accounts.watch, s.accounts.edge} {
-		awaited += a.NumPendingAllResponses()
-	}
+	awaited := s.awaited()
 	if awaited < maxAwaited/4 {
 		return nil
 	}
@@ -52,8 +49,8 @@ func (s *Server) lookForFloods(last map[string]int64) map[string]int64 {
 		return now
 	}
 	for public, n := range now {
-		if n-last[public] >= floodCount {
-			s.log.limitErrors.Add(1)
+		if before, ok := last[public]; ok && n-before >= floodCount {
+			s.log.refused(Denial{Reason: DeniedLimit, Key: public})
 			s.log.log.Warn("a key asks faster than it can be answered and is shut out for a while",
 				"key", public, "name", s.NameOf(public), "awaited", awaited, "pause", floodPause.String())
 			if err := s.ring.pause(public, floodPause); err != nil {
@@ -64,19 +61,32 @@ func (s *Server) lookForFloods(last map[string]int64) map[string]int64 {
 	return now
 }
 
-// messages are how many came over the open connections of each key with an account of
-// its own.
+// awaited is how many answers to keys the server waits for.
+func (s *Server) awaited() (n int) {
+	for _, a := range []*server.Account{s.accounts.house, s.accounts.watch, s.accounts.edge} {
+		n += a.NumPendingAllResponses()
+	}
+	return n
+}
+
+// messages are how many came so far with each key that has an account of its own. The
+// account's count goes on from holder to holder, and over connections that are gone: a
+// client might make a new one for every few questions.
 func (r *keyring) messages() (map[string]int64, error) {
-	conns, err := r.ns.Connz(&server.ConnzOptions{Username: true, Limit: allConns})
+	all, err := r.ns.AccountStatz(&server.AccountStatzOptions{IncludeUnused: true})
 	if err != nil {
 		return nil, err
+	}
+	received := make(map[string]int64, len(all.Accounts))
+	for _, a := range all.Accounts {
+		received[a.Account] = a.Received.Msgs
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	sum := map[string]int64{}
-	for _, c := range conns.Conns {
-		if h := r.holders[c.AuthorizedUser]; h != nil && h.slot != nil {
-			sum[c.AuthorizedUser] += c.InMsgs
+	for public, h := range r.holders {
+		if h.slot != nil {
+			sum[public] = received[h.slot.account.GetName()]
 		}
 	}
 	return sum, nil

@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ const (
 // on a key that others may have read would be worse than not starting, so
 // the daemon ends with exit code 77 on it.
 type KeyError struct {
+	Key     string // which key; "" is the device key
 	Path    string // the file or directory at fault
 	Problem string // what is wrong with it, in one clause
 	Fix     string // a command or an instruction
@@ -29,7 +31,9 @@ type KeyError struct {
 }
 
 // Error is one line without the fix, which the command line prints as a hint.
-func (e *KeyError) Error() string { return fmt.Sprintf("device key %s: %s", e.Path, e.Problem) }
+func (e *KeyError) Error() string {
+	return fmt.Sprintf("%s %s: %s", cmp.Or(e.Key, "device key"), e.Path, e.Problem)
+}
 
 // Unwrap returns the cause, so that a missing file is fs.ErrNotExist.
 func (e *KeyError) Unwrap() error { return e.Err }

@@ -106,7 +106,8 @@ func (r *keyring) Check(c server.ClientAuthentication) bool {
 	return true
 }
 
-// name is that of a key that gets on, "" for any other and for the device.
+// name is that of a key that gets on, "" for any other and for the device. It waits for
+// nobody: the server may ask it, by way of its log, within Check.
 func (r *keyring) name(public string) string {
 	name, _ := r.names.Load(public)
 	text, _ := name.(string)

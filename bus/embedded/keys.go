@@ -15,8 +15,8 @@ import (
 type keys struct {
 	device atomic.Pointer[Device]
 
+	desk   atomic.Pointer[desk] // nil until there is a key that needs one
 	mu     sync.Mutex
-	desk   *desk // nil until there is a key that needs one
 	leave  chan struct{}
 	guard  sync.WaitGroup
 	posted map[string]Key
@@ -32,6 +32,9 @@ func (s *Server) letIn() {
 	s.ring.admit(s.room.PublicKey(), &holder{account: s.accounts.house, allowed: roomPermissions(), inProcess: true})
 	s.ring.admit(s.watch.PublicKey(), &holder{account: s.accounts.watch, inProcess: true})
 	s.ring.admit(s.edge.PublicKey(), &holder{account: s.accounts.edge, inProcess: true})
+	if l := s.cfg.Leaf; l != nil {
+		s.ring.admit(l.room.PublicKey(), &holder{account: s.accounts.leaf, allowed: l.permissions(), inProcess: true})
+	}
 	s.ring.names.Store(s.room.PublicKey(), "rooms")
 	s.ring.names.Store(s.house.PublicKey(), "relay")
 	s.ring.names.Store(s.watch.PublicKey(), "stream")
@@ -66,7 +69,7 @@ func (s *Server) serve(h *holder) error {
 		if err := s.openDesk(); err != nil {
 			return err
 		}
-		if err := s.keys.desk.post(h.key, h.slot); err != nil {
+		if err := s.keys.desk.Load().post(h.key, h.slot); err != nil {
 			return err
 		}
 	}
@@ -89,13 +92,15 @@ func (s *Server) serveFirst(holders []*holder) error {
 var errStopped = errors.New("the bus is stopping")
 
 // openDesk makes the desk for the first key, and has it guarded. s.keys.mu is held.
-func (s *Server) openDesk() (err error) {
-	if s.keys.desk != nil {
+func (s *Server) openDesk() error {
+	if s.keys.desk.Load() != nil {
 		return nil
 	}
-	if s.keys.desk, err = newDesk(s); err != nil {
+	d, err := newDesk(s)
+	if err != nil {
 		return err
 	}
+	s.keys.desk.Store(d)
 	s.keys.guard.Go(func() { s.guard(s.keys.leave) })
 	return nil
 }
@@ -110,8 +115,8 @@ func (s *Server) RemoveKey(public string) error {
 		return fmt.Errorf("remove key: %w", ErrUnknownKey)
 	}
 	delete(s.keys.posted, public)
-	if s.keys.desk != nil {
-		s.keys.desk.withdraw(k)
+	if d := s.keys.desk.Load(); d != nil {
+		d.withdraw(k)
 	}
 	return s.ring.remove(public)
 }
@@ -145,6 +150,15 @@ func (s *Server) RemoveRetired() error {
 	return errors.Join(errs...)
 }
 
+// keyCalls is how many calls are under way with the key that has most. It does not wait
+// for a key that is being let in.
+func (s *Server) keyCalls() int {
+	if d := s.keys.desk.Load(); d != nil {
+		return d.busiest()
+	}
+	return 0
+}
+
 // noteDenial logs and counts what the desk refused, as the server does what it refuses.
 func (s *Server) noteDenial(k Key, subject string) {
 	s.log.refused(Denial{Reason: DeniedPermission, Key: k.Public, Subject: subject})
@@ -164,7 +178,7 @@ func (s *Server) NameOf(public string) string {
 
 func (s *Server) closeKeys() {
 	s.keys.mu.Lock()
-	desk, first := s.keys.desk, !s.keys.closed
+	desk, first := s.keys.desk.Load(), !s.keys.closed
 	s.keys.closed = true
 	s.keys.mu.Unlock()
 	if !first {

@@ -465,13 +465,13 @@ func TestExplicitKeyCalls(t *testing.T) {
 	answering(t, room, "blufio.v1.ctl.>")
 	answering(t, room, "blufio.v1.msg.>")
 	_, nc := issue(t, s, bus.RoleExplicit, "both", hears("blufio.v1.msg.delta.*", "blufio.v1.evt.turn.*"),
-		calls("blufio.v1.ctl.queue.*", "blufio.v1.ctl.queue.list", "blufio.v1.msg.send.telegram"))
-	for _, subject := range []string{"blufio.v1.ctl.queue.list", "blufio.v1.ctl.queue.drop", "blufio.v1.msg.send.telegram"} {
+		calls("blufio.v1.ctl.queue.*", "blufio.v1.ctl.queue.list", "blufio.v1.ctl.job", "blufio.v1.msg.send.telegram", "blufio.v1.msg.receive"))
+	for _, subject := range []string{"blufio.v1.ctl.queue.list", "blufio.v1.ctl.queue.drop", "blufio.v1.ctl.job"} {
 		if m, err := nc.RequestWithContext(deadline(t), subject, nil); err != nil || string(m.Data) != subject {
 			t.Errorf("%s: %v", subject, err)
 		}
 	}
-	for _, subject := range []string{"blufio.v1.ctl.status", "blufio.v1.ctl.keys.issue", "blufio.v1.msg.send.gateway", "blufio.v1.evt.turn.failed"} {
+	for _, subject := range []string{"blufio.v1.ctl.status", "blufio.v1.ctl.keys.issue", "blufio.v1.msg.send.telegram", "blufio.v1.msg.receive", "blufio.v1.evt.turn.failed"} {
 		refused(t, s, nc, func() { _ = nc.Publish(subject, nil) })
 	}
 	sub := listen(t, nc, "blufio.v1.msg.delta.*")
@@ -481,11 +481,13 @@ func TestExplicitKeyCalls(t *testing.T) {
 	next(t, sub)
 }
 
-// Keys, tokens and secrets are for operators, whatever a stored key says.
+// Keys, tokens and secrets are for operators, a channel's calls for channels, and rooms
+// speak for themselves, whatever a stored key says.
 func TestNoKeyIsGivenTheCallsOfOperators(t *testing.T) {
 	k := newKey(t, bus.RoleExplicit, "greedy", calls("blufio.v1.>", "blufio.v1.ctl.keys.issue", "blufio.v1.ctl.token.*"))
 	for _, subject := range k.Rights().Publish {
-		for _, forbidden := range []string{"blufio.v1.ctl.keys.", "blufio.v1.ctl.token.", "blufio.v1.ctl.vault.", "blufio.v1.evt."} {
+		for _, forbidden := range []string{"blufio.v1.ctl.keys.", "blufio.v1.ctl.token.", "blufio.v1.ctl.vault.", "blufio.v1.evt.",
+			"blufio.v1.msg.", "blufio.v1.cost.reserve", "blufio.v1.cost.settle", "blufio.v1.gov.", "blufio.v1.agent.status"} {
 			if strings.HasPrefix(subject, forbidden) {
 				t.Errorf("it may publish to %s", subject)
 			}

@@ -27,6 +27,7 @@ type logBridge struct {
 	authErrors  atomic.Uint64
 	denials     atomic.Uint64
 	limitErrors atomic.Uint64
+	leaf        leafTrouble
 	cutOffs     atomic.Uint64
 
 	mu     sync.Mutex
@@ -72,6 +73,12 @@ func (b *logBridge) Fatalf(format string, v ...any) {
 
 func (b *logBridge) Errorf(format string, v ...any) {
 	text := line(format, v)
+	if reason, ok := leafReason(text); ok {
+		if b.leaf.note(reason, time.Now()) {
+			b.log.Warn("the hub is not reached: " + reason)
+		}
+		return
+	}
 	d, ok := readDenial(text)
 	if !ok {
 		b.log.Error(text)

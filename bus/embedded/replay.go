@@ -26,8 +26,17 @@ func (d *desk) create(ctx context.Context, p *post, asked string, m *nats.Msg) (
 		return apiRefusal(why), nil
 	}
 	req.Config.InactiveThreshold = min(req.Config.InactiveThreshold, maxIdle)
-	if !p.hasRoom(func(consumer string) bool { return d.consumerGone(ctx, consumer) }) {
+	// The asker's patience does not count here: what it is too short for would be made
+	// and not noted.
+	ctx, cancel := context.WithTimeout(d.ctx, deskTimeout)
+	defer cancel()
+	if !p.reserve(func(consumer string) bool { return d.consumerGone(ctx, consumer) }) {
 		return apiRefusal(fmt.Sprintf("this key reads %d times at once, and may not more often", keyReplays)), nil
+	}
+	name := ""
+	defer func() { p.made(name) }()
+	if !p.owns(req.Config.Name) {
+		req.Action = server.ActionCreate // else it might change another key's
 	}
 	// What was read is what is sent: another reader might take another of two fields
 	// of the same name.
@@ -37,36 +46,56 @@ func (d *desk) create(ctx context.Context, p *post, asked string, m *nats.Msg) (
 	}
 	reply, err := d.watch.RequestMsgWithContext(ctx, &nats.Msg{Subject: asked, Data: data})
 	if err == nil {
-		p.made(reply.Data)
+		name = createdName(reply.Data)
 	}
 	return reply, err
 }
 
-// hasRoom reports whether the key may have one more consumer; gone asks whether one is
-// there no more.
-func (p *post) hasRoom(gone func(consumer string) bool) bool {
+// reserve takes room for one more consumer of the key, until made is called, or reports
+// that there is none; gone asks whether one is there no more.
+func (p *post) reserve(gone func(consumer string) bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.consumers) >= keyReplays {
+	if len(p.consumers)+p.making >= keyReplays {
 		for c := range p.consumers {
 			if gone(c) {
 				delete(p.consumers, c)
 			}
 		}
 	}
-	return len(p.consumers) < keyReplays
+	if len(p.consumers)+p.making >= keyReplays {
+		return false
+	}
+	p.making++
+	return true
 }
 
-// made notes a consumer by the stream's answer.
-func (p *post) made(answer []byte) {
+// made ends the reservation, with the consumer that was made, "" if none.
+func (p *post) made(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.making--
+	if name != "" {
+		p.consumers[name] = true
+	}
+}
+
+// owns reports whether the key made the consumer of that name.
+func (p *post) owns(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.consumers[name]
+}
+
+// createdName reads the stream's answer, "" for a refusal.
+func createdName(answer []byte) string {
 	var created struct {
 		Name string `json:"name"`
 	}
-	if json.Unmarshal(answer, &created) == nil && created.Name != "" {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.consumers[created.Name] = true
+	if json.Unmarshal(answer, &created) != nil {
+		return ""
 	}
+	return created.Name
 }
 
 func (d *desk) consumerGone(ctx context.Context, name string) bool {
@@ -85,6 +114,8 @@ func (k Key) consumerProblem(req *server.CreateConsumerRequest) string {
 		return "this key may not make durable consumers; use an ordered or an ephemeral one"
 	case c.DeliverSubject != "" && (!strings.HasPrefix(c.DeliverSubject, k.InboxPrefix()+".") || strings.ContainsAny(c.DeliverSubject, "*> \t\r\n")):
 		return "permission denied: this key takes delivery under " + k.InboxPrefix() + " only; set that as the inbox prefix"
+	case c.Direct || c.Sourcing:
+		return "this key may not make consumers of the kind that servers make for themselves"
 	case c.Name != "" && !looksRandom(c.Name):
 		return "whoever knows a consumer's name may read from it: leave the name out, or make it random, with 16 characters or more"
 	case c.SampleFrequency != "":

@@ -4,11 +4,14 @@ package embedded
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 )
 
 // FuzzConsumer: whatever passes the desk delivers to the key's own inbox, shows what the
@@ -58,4 +61,51 @@ func FuzzConsumer(f *testing.F) {
 			t.Errorf("shows everything: %s", data)
 		}
 	})
+}
+
+// A key's consumers are counted whatever its holder does: many at once, impatiently, or
+// of the kind that the stream itself does not count. And those of others it cannot change.
+func TestConsumersAreCountedAndOnesOwn(t *testing.T) {
+	s, e := startWithEvents(t, nil)
+	k, nc := issue(t, s, bus.RoleObserver, "one")
+	other, from := issue(t, s, bus.RoleObserver, "narrow", hears("blufio.v1.evt.turn.*"))
+	create := func(nc *nats.Conn, name, timeout, config string) string {
+		m := nats.NewMsg(apiCreate)
+		if name != "" {
+			m.Subject += "." + name
+		}
+		if m.Data = []byte(`{"stream_name":"EVENTS","config":{"ack_policy":"none",` + config + `}}`); timeout != "" {
+			m.Header.Set(bus.HeaderTimeout, timeout)
+		}
+		reply, err := nc.RequestMsgWithContext(deadline(t), m)
+		if err != nil {
+			return err.Error()
+		}
+		return string(reply.Data)
+	}
+	const long = "mine-with-a-long-name"
+	to := func(k holderOf) string { return fmt.Sprintf(`"deliver_subject":"%s.x"`, k.InboxPrefix()) }
+	if got := create(nc, "", "", `"direct":true,`+to(k)); !strings.Contains(got, "403") {
+		t.Errorf("direct: %s", got)
+	}
+	if got := create(nc, long, "", `"name":"`+long+`",`+to(k)); strings.Contains(got, "error") {
+		t.Errorf("make: %s", got)
+	}
+	if got := create(from, long, "", `"name":"`+long+`","filter_subject":"blufio.v1.evt.turn.*",`+to(other)); !strings.Contains(got, "error") {
+		t.Errorf("another key's consumer was changed: %s", got)
+	}
+	if got := create(nc, long, "", `"name":"`+long+`","description":"again",`+to(k)); strings.Contains(got, "error") {
+		t.Errorf("change one's own: %s", got)
+	}
+	for range 4 {
+		var round sync.WaitGroup
+		for range keyWork - 1 {
+			round.Go(func() { create(nc, "", "300us", `"inactive_threshold":300000000000`) })
+		}
+		round.Wait()
+	}
+	info, err := e.stream.Load().Info(deadline(t))
+	if err != nil || info.State.Consumers > keyReplays {
+		t.Errorf("one key has %d consumers, %v", info.State.Consumers, err)
+	}
 }

@@ -60,6 +60,7 @@ type Config struct {
 	MaxConns   int          // connections, those in process included; default 64
 	Keys       []Key        // let in from the first moment on
 	Now        func() time.Time
+	Leaf       *Leaf // the hub to join; nil: none
 }
 
 // Server is a running NATS server. Its methods may be called concurrently.
@@ -88,13 +89,20 @@ type Server struct {
 
 // Stats are counters since the start, except Connections.
 type Stats struct {
-	Connections   int    // now, those in process included
-	InMsgs        uint64 // messages received from clients
-	OutMsgs       uint64 // messages sent to clients
-	SlowConsumers uint64 // clients cut off because they did not keep up
-	AuthErrors    uint64 // connections refused for want of a key
-	Denials       uint64 // publishes and subscriptions refused
-	LimitErrors   uint64 // clients cut off for too large a message, one connection too many, or what is not NATS
+	Connections    int // now, those in process included
+	MaxConnections int
+	StreamBytes    uint64 // kept for replay, 0 while the stream is not open
+	MaxStreamBytes uint64
+	Awaited        int // answers that keys wait for
+	MaxAwaited     int
+	KeyCalls       int // under way with the one key that has most
+	MaxKeyCalls    int
+	InMsgs         uint64 // messages received from clients
+	OutMsgs        uint64 // messages sent to clients
+	SlowConsumers  uint64 // clients cut off because they did not keep up
+	AuthErrors     uint64 // connections refused for want of a key
+	Denials        uint64 // publishes and subscriptions refused
+	LimitErrors    uint64 // clients cut off for too large a message, one connection too many, or what is not NATS
 }
 
 // Start starts the server and returns once it accepts connections, within
@@ -201,7 +209,7 @@ func loopback(listen string) (host string, port int, err error) {
 }
 
 func (s *Server) options(host string, port int) *server.Options {
-	return &server.Options{
+	return s.cfg.Leaf.join(&server.Options{
 		ServerName: "blufio", Host: host, Port: port,
 		Accounts:          s.accounts.list(),
 		SystemAccount:     accountSys,
@@ -215,7 +223,7 @@ func (s *Server) options(host string, port int) *server.Options {
 		NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
 		StoreDir:           s.cfg.Dir,
 		JetStreamMaxMemory: streamMemory, JetStreamMaxStore: serverStore,
-	}
+	})
 }
 
 // started waits for the server to accept connections.
@@ -290,12 +298,18 @@ func isWord(name string) bool {
 // /proc: fine for a scrape, too much for every message.
 func (s *Server) Stats() Stats {
 	st := Stats{
-		Connections: s.ns.NumClients(),
-		AuthErrors:  s.log.authErrors.Load(), Denials: s.log.denials.Load(), LimitErrors: s.log.limitErrors.Load(),
+		Connections: s.ns.NumClients(), Awaited: s.awaited(), KeyCalls: s.keyCalls(),
+		MaxConnections: s.cfg.MaxConns, MaxAwaited: maxAwaited, MaxKeyCalls: keyWork, MaxStreamBytes: uint64(s.cfg.eventBytes()),
+		AuthErrors: s.log.authErrors.Load(), Denials: s.log.denials.Load(), LimitErrors: s.log.limitErrors.Load(),
 		SlowConsumers: s.log.cutOffs.Load(),
 	}
 	if v, err := s.ns.Varz(nil); err == nil {
 		st.InMsgs, st.OutMsgs = uint64(v.InMsgs), uint64(v.OutMsgs)
+	}
+	if s.ns.JetStreamEnabled() { // not before the stream opens
+		if v, err := s.ns.Jsz(nil); err == nil {
+			st.StreamBytes = v.Bytes
+		}
 	}
 	return st
 }

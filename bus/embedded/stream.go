@@ -234,7 +234,7 @@ func (s *Server) enable() error {
 			return fmt.Errorf("JetStream closed itself %d times: a restart is due", s.opened)
 		}
 		err := s.ns.EnableJetStream(&server.JetStreamConfig{
-			StoreDir: s.cfg.Dir, MaxMemory: streamMemory, MaxStore: serverStore, CompressOK: true, Strict: true,
+			StoreDir: s.cfg.Dir, MaxMemory: streamMemory, MaxStore: serverStore, CompressOK: true, Strict: true, Domain: s.cfg.Leaf.domain(),
 		})
 		if err != nil {
 			return errors.Join(fmt.Errorf("start JetStream: %w", err), s.ns.ShutdownJetStream())

@@ -17,6 +17,7 @@
 //	deliver.go  msg.send.{channel} delivers the reply until there is a receipt;
 //	            outbox.go knows which sessions have one waiting
 //	settle.go   cost.settle books what the model used, until it is booked
+//	pressure.go while memory is short no session is begun, and spare memory is given up
 //	deadletter.go, letters.go   the operator looks at what waits and was given up,
 //	            and takes it up again or deletes it
 //
@@ -33,6 +34,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -58,13 +60,14 @@ type Service struct {
 	reading   chan struct{} // a slot for each turn that holds pictures in memory
 	tools     map[string]tool.Tool
 	specs     []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
-	system    string
+	manner    atomic.Pointer[manner]
 	redact    func(string) string
-	texts     bool // events carry message text
 	log       *slog.Logger
 	now       func() time.Time
 	finish    time.Duration // for what is under way when Run is asked to end
 	pauses    pauses
+	pressure  pressure
+	toolSet   *tool.Set
 
 	queue      *queue
 	thinking   *thinking
@@ -73,6 +76,7 @@ type Service struct {
 	settle     chan struct{}      // wakes the settler
 	turning    sync.WaitGroup     // turns under way
 	delivering sync.WaitGroup     // deliveries under way
+	underway   atomic.Int64       // of those, how many
 	metrics    *metrics
 
 	mu   sync.Mutex
@@ -98,7 +102,7 @@ type Deps struct {
 
 // New returns the room.
 func New(cfg Config, d Deps) (*Service, error) {
-	system, err := cfg.prompt()
+	manner, err := cfg.manner(d.Texts)
 	if err != nil {
 		return nil, err
 	}
@@ -109,10 +113,11 @@ func New(cfg Config, d Deps) (*Service, error) {
 		d.Redact = func(text string) string { return text }
 	}
 	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, maxReading),
-		models: d.Models.named(), heartbeat: d.Heartbeat, system: system, texts: d.Texts,
+		models: d.Models.named(), heartbeat: d.Heartbeat,
 		redact: d.Redact, log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
-		pauses: defaultPauses(), tools: map[string]tool.Tool{},
+		pauses: defaultPauses(), pressure: pressure{now: d.Now}, toolSet: d.Tools, tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
+	s.manner.Store(manner)
 	for _, t := range d.Tools.All() {
 		s.tools[t.Spec().Name] = t
 		s.specs = append(s.specs, t.Spec())
@@ -122,7 +127,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	}
 	s.outbox[outside] = newOutbox()
 	s.breakers = map[string]*breaker{}
-	for _, m := range s.models.all() {
+	for _, m := range append(s.models.all(), withoutModel) {
 		s.breakers[m.Provider.Name()] = &breaker{limit: cfg.BreakerFailures, pause: cfg.BreakerPause, now: d.Now}
 	}
 	s.metrics = newMetrics(s)
@@ -144,12 +149,16 @@ func (s *Service) Door() services.Door {
 			bus.QueueRetry.Answer(s.retry).Workers(1),
 			bus.QueueDrop.Answer(s.drop).Workers(1),
 			bus.AgentStatus.Answer(s.summary).Workers(1),
+			bus.MemoryShed.To("agent").Answer(s.shed).Workers(1),
+			bus.MemoryLevel.On(func(_ context.Context, l bus.Level) { s.pressure.hear(l.Pressure) }),
 		},
-		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet, bus.KeyList,
+		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet, bus.MemoryRead, bus.KeyList,
 			bus.MessageReceived, bus.MessageDied, bus.MessageRetried, bus.MessageDropped, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
 			bus.ToolCalled, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied, bus.ReplyRetried, bus.ReplyDropped},
-		Metrics: s.metrics.all(),
-		Health:  s.health,
+		Metrics:  s.metrics.all(),
+		Failures: s.metrics.failures(),
+		Health:   s.health,
+		Probes:   Probes(s),
 	}
 }
 
@@ -164,6 +173,10 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	if err := s.loadOutbox(ctx); err != nil {
 		return fmt.Errorf("take up the outbox: %w", err)
 	}
+	if _, err := s.summary(ctx, bus.AgentQuery{}); err != nil { // also the gauges of dead letters
+		return err
+	}
+	s.askPressure(ctx)
 	ready()
 	// What is under way outlives ctx: turns for most of the time there is, deliveries
 	// for all of it, so that the last turns' replies still leave.

@@ -15,17 +15,17 @@ import (
 type Config struct {
 	Provider         config.StringList `koanf:"provider" doc:"Who answers, in the order in which they are asked: \"offline\" (no model), \"anthropic\", \"openai\", \"ollama\", \"openrouter\" or \"groq\", each also with a model, as in \"openrouter/meta-llama/llama-3.3-70b-instruct\". The next one is asked when one fails."`
 	Model            string            `koanf:"model" doc:"Model of the first entry of provider that names none; empty is that provider's default."`
-	Name             string            `koanf:"name" doc:"What the agent calls itself."`
-	SystemPrompt     string            `koanf:"system_prompt" doc:"Replaces the built-in instructions to the model."`
-	SystemPromptFile string            `koanf:"system_prompt_file" doc:"File that holds the instructions instead; at most 64 KiB."`
+	Name             string            `koanf:"name" live:"true" doc:"What the agent calls itself."`
+	SystemPrompt     string            `koanf:"system_prompt" live:"true" doc:"Replaces the built-in instructions to the model."`
+	SystemPromptFile string            `koanf:"system_prompt_file" live:"true" doc:"File that holds the instructions instead; at most 64 KiB. A reload reads it again."`
 	MaxSessions      int               `koanf:"max_sessions" min:"1" max:"1000000" doc:"Most sessions with unanswered messages at one time; a message for one more is told to try again later."`
 	MaxQueue         int               `koanf:"max_queue" min:"1" max:"1000000" doc:"Most unanswered messages; one more is told to try again later."`
 	MaxOutbox        int               `koanf:"max_outbox" min:"1" max:"1000000" doc:"Most undelivered replies; beyond, messages are told to try again later."`
-	MaxTextBytes     int               `koanf:"max_text_bytes" min:"1" max:"262144" doc:"Longest message, in bytes."`
+	MaxTextBytes     int               `koanf:"max_text_bytes" live:"true" min:"1" max:"262144" doc:"Longest message, in bytes."`
 	MaxTurns         int               `koanf:"max_turns" min:"1" max:"10000" doc:"Most turns at one time; further sessions wait."`
 	MaxRounds        int               `koanf:"max_rounds" min:"1" max:"50" doc:"Most rounds of tools in one turn; then the model is asked once more and has to answer with what it has."`
-	MaxReplyTokens   int64             `koanf:"max_reply_tokens" min:"1" max:"64000" doc:"Longest answer of a model call, in tokens."`
-	HistoryTokens    int64             `koanf:"history_tokens" min:"0" max:"1000000" doc:"How much of a conversation goes along with a new message, in tokens (four bytes each)."`
+	MaxReplyTokens   int64             `koanf:"max_reply_tokens" live:"true" min:"1" max:"64000" doc:"Longest answer of a model call, in tokens."`
+	HistoryTokens    int64             `koanf:"history_tokens" live:"true" min:"0" max:"1000000" doc:"How much of a conversation goes along with a new message, in tokens (four bytes each)."`
 	TurnTimeout      time.Duration     `koanf:"turn_timeout" min:"1s" max:"1h" doc:"Longest time for one turn, all model calls and tools together. Of what is left, a model leaves a quarter for each one behind it."`
 	BreakerFailures  int               `koanf:"breaker_failures" min:"1" max:"1000" doc:"After so many failures in a row a provider is not asked for a while."`
 	BreakerPause     time.Duration     `koanf:"breaker_pause" min:"1s" max:"1h" doc:"How long a provider that fails is not asked; then one call tries."`

@@ -7,6 +7,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/eventlog"
@@ -107,7 +109,7 @@ func (s *Service) retryMessage(ctx context.Context, l *deadLetter) error {
 			WHERE seq = ? AND state = 'dead'`, l.seq)); err != nil {
 			return err
 		}
-		tx.AfterCommit(func() { s.queue.add(l.key, l.seq) })
+		tx.AfterCommit(func() { s.queue.add(l.key, l.seq, s.now()) })
 		return s.tellMessage(tx, bus.MessageRetried, l)
 	})
 	if err != nil {
@@ -165,7 +167,7 @@ func (s *Service) retryReplies(ctx context.Context, l *deadLetter) error {
 			WHERE seq = ? AND state = 'dead'`, s.now(), l.seq)); err != nil {
 			return err
 		}
-		tx.AfterCommit(func() { o.add(l.session, l.replies) })
+		tx.AfterCommit(func() { o.add(l.session, slices.Repeat([]time.Time{s.now()}, l.replies)...) })
 		return nil
 	})
 }

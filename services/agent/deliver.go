@@ -22,6 +22,8 @@ type delivery struct {
 	id, session int64
 	channel     string
 	created     time.Time
+	received    time.Time // its message
+	retried     bool      // at the operator's word
 	reply       bus.Reply
 }
 
@@ -32,7 +34,7 @@ func (s *Service) post(tx *sqlite.Tx, t *turn, now time.Time) error {
 	}
 	tx.AfterCommit(func() {
 		failpoint.Hit("turn.committed")
-		s.outboxOf(t.key.channel).add(t.session, 1)
+		s.outboxOf(t.key.channel).add(t.session, now)
 	})
 	return nil
 }
@@ -69,8 +71,9 @@ func (s *Service) deliverOne(ctx, finishing context.Context, o *outbox, slots ch
 		<-slots
 		return false
 	}
+	s.underway.Add(1)
 	s.spawn(&s.delivering, func() {
-		defer func() { <-slots }()
+		defer func() { s.underway.Add(-1); <-slots }()
 		s.deliver(finishing, o, session)
 	})
 	return true
@@ -109,11 +112,12 @@ func (s *Service) deliver(ctx context.Context, o *outbox, session int64) {
 	switch {
 	case err == nil:
 		failpoint.Hit("deliver.receipt")
-		s.metrics.messages.WithLabelValues(s.label(d.channel), "out").Inc()
+		s.delivered(d)
 		s.close(ctx, o, d, bus.ReplyDelivered, nil)
 	case ctx.Err() != nil:
 		o.hold(session, s.now()) // asked to stop: the next start tries again
 	case s.now().Sub(d.created) >= s.cfg.ReplyExpires, refusedForGood(err):
+		s.metrics.deliveriesFailed.Add(1)
 		s.log.Error("reply given up", "service", "agent", "trace", d.reply.MessageID, "err", err)
 		s.close(ctx, o, d, bus.ReplyDied, err)
 	case bus.Nobody(err):
@@ -122,6 +126,17 @@ func (s *Service) deliver(ctx context.Context, o *outbox, session int64) {
 		o.hold(session, s.now().Add(doubled(s.pauses.absent, o.absence(session), s.pauses.absentMost)))
 	default:
 		s.retryLater(ctx, o, d, err)
+	}
+}
+
+// delivered counts a reply and the time that it took. What the operator took up again
+// waited for that, which says nothing of the agent.
+func (s *Service) delivered(d delivery) {
+	s.metrics.messages.WithLabelValues(s.label(d.channel), "out").Inc()
+	if !d.retried {
+		now := s.now()
+		s.metrics.took(partDelivery, now.Sub(d.created))
+		s.metrics.latency.Observe(max(0, now.Sub(d.received).Seconds()))
 	}
 }
 
@@ -163,6 +178,7 @@ func (s *Service) close(ctx context.Context, o *outbox, d delivery, lane bus.Eve
 }
 
 func (s *Service) retryLater(ctx context.Context, o *outbox, d delivery, why error) {
+	s.metrics.deliveriesFailed.Add(1)
 	wait := s.pauses.before(d.reply.Attempt)
 	if e := (*bus.Error)(nil); errors.As(why, &e) {
 		wait = max(wait, min(e.RetryAfter, s.pauses.deliveryMost)) // the channel knows better

@@ -34,6 +34,9 @@ func (s *Service) Remembered() (waiting, undelivered int) {
 	return waiting, undelivered
 }
 
+// QueueEntry is about what a session takes in the queue.
+const QueueEntry = queueEntry
+
 // RetentionRows is the bound of one deleting transaction.
 const RetentionRows = retentionRows
 

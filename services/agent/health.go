@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // health tells when messages do not get through.
@@ -53,75 +52,4 @@ func (b *breaker) problem(name string, zone *time.Location) (bus.Problem, bool) 
 		p.Hint = e.Hint
 	}
 	return p, true
-}
-
-// metrics are the room's; labels come from closed sets.
-type metrics struct {
-	messages  *prometheus.CounterVec
-	turns     *prometheus.CounterVec
-	refused   prometheus.Counter
-	broken    prometheus.Counter
-	unsettled prometheus.Counter
-	queued    prometheus.Histogram
-
-	heartbeats *prometheus.CounterVec
-
-	providerUp       *prometheus.GaugeVec
-	providerFailures *prometheus.CounterVec
-
-	latency prometheus.Histogram
-	gauges  []prometheus.Collector
-}
-
-func newMetrics(s *Service) *metrics {
-	buckets := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
-	m := &metrics{
-		messages: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_messages_total",
-			Help: "Messages stored (in) and replies taken over by their channel (out)."}, []string{"channel", "direction"}),
-		turns: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_turns_total",
-			Help: "Turns ended, by how."}, []string{"state"}),
-		heartbeats: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_agent_heartbeats_total",
-			Help: "Heartbeats, by whether the agent looked or nothing had changed."}, []string{"result"}),
-		refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "blufio_messages_refused_total",
-			Help: "Messages told to try again later because a queue was full."}),
-		broken: prometheus.NewCounter(prometheus.CounterOpts{Name: "blufio_turns_broken_total",
-			Help: "Turns that crashed or could not be stored and began again."}),
-		unsettled: prometheus.NewCounter(prometheus.CounterOpts{Name: "blufio_settlements_retried_total",
-			Help: "Model calls that the ledger did not book at once."}),
-		queued: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "blufio_queue_wait_seconds",
-			Help: "From a message's acceptance to the begin of its turn.", Buckets: buckets}),
-		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "blufio_response_latency_seconds",
-			Help: "From a message's acceptance to its stored reply.", Buckets: buckets}),
-	}
-	m.providerUp = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "blufio_agent_provider_up",
-		Help: "1 while a model's provider is asked, 0 while it is left out after failures."}, []string{"provider"})
-	m.providerFailures = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_agent_provider_failures_total",
-		Help: "Model calls that a provider did not answer."}, []string{"provider"})
-	for name := range s.breakers {
-		m.providerUp.WithLabelValues(name).Set(1)
-		m.providerFailures.WithLabelValues(name)
-	}
-	for c := range s.outbox {
-		m.messages.WithLabelValues(c, "in")
-		m.messages.WithLabelValues(c, "out")
-	}
-	for _, st := range []string{bus.StateAnswered, bus.StateFailed, bus.StateDead} {
-		m.turns.WithLabelValues(st)
-	}
-	gauge := func(name, help string, read func() float64) {
-		m.gauges = append(m.gauges, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
-	}
-	gauge("blufio_inbox_messages", "Messages not yet answered.", func() float64 { n, _, _ := s.queue.counts(); return float64(n) })
-	gauge("blufio_inbox_limit", "Bound of blufio_inbox_messages.", func() float64 { return float64(s.cfg.MaxQueue) })
-	gauge("blufio_active_sessions", "Sessions with a message waiting or running.", func() float64 { _, n, _ := s.queue.counts(); return float64(n) })
-	gauge("blufio_active_sessions_limit", "Bound of blufio_active_sessions.", func() float64 { return float64(s.cfg.MaxSessions) })
-	gauge("blufio_turns_running", "Turns under way.", func() float64 { _, _, n := s.queue.counts(); return float64(n) })
-	gauge("blufio_turns_running_limit", "Bound of blufio_turns_running.", func() float64 { return float64(s.cfg.MaxTurns) })
-	gauge("blufio_outbox_replies", "Replies not yet delivered.", func() float64 { return float64(s.undelivered()) })
-	gauge("blufio_outbox_limit", "Bound of blufio_outbox_replies.", func() float64 { return float64(s.cfg.MaxOutbox) })
-	return m
-}
-
-func (m *metrics) all() []prometheus.Collector {
-	return append([]prometheus.Collector{m.messages, m.turns, m.refused, m.broken, m.unsettled, m.queued, m.latency, m.heartbeats, m.providerUp, m.providerFailures}, m.gauges...)
 }

@@ -45,7 +45,8 @@ func (h Heartbeat) Check(report func(key, message, hint string)) {
 	if h.Every < leastEvery {
 		report("every", fmt.Sprintf("%s is too often", h.Every), "at least 5m, or 0s for never")
 	}
-	if channels := bus.MessageSend.Spec().Heard; !slices.Contains(channels, h.Channel) {
+	channels := slices.DeleteFunc(slices.Clone(bus.MessageSend.Spec().Heard), func(c string) bool { return c == bus.DoctorChannel })
+	if !slices.Contains(channels, h.Channel) {
 		report("channel", fmt.Sprintf("%q is no channel", h.Channel), "use "+strings.Join(channels, ", "))
 	}
 	if h.Owner == "" || len(h.Owner) > maxOwner || !printable(h.Owner) {
@@ -120,6 +121,9 @@ func (s *Service) look(ctx context.Context) error {
 	if s.queue.state(key) != "idle" {
 		return nil // it is being spoken there; the next minute will do
 	}
+	if err := s.checkMemory(ctx, key); err != nil {
+		return err
+	}
 	if err := s.queue.admit(key, 0); err != nil {
 		return err
 	}
@@ -134,7 +138,7 @@ func (s *Service) look(ctx context.Context) error {
 		}
 		tx.AfterCommit(func() {
 			s.metrics.heartbeats.WithLabelValues("looked").Inc()
-			s.queue.add(key, seq)
+			s.queue.add(key, seq, now)
 		})
 		return noteLook(tx, now, mark)
 	})

@@ -43,6 +43,9 @@ func (s *Service) receive(ctx context.Context, m bus.Message) (bus.Accepted, err
 		return bus.Accepted{}, busy(fmt.Sprintf("%d replies wait to be delivered", n), "agent.max_outbox")
 	}
 	key := sessionKey{m.Channel, m.Owner, m.Session}
+	if err := s.checkMemory(ctx, key); err != nil {
+		return bus.Accepted{}, err
+	}
 	over := 0
 	if commandOf(m.Text) == "stop" {
 		over = stopPlaces
@@ -88,8 +91,8 @@ func (s *Service) check(ctx context.Context, m bus.Message) error {
 		return bus.Errorf(bus.CodeInvalid, "the text is not valid UTF-8")
 	case strings.TrimSpace(m.Text) == "" && len(m.Attachments) == 0:
 		return bus.Errorf(bus.CodeInvalid, "the text is empty")
-	case len(m.Text) > s.cfg.MaxTextBytes:
-		return bus.Errorf(bus.CodeTooLarge, "the text has %d bytes; at most %d are taken", len(m.Text), s.cfg.MaxTextBytes).
+	case len(m.Text) > s.manner.Load().textBytes:
+		return bus.Errorf(bus.CodeTooLarge, "the text has %d bytes; at most %d are taken", len(m.Text), s.manner.Load().textBytes).
 			WithHint("send it in parts, or raise agent.max_text_bytes")
 	}
 	return s.checkAttachments(m.Attachments)
@@ -134,7 +137,7 @@ func (s *Service) accept(ctx context.Context, m bus.Message, key sessionKey) (bu
 		}
 		tx.AfterCommit(func() {
 			failpoint.Hit("accept.committed")
-			s.queue.add(key, seq)
+			s.queue.add(key, seq, now)
 		})
 		return eventlog.Record(s.events, tx, bus.MessageReceived, bus.MessageReceivedFact{
 			Time: now, MessageID: acc.ID, Session: m.Session, Channel: m.Channel, Bytes: len(m.Text), Text: s.text(m.Text)})
@@ -144,7 +147,7 @@ func (s *Service) accept(ctx context.Context, m bus.Message, key sessionKey) (bu
 
 // text is what an event may carry of a message.
 func (s *Service) text(t string) string {
-	if s.texts {
+	if s.manner.Load().texts {
 		return t
 	}
 	return ""
@@ -177,8 +180,8 @@ func insertMessage(tx *sqlite.Tx, m bus.Message, id string, now time.Time) (seq 
 	if err != nil {
 		return 0, err
 	}
-	err = tx.QueryRow(`INSERT INTO message (id, session_id, text, state, received_at) VALUES (?, ?, ?, ?, ?) RETURNING seq`,
-		id, session, m.Text, bus.StateQueued, now).Scan(&seq)
+	err = tx.QueryRow(`INSERT INTO message (id, session_id, text, state, received_at, purpose) VALUES (?, ?, ?, ?, ?, ?) RETURNING seq`,
+		id, session, m.Text, bus.StateQueued, now, purposeIn(m.Channel)).Scan(&seq)
 	return seq, err
 }
 
@@ -188,7 +191,7 @@ const (
 	selectRunning = `SELECT m.id, s.name, s.channel, m.attempts FROM message m JOIN session s ON s.id = m.session_id
 		WHERE m.state IN ('queued', 'running') AND m.state = 'running'`
 	requeueRunning = `UPDATE message SET state = 'queued' WHERE state IN ('queued', 'running') AND state = 'running'`
-	selectQueued   = `SELECT m.seq, s.channel, s.owner, s.name FROM message m JOIN session s ON s.id = m.session_id
+	selectQueued   = `SELECT m.seq, m.received_at, s.channel, s.owner, s.name FROM message m JOIN session s ON s.id = m.session_id
 		WHERE m.state IN ('queued', 'running') AND m.state = 'queued' ORDER BY m.seq`
 )
 
@@ -227,12 +230,12 @@ func (s *Service) recoverInbox(ctx context.Context) error {
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var seq int64
+		var seq, received int64
 		var k sessionKey
-		if err := rows.Scan(&seq, &k.channel, &k.owner, &k.name); err != nil {
+		if err := rows.Scan(&seq, &received, &k.channel, &k.owner, &k.name); err != nil {
 			return err
 		}
-		s.queue.restore(k, seq)
+		s.queue.restore(k, seq, time.UnixMilli(received))
 	}
 	return rows.Err()
 }

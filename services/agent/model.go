@@ -26,10 +26,13 @@ import (
 // does not work; and the end of the turn's time.
 func (s *Service) complete(ctx context.Context, t *turn, round int, messages []llm.Message) (llm.Response, error) {
 	history := len(messages) - 1 - 2*len(t.steps)
-	if t.route == nil && t.purpose == purposeHeartbeat {
+	switch {
+	case t.route != nil:
+	case t.purpose == purposeHeartbeat:
 		t.route = []Model{s.models.heartbeat()}
-	}
-	if t.route == nil {
+	case t.purpose == purposeDoctor:
+		t.route = []Model{withoutModel}
+	default:
 		t.route = s.routeFor(ctx, t, messages, history)
 	}
 	var first error
@@ -153,7 +156,8 @@ func (s *Service) ask(ctx context.Context, t *turn, round int, m Model, messages
 	said, why := silent, error(nil)
 	defer func() { s.judged(name, b, trial, said, why) }() // also when the provider panics
 
-	req := llm.Request{Model: m.Name, System: s.system, Messages: messages, Tools: s.specs, MaxTokens: s.cfg.MaxReplyTokens}
+	manner := s.manner.Load()
+	req := llm.Request{Model: m.Name, System: manner.system, Messages: messages, Tools: s.specs, MaxTokens: manner.replyTokens}
 	call := bus.ModelCall{ID: nuid.Next(), MessageID: t.id, Session: t.key.name, Provider: name, Model: m.Name, Purpose: s.purpose(t)}
 	if round == s.cfg.MaxRounds {
 		lastWord(&req)
@@ -165,7 +169,7 @@ func (s *Service) ask(ctx context.Context, t *turn, round int, m Model, messages
 	failpoint.HitOn("reserve.granted", t.text)
 	t.asked(m)
 	live := s.newPartial(t, round)
-	live.silent = t.purpose == purposeHeartbeat // nobody may hear of it in the end
+	live.silent = t.purpose == purposeHeartbeat || t.purpose == purposeDoctor // nobody may hear of it in the end
 	answer, err := m.Provider.Complete(ctx, req, live.add)
 	failpoint.Hit("model.answered")
 	t.used = append(t.used, bus.Settle{ModelCall: call, Usage: plausible(answer.Usage), Time: s.now()})
@@ -240,6 +244,7 @@ func judge(ctx context.Context, err error, heard bool) verdict {
 func (s *Service) judged(name string, b *breaker, trial bool, v verdict, why error) {
 	if v == fails {
 		s.metrics.providerFailures.WithLabelValues(name).Inc()
+		s.metrics.providersFailed.Add(1)
 	}
 	changed, out := b.done(trial, v, why)
 	now := s.now()

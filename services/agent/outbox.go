@@ -19,13 +19,14 @@ type outbox struct {
 	mu       sync.Mutex
 	total    int
 	sessions map[int64]*undelivered // by session row
+	most     int                    // sessions at one time since the table was made
 	ready    []int64                // sessions whose next reply may go, longest first
 	wake     chan struct{}
 }
 
 // undelivered is a session's part. It is in ready, claimed, or held back.
 type undelivered struct {
-	count     int
+	since     []time.Time // of each reply, oldest first
 	claimed   bool
 	queued    bool      // in ready
 	notBefore time.Time // held back until then, after a failure
@@ -49,17 +50,18 @@ func (o *outbox) reset() {
 	clear(o.sessions)
 }
 
-// add counts n new replies of a session.
-func (o *outbox) add(session int64, n int) {
+// add counts new replies of a session, by since when they wait.
+func (o *outbox) add(session int64, since ...time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	u := o.sessions[session]
 	if u == nil {
 		u = &undelivered{}
 		o.sessions[session] = u
+		o.most = max(o.most, len(o.sessions))
 	}
-	u.count += n
-	o.total += n
+	u.since = append(u.since, since...)
+	o.total += len(since)
 	o.offer(session, u)
 }
 
@@ -92,9 +94,9 @@ func (o *outbox) ended(session int64) {
 	defer o.mu.Unlock()
 	u := o.sessions[session]
 	u.claimed, u.absent = false, 0
-	u.count--
+	u.since = u.since[1:]
 	o.total--
-	if u.count == 0 {
+	if len(u.since) == 0 {
 		delete(o.sessions, session)
 		return
 	}
@@ -107,6 +109,16 @@ func (o *outbox) hold(session int64, t time.Time) {
 	defer o.mu.Unlock()
 	u := o.sessions[session]
 	u.claimed, u.notBefore = false, t
+}
+
+// oldest is since when a reply has waited longest; zero when none does.
+func (o *outbox) oldest() (t time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, u := range o.sessions {
+		t = earlier(t, u.since[0])
+	}
+	return t
 }
 
 // absence counts that no room answered for a claimed session's channel, and
@@ -144,20 +156,19 @@ func (s *Service) loadOutbox(ctx context.Context) error {
 	for _, o := range s.outbox {
 		o.reset()
 	}
-	rows, err := s.store.Query(ctx, `SELECT s.channel, o.session_id, count(*) FROM outbox o JOIN session s ON s.id = o.session_id
-		WHERE o.state = 'pending' GROUP BY o.session_id ORDER BY min(o.id)`)
+	rows, err := s.store.Query(ctx, `SELECT s.channel, o.session_id, o.created_at FROM outbox o JOIN session s ON s.id = o.session_id
+		WHERE o.state = 'pending' ORDER BY o.id`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var channel string
-		var session int64
-		var n int
-		if err := rows.Scan(&channel, &session, &n); err != nil {
+		var session, created int64
+		if err := rows.Scan(&channel, &session, &created); err != nil {
 			return err
 		}
-		s.outboxOf(channel).add(session, n)
+		s.outboxOf(channel).add(session, time.UnixMilli(created))
 	}
 	return rows.Err()
 }
@@ -166,15 +177,16 @@ func (s *Service) loadOutbox(ctx context.Context) error {
 func (s *Service) oldest(ctx context.Context, session int64) (delivery, error) {
 	d := delivery{session: session}
 	r := &d.reply
-	var created, retries int64
-	err := s.store.QueryRow(ctx, `SELECT o.id, o.attempts, o.created_at, s.channel, s.owner, s.name, m.id, m.state, m.reply, m.retries
+	var created, received, retries int64
+	err := s.store.QueryRow(ctx, `SELECT o.id, o.attempts, o.created_at, m.received_at, s.channel, s.owner, s.name, m.id, m.state, m.reply, m.retries
 		FROM outbox o JOIN session s ON s.id = o.session_id JOIN message m ON m.seq = o.seq
 		WHERE o.session_id = ? AND o.state = 'pending' ORDER BY o.id LIMIT 1`, session).
-		Scan(&d.id, &r.Attempt, &created, &d.channel, &r.Owner, &r.Session, &r.MessageID, &r.State, &r.Text, &retries)
+		Scan(&d.id, &r.Attempt, &created, &received, &d.channel, &r.Owner, &r.Session, &r.MessageID, &r.State, &r.Text, &retries)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errors.New("the outbox holds fewer replies than counted")
 	}
-	d.created = time.UnixMilli(created)
+	d.created, d.received = time.UnixMilli(created), time.UnixMilli(received)
+	d.retried = retries > 0
 	r.Attempt++
 	if r.Key = r.MessageID; retries > 0 {
 		r.Key += fmt.Sprintf(".%d", retries) // not the reply that told of its failure

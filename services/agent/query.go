@@ -114,11 +114,14 @@ func (s *Service) summary(ctx context.Context, _ bus.AgentQuery) (bus.AgentSumma
 	out := bus.AgentSummary{Provider: first.Provider.Name(), Model: first.Name}
 	out.Sessions.Active = active
 	out.Queues.Inbox, out.Queues.Outbox = int64(depth), int64(s.undelivered())
-	err := s.store.QueryRow(ctx, `SELECT (SELECT count(*) FROM session), (SELECT interrupted FROM agent_state),
-		(SELECT count(*) FROM message WHERE state = 'dead') + (SELECT count(*) FROM outbox WHERE state = 'dead')`).
-		Scan(&out.Sessions.Total, &out.Sessions.Interrupted, &out.Queues.Dead)
+	var messages, replies int64
+	err := s.store.QueryRow(ctx, `SELECT (SELECT count(*) FROM session WHERE channel <> ?), (SELECT interrupted FROM agent_state),
+		(SELECT count(*) FROM message WHERE state = 'dead'), (SELECT count(*) FROM outbox WHERE state = 'dead')`, bus.DoctorChannel).
+		Scan(&out.Sessions.Total, &out.Sessions.Interrupted, &messages, &replies)
 	if err != nil {
 		return out, fmt.Errorf("count sessions: %w", err)
 	}
+	out.Queues.Dead = messages + replies
+	s.metrics.deadLetters(messages, replies)
 	return out, nil
 }

@@ -3,6 +3,7 @@
 package agent_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent"
+	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -129,9 +131,10 @@ func TestMetrics(t *testing.T) {
 	for _, name := range []string{
 		"blufio_messages_total gateway in", "blufio_messages_total gateway out", "blufio_turns_total answered", "blufio_turns_total failed",
 		"blufio_turns_total dead", "blufio_messages_refused_total", "blufio_turns_broken_total", "blufio_settlements_retried_total",
-		"blufio_queue_wait_seconds", "blufio_response_latency_seconds", "blufio_inbox_messages", "blufio_inbox_limit",
+		"blufio_response_part_seconds queue", "blufio_response_latency_seconds", "blufio_inbox_messages", "blufio_inbox_messages_limit",
 		"blufio_active_sessions", "blufio_active_sessions_limit", "blufio_turns_running", "blufio_turns_running_limit",
-		"blufio_outbox_replies", "blufio_outbox_limit",
+		"blufio_outbox_replies", "blufio_outbox_replies_limit", "blufio_inbox_oldest_seconds", "blufio_outbox_oldest_seconds",
+		"blufio_dead_letters message", "blufio_dead_letters reply", "blufio_sessions_refused_total", "blufio_response_part_seconds delivery",
 	} {
 		if _, ok := before[name]; !ok {
 			t.Errorf("%s is absent at the first scrape", name)
@@ -235,4 +238,57 @@ func TestRetention(t *testing.T) {
 	}
 	r.gateway.refuse(nil)
 	r.wait(3)
+}
+
+// Ages tell what waits, dead letters what was given up, also after a restart, and
+// what is under way has its gauge.
+func TestGaugesOfWhatWaits(t *testing.T) {
+	r := newRig(t, nil)
+	release := make(chan struct{})
+	r.model.complete = func(ctx context.Context, q llm.Request, delta func(string)) (llm.Response, error) {
+		if last(q).Text == "wait" {
+			select {
+			case <-release:
+			case <-ctx.Done():
+				return llm.Response{}, ctx.Err()
+			}
+		}
+		return echo(ctx, q, delta)
+	}
+	r.finish = 50 * time.Millisecond
+	r.start()
+	gauge := func(name string) float64 { return scrape(t, r.agent)[name] }
+	if gauge("blufio_inbox_oldest_seconds") != 0 || gauge("blufio_outbox_oldest_seconds") != 0 {
+		t.Error("nothing waits, and it is old")
+	}
+	r.send("s", "wait")
+	r.clock.add(time.Minute)
+	r.send("t", "wait")
+	aged := func(name string, least float64) {
+		t.Helper()
+		if age := gauge(name); age < least || age > least+60 {
+			t.Errorf("%s is %v, want at least %v", name, age, least)
+		}
+	}
+	aged("blufio_inbox_oldest_seconds", 60)
+	r.restart()
+	aged("blufio_inbox_oldest_seconds", 60)
+	hold := make(chan struct{})
+	r.gateway.refuse(func(bus.Reply) error { <-hold; return bus.Errorf(bus.CodeDenied, "blocked") })
+	close(release)
+	r.until("both are being delivered", func() bool { return gauge("blufio_deliveries_running") == 2 })
+	r.clock.add(time.Minute)
+	aged("blufio_outbox_oldest_seconds", 60)
+	close(hold)
+	r.until("both replies are dead", func() bool { return r.status().Queues.Dead == 2 })
+	if n := gauge("blufio_dead_letters reply"); n != 2 || gauge("blufio_dead_letters message") != 0 || gauge("blufio_outbox_oldest_seconds") != 0 {
+		t.Errorf("%v dead replies", n)
+	}
+	if n := r.agent.Door().Failures["delivery"](); n != 2 {
+		t.Errorf("%v failed deliveries", n)
+	}
+	r.restart()
+	if n := gauge("blufio_dead_letters reply"); n != 2 {
+		t.Errorf("%v dead replies after a restart", n)
+	}
 }

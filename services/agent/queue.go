@@ -23,6 +23,7 @@ type queue struct {
 	mu       sync.Mutex
 	depth    int // admitted, queued or running
 	sessions map[sessionKey]*session
+	most     int        // sessions at one time since the table was made
 	ready    []*session // waiting for a turn, longest first
 	running  int
 	wake     chan struct{}
@@ -31,10 +32,16 @@ type queue struct {
 // session is one with unanswered messages.
 type session struct {
 	key      sessionKey
-	admitted int     // being written to the inbox
-	pending  []int64 // seqs to answer, in order
+	admitted int       // being written to the inbox
+	pending  []waiting // to answer, in order
 	running  bool
 	notUntil time.Time // after a crash of its turn
+}
+
+// waiting is a message that is not answered.
+type waiting struct {
+	seq   int64
+	since time.Time // it was accepted
 }
 
 func newQueue(maxDepth, maxSessions int) *queue {
@@ -56,12 +63,18 @@ func (q *queue) admit(key sessionKey, over int) error {
 	case s == nil && len(q.sessions) >= q.maxSessions:
 		return busy(fmt.Sprintf("%d sessions are waiting for an answer", len(q.sessions)), "agent.max_sessions")
 	case s == nil:
-		s = &session{key: key}
-		q.sessions[key] = s
+		s = q.open(key)
 	}
 	s.admitted++
 	q.depth++
 	return nil
+}
+
+func (q *queue) open(key sessionKey) *session {
+	s := &session{key: key}
+	q.sessions[key] = s
+	q.most = max(q.most, len(q.sessions))
+	return s
 }
 
 func busy(what, key string) error {
@@ -84,7 +97,7 @@ func (q *queue) withdraw(key sessionKey) {
 
 // add queues an admitted message that is now stored. Calls come in the order of
 // the inbox.
-func (q *queue) add(key sessionKey, seq int64) {
+func (q *queue) add(key sessionKey, seq int64, since time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.sessions[key]
@@ -92,24 +105,23 @@ func (q *queue) add(key sessionKey, seq int64) {
 		return // reset came between: the message is found in the inbox
 	}
 	s.admitted--
-	s.pending = append(s.pending, seq)
+	s.pending = append(s.pending, waiting{seq, since})
 	if len(s.pending) == 1 && !s.running {
 		q.enqueue(s)
 	}
 }
 
 // restore queues a message found in the inbox at the start, over any bound.
-func (q *queue) restore(key sessionKey, seq int64) {
+func (q *queue) restore(key sessionKey, seq int64, since time.Time) {
 	q.mu.Lock()
 	s := q.sessions[key]
 	if s == nil {
-		s = &session{key: key}
-		q.sessions[key] = s
+		s = q.open(key)
 	}
 	s.admitted++
 	q.depth++
 	q.mu.Unlock()
-	q.add(key, seq)
+	q.add(key, seq, since)
 }
 
 // reset empties the queue, before the inbox is read again.
@@ -142,7 +154,7 @@ func (q *queue) next(now time.Time) (s *session, seq int64, later time.Time, ok 
 		q.ready = q.ready[:len(q.ready)-1]
 		s.running = true
 		q.running++
-		return s, s.pending[0], time.Time{}, true
+		return s, s.pending[0].seq, time.Time{}, true
 	}
 	return nil, 0, later, false
 }
@@ -199,6 +211,18 @@ func (q *queue) counts() (depth, sessions, running int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.depth, len(q.sessions), q.running
+}
+
+// oldest is since when a message has waited longest; zero when none does.
+func (q *queue) oldest() (t time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, s := range q.sessions {
+		if len(s.pending) > 0 {
+			t = earlier(t, s.pending[0].since)
+		}
+	}
+	return t
 }
 
 // state returns a session's state: idle, waiting or running.

@@ -49,6 +49,16 @@ type Models struct {
 	Heartbeat                 *Model  // asked by the agent itself; nil: Simple, or the first of the list
 }
 
+// Names are the names of the models, each once.
+func (ms Models) Names() (out []string) {
+	for _, m := range ms.named().all() {
+		if !slices.Contains(out, m.Name) {
+			out = append(out, m.Name)
+		}
+	}
+	return out
+}
+
 // named returns the models with every name filled in.
 func (ms Models) named() Models {
 	name := func(m Model) Model {

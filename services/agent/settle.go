@@ -109,6 +109,7 @@ func (s *Service) settleOne(ctx context.Context, st settlement) {
 		if ctx.Err() == nil {
 			s.log.Warn("call not booked, trying again", "service", "agent", "trace", st.payload.MessageID, "err", err)
 			s.metrics.unsettled.Inc()
+			s.metrics.settlementsFailed.Add(1)
 		}
 		return
 	}

@@ -38,12 +38,16 @@ func (s *Service) think(ctx context.Context, t *turn) (outcome, error) {
 		out.aside = true
 		return out, ctx.Err() // a command that a stop cut off says so in its text
 	}
+	began := s.now()
 	messages, err := s.conversation(ctx, t)
+	t.context = s.now().Sub(began)
 	if err != nil {
 		return outcome{}, fmt.Errorf("read history: %w", err)
 	}
 	for round := len(t.steps); round <= s.cfg.MaxRounds; round++ {
+		asked := s.now()
 		answer, err := s.complete(ctx, t, round, messages)
+		t.asking += s.now().Sub(asked)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -120,13 +124,14 @@ const maxHistory = 100
 // again. It moves seldom, for with each move the prompt's beginning changes, and
 // what the provider has cached of it is lost.
 func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
-	newest, seqs, err := s.newest(ctx, t)
+	budget := s.manner.Load().historyTokens
+	newest, seqs, err := s.newest(ctx, t, budget)
 	if err != nil {
 		return nil, err
 	}
-	keep := fitting(newest, s.cfg.HistoryTokens)
+	keep := fitting(newest, budget)
 	if keep < len(newest)/2 {
-		keep = max(min(keep, 1), fitting(newest[:2*keep], s.cfg.HistoryTokens/2)) // the last exchange stays if it fits at all
+		keep = max(min(keep, 1), fitting(newest[:2*keep], budget/2)) // the last exchange stays if it fits at all
 		t.window, t.moved = seqs[keep], true
 	}
 	history := newest[:2*keep]
@@ -136,7 +141,7 @@ func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
 
 // newest reads the exchanges in the window, newest first, each answer before its
 // question, with their seqs. It stops behind the first one over the budget.
-func (s *Service) newest(ctx context.Context, t *turn) (messages []llm.Message, seqs []int64, err error) {
+func (s *Service) newest(ctx context.Context, t *turn, budget int64) (messages []llm.Message, seqs []int64, err error) {
 	rows, err := s.store.Query(ctx, `SELECT seq, text, attachments, reply FROM message WHERE session_id = ? AND seq > ? AND seq < ?
 		AND state = 'answered' AND NOT aside ORDER BY seq DESC LIMIT ?`, t.session, max(t.since, t.window), t.seq, maxHistory+1)
 	if err != nil {
@@ -151,7 +156,7 @@ func (s *Service) newest(ctx context.Context, t *turn) (messages []llm.Message, 
 		}
 		text, _ = unprefixed(text)
 		messages = append(messages, llm.Message{Role: llm.Assistant, Text: reply}, llm.Message{Role: llm.User, Text: withNames(text, files)})
-		if seqs = append(seqs, seq); fitting(messages, s.cfg.HistoryTokens) < len(seqs) {
+		if seqs = append(seqs, seq); fitting(messages, budget) < len(seqs) {
 			break
 		}
 	}
@@ -191,6 +196,7 @@ func (s *Service) useTools(ctx context.Context, t *turn, round int, answer llm.R
 		}
 		began := s.now()
 		res, err := s.useTool(ctx, t, call)
+		t.using += s.now().Sub(began)
 		if ctx.Err() != nil {
 			return st, ctx.Err()
 		}
@@ -208,9 +214,11 @@ func (s *Service) useTools(ctx context.Context, t *turn, round int, answer llm.R
 		facts = append(facts, bus.ToolFact{Time: s.now(), MessageID: t.id, Tool: s.toolLabel(call.Name), OK: err == nil,
 			DurationMS: s.now().Sub(began).Milliseconds(), Bytes: len(res.Text)})
 	}
+	stored := s.now()
 	if err := s.storeStep(ctx, t, func() error { return s.commitStep(ctx, t, round, st, writes, facts) }); err != nil {
 		return st, fmt.Errorf("store step: %w", err)
 	}
+	t.storing += s.now().Sub(stored)
 	failpoint.Hit("step.committed")
 	t.steps = append(t.steps, st)
 	t.tools += len(facts)

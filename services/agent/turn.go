@@ -47,6 +47,8 @@ type turn struct {
 	provider, model string         // who was asked last
 	calls           int            // of models, in all attempts as far as known
 	anew            int            // how often text was said in this attempt that does not count
+
+	context, asking, using, storing time.Duration // parts of its time
 }
 
 // outcome is how a turn ended.
@@ -120,6 +122,7 @@ func (s *Service) answer(ctx context.Context, sess *session, seq int64) {
 	default:
 		s.log.Error("turn broke off, it is tried again", "service", "agent", "seq", seq, "err", err)
 		s.metrics.broken.Inc()
+		s.metrics.brokenTurns.Add(1)
 		s.putBack(ctx, t, 0)
 		s.queue.again(sess, s.now().Add(s.pauses.turn))
 	}
@@ -240,8 +243,12 @@ func (s *Service) failure(t *turn, err error) outcome {
 // model calls cost, and the events, all or nothing. While the disk refuses, it
 // keeps the answer and tries again.
 func (s *Service) finishTurn(ctx context.Context, t *turn, out outcome) error {
-	for {
+	for began := s.now(); ; {
 		err := s.commitTurn(context.WithoutCancel(ctx), t, out) // the answer is paid for: a stop does not throw it away
+		if err == nil {
+			t.storing += s.now().Sub(began)
+			s.metrics.ended(t)
+		}
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -297,7 +304,7 @@ func (s *Service) commitTurn(ctx context.Context, t *turn, out outcome) error {
 // tell records the events of a turn's end.
 func (s *Service) tell(tx *sqlite.Tx, t *turn, out outcome, now time.Time) error {
 	if out.state == bus.StateDead {
-		tx.AfterCommit(func() { s.metrics.turns.WithLabelValues(out.state).Inc() })
+		tx.AfterCommit(func() { s.metrics.turns.WithLabelValues(out.state).Inc(); s.metrics.turnsFailed.Add(1) })
 		return eventlog.Record(s.events, tx, bus.MessageDied, bus.DeadFact{Time: now, MessageID: t.id,
 			Session: t.key.name, Channel: t.key.channel, Attempts: maxAttempts})
 	}
@@ -308,8 +315,9 @@ func (s *Service) tell(tx *sqlite.Tx, t *turn, out outcome, now time.Time) error
 		Bytes: len(out.text), Text: s.text(out.text)}
 	tx.AfterCommit(func() {
 		s.metrics.turns.WithLabelValues(out.state).Inc()
-		s.metrics.queued.Observe(t.started.Sub(t.received).Seconds())
-		s.metrics.latency.Observe(now.Sub(t.received).Seconds())
+		if out.state == bus.StateFailed && out.code != bus.CodeCanceled {
+			s.metrics.turnsFailed.Add(1)
+		}
 	})
 	if out.state == bus.StateFailed {
 		return eventlog.Record(s.events, tx, bus.TurnFailed, fact)

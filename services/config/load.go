@@ -29,7 +29,8 @@ type Sources struct {
 
 // Load fills into, a pointer to a struct that holds the defaults. The error is
 // Problems, with everything the owner has to mend, or tells of a mistake in the struct
-// itself. After an error the struct is half filled and not to be used.
+// itself. After Problems the struct and Loaded hold what was not refused: enough to look
+// for more that is wrong, and not to be used.
 func Load(into any, s Sources) (*Loaded, error) {
 	if v := reflect.ValueOf(into); v.Kind() != reflect.Pointer || v.IsNil() {
 		return nil, fmt.Errorf("load configuration: %T is not a pointer to a struct", into)
@@ -55,7 +56,7 @@ func Load(into any, s Sources) (*Loaded, error) {
 	}
 	l.check(l.loaded.value, root, nil)
 	if len(l.problems) > 0 {
-		return nil, l.report(s.Files)
+		return l.loaded, l.report(s.Files)
 	}
 	return l.loaded, nil
 }

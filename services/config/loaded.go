@@ -31,6 +31,16 @@ func (l *Loaded) Origin(key string) Origin {
 // int64, uint64, float64 or []any, a duration as text. A secret is "[redacted]", or ""
 // if it is not set. It is false for a section and for a key that does not exist.
 func (l *Loaded) Get(key string) (any, bool) {
+	value, ok := l.plain(key)
+	if !ok {
+		return nil, false
+	}
+	n, _ := l.node(key)
+	return n.shown(value), true
+}
+
+// plain is Get with secrets in clear.
+func (l *Loaded) plain(key string) (any, bool) {
 	path, err := splitKey(key)
 	if err != nil {
 		return nil, false
@@ -53,21 +63,59 @@ func (l *Loaded) Get(key string) (any, bool) {
 	if !n.isValue() {
 		return nil, false
 	}
-	return n.shown(n.plain(v)), true
+	return n.plain(v), true
+}
+
+// Default returns the default of a dotted key as Get returns its value. It is false for
+// what is in no struct: a section, the content of an entry, a key that does not exist.
+func (l *Loaded) Default(key string) (any, bool) {
+	n, named := l.node(key)
+	if n == nil || named || !n.isValue() {
+		return nil, false
+	}
+	return n.shown(n.def), true
+}
+
+// Changed reports whether a key has another value than its default. What stands in an
+// entry has none.
+func (l *Loaded) Changed(key string) bool {
+	value, ok := l.Get(key)
+	if !ok {
+		return false
+	}
+	def, ok := l.Default(key)
+	return !ok && l.Origin(key).Source != FromDefault || ok && !reflect.DeepEqual(def, value)
+}
+
+// IsLive reports whether a change of a dotted key counts without a restart.
+func (l *Loaded) IsLive(key string) bool {
+	n, _ := l.node(key)
+	return n != nil && n.live
+}
+
+// node finds what the schema says of a dotted key, nil when it is no key. Named: it is
+// within an entry.
+func (l *Loaded) node(key string) (n *node, named bool) {
+	path, err := splitKey(key)
+	if err != nil {
+		return nil, false
+	}
+	n = l.root
+	for _, name := range path {
+		named = named || n.form == formEntries
+		if n = n.child(name); n == nil {
+			return nil, false
+		}
+	}
+	return n, named
 }
 
 // Choices lists the only values that a dotted key may have, nil where there is no such
 // list.
 func (l *Loaded) Choices(key string) []string {
-	path, err := splitKey(key)
-	if err != nil {
+	n, _ := l.node(key)
+	if n == nil {
 		return nil
-	}
-	n := l.root
-	for _, name := range path {
-		if n = n.child(name); n == nil {
-			return nil
-		}
 	}
 	if n.typ.Kind() == reflect.Bool {
 		return []string{"true", "false"}

@@ -15,11 +15,12 @@ const (
 	FromFile    = "file"
 	FromEnv     = "env"
 	FromFlag    = "flag"
+	FromVault   = "vault" // of values that are not in any source of Load
 )
 
 // Origin says where a value came from.
 type Origin struct {
-	Source string // FromDefault, FromFile, FromEnv or FromFlag
+	Source string // FromDefault, FromFile, FromEnv, FromFlag or FromVault
 	Name   string // path, variable or flag; empty for a default
 	Line   int    // 1-based; 0 where a line means nothing
 	Column int    // 1-based, in bytes; 0 where a column means nothing
@@ -37,6 +38,8 @@ func (o Origin) String() string {
 		return fmt.Sprintf("%s:%d:%d", o.Name, o.Line, o.Column)
 	case o.Source == FromFile:
 		return o.Name
+	case o.Source == FromVault:
+		return FromVault
 	}
 	return FromDefault
 }

@@ -14,17 +14,26 @@ import (
 func Example(defaults any) string {
 	root, _ := newSchema(defaults) // a bad field is left out; Undocumented names it
 	var b strings.Builder
-	root.section(&b, nil)
+	root.section(&b, nil, "#")
+	return strings.TrimLeft(b.String(), "\n")
+}
+
+// DefaultFile is Example with every key counting. Entries, of which there are none by
+// default, stay commented out.
+func DefaultFile(defaults any) string {
+	root, _ := newSchema(defaults)
+	var b strings.Builder
+	root.section(&b, nil, "")
 	return strings.TrimLeft(b.String(), "\n")
 }
 
 // section writes a section: values first, since in TOML they would otherwise
-// belong to the subsection above them.
-func (n *node) section(b *strings.Builder, path []string) {
+// belong to the subsection above them. Mark stands before each key.
+func (n *node) section(b *strings.Builder, path []string, mark string) {
 	for _, f := range n.fields {
 		if f.isValue() {
 			comment(b, sentence(f))
-			fmt.Fprintf(b, "#%s = %s\n", f.name, f.defaultText())
+			fmt.Fprintf(b, "%s%s = %s\n", mark, f.name, f.defaultText())
 		}
 	}
 	for _, f := range n.fields {
@@ -36,7 +45,7 @@ func (n *node) section(b *strings.Builder, path []string) {
 		comment(b, f.doc)
 		if f.form == formSection {
 			fmt.Fprintf(b, "[%s]\n", joinKey(at))
-			f.section(b, at)
+			f.section(b, at, mark)
 			continue
 		}
 		f.exampleEntry(b, at)
@@ -50,7 +59,7 @@ func (n *node) exampleEntry(b *strings.Builder, path []string) {
 		return
 	}
 	var inner strings.Builder
-	n.elem.section(&inner, append(path[:len(path):len(path)], "NAME"))
+	n.elem.section(&inner, append(path[:len(path):len(path)], "NAME"), "#")
 	fmt.Fprintf(b, "#[%s.\"NAME\"]\n", joinKey(path))
 	for line := range strings.Lines(inner.String()) {
 		if strings.HasPrefix(line, "[") {
@@ -60,18 +69,19 @@ func (n *node) exampleEntry(b *strings.Builder, path []string) {
 	}
 }
 
-// Reference writes a Markdown table of every key: type, default, meaning, bounds.
+// Reference writes a Markdown table of every key: type, default, meaning, bounds, and
+// whether a change needs a restart.
 func Reference(defaults any) string {
 	root, _ := newSchema(defaults)
 	var b strings.Builder
-	b.WriteString("| Key | Type | Default | Meaning | Bounds |\n|---|---|---|---|---|\n")
+	b.WriteString("| Key | Type | Default | Meaning | Bounds | Takes effect |\n|---|---|---|---|---|---|\n")
 	root.walk(nil, func(path []string, n *node) {
 		if !n.isValue() {
 			return
 		}
 		cell := strings.NewReplacer("|", `\|`, "\n", " ")
-		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s | %s |\n", cell.Replace(joinKey(path)), n.typeName(),
-			cell.Replace(n.defaultText()), cell.Replace(n.doc), cell.Replace(n.boundsText()))
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s | %s | %s |\n", cell.Replace(joinKey(path)), n.typeName(),
+			cell.Replace(n.defaultText()), cell.Replace(n.doc), cell.Replace(n.boundsText()), n.takesEffect())
 	})
 	return b.String()
 }
@@ -94,6 +104,14 @@ func Undocumented(defaults any) []string {
 
 // defaultText is the default as TOML, an unset secret or none at all as "".
 func (n *node) defaultText() string { return literal(n.shown(n.def)) }
+
+// takesEffect says when a change of the key counts.
+func (n *node) takesEffect() string {
+	if n.live {
+		return "at once"
+	}
+	return "restart"
+}
 
 // typeName names the form for the documentation.
 func (n *node) typeName() string {

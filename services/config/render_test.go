@@ -37,6 +37,25 @@ func TestExampleLoads(t *testing.T) {
 	}
 }
 
+// The defaults as a file set every key, and change nothing.
+func TestDefaultFileLoads(t *testing.T) {
+	cfg, want := defaults(), defaults()
+	l := load(t, &cfg, config.Sources{Files: write(t, config.DefaultFile(defaults()))})
+	want.Cost.Labels = map[string]string{}
+	want.Agent.Allow = []int64{}
+	if !reflect.DeepEqual(cfg, want) {
+		t.Errorf("the file changes the defaults to %+v", cfg)
+	}
+	for _, key := range l.Keys() {
+		if l.Changed(key) {
+			t.Errorf("%s is said to be changed", key)
+		}
+		if l.Origin(key).Source != config.FromFile && !strings.Contains(key, "claude") {
+			t.Errorf("%s is not in the file", key)
+		}
+	}
+}
+
 func TestExampleText(t *testing.T) {
 	type deep struct {
 		Level int `koanf:"level" doc:"How deep."`
@@ -82,10 +101,10 @@ func TestExampleText(t *testing.T) {
 func TestReference(t *testing.T) {
 	got := config.Reference(defaults())
 	for _, want := range []string{
-		"| Key | Type | Default | Meaning | Bounds |\n|---|---|---|---|---|\n| `node` | text | `\"\"` |",
-		"| `agent.provider` | text or list | `[\"offline\"]` | Model provider, or several to fall back on. |  |\n",
+		"| Key | Type | Default | Meaning | Bounds | Takes effect |\n|---|---|---|---|---|---|\n| `node` | text | `\"\"` |",
+		"| `agent.provider` | text or list | `[\"offline\"]` | Model provider, or several to fall back on. |  | restart |\n",
 		"| `gateway.token` | secret | `\"\"` |",
-		"| `bus.keep` | duration | `\"7d\"` | How long events are kept. | 1h to 4w |\n",
+		"| `bus.keep` | duration | `\"7d\"` | How long events are kept. | 1h to 4w | restart |\n",
 		"| `cost.prices.NAME.input` | number | `0.0` |",
 		"| `cost.labels.NAME` | text | `\"\"` | Free labels. |",
 	} {

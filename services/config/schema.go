@@ -43,6 +43,7 @@ type node struct {
 	fields []*node // of a section
 	elem   *node   // of entries and lists
 	secret bool
+	live   bool // a change counts without a restart
 	bounds bounds
 	def    any // the default as TOML would give it; nil for sections and entries
 }
@@ -116,12 +117,26 @@ func (n *node) addFields(path []string, errs *[]error) {
 		if err := child.readBounds(field.Tag); err != nil {
 			*errs = append(*errs, fmt.Errorf("%s: %w", joinKey(at), err))
 		}
+		if field.Tag.Get("live") == "true" {
+			child.goLive()
+		}
 		if child.form == formEntries && child.elem.isValue() {
 			child.elem.doc = child.doc // there is no field to say it on
 		}
 		if child.form != formNone {
 			n.fields = append(n.fields, child)
 		}
+	}
+}
+
+// goLive marks n and all below it.
+func (n *node) goLive() {
+	n.live = true
+	for _, f := range n.fields {
+		f.goLive()
+	}
+	if n.elem != nil {
+		n.elem.goLive()
 	}
 }
 

@@ -7,6 +7,8 @@
 //     asked over the bus (the bus works). What came of it is the pulse, from which
 //     the gateway answers GET /health; a request never causes work.
 //   - The row is the last status. `blufio status` reads it when no daemon runs.
+//   - It reads the configuration again when a call or a signal asks for it, by what
+//     services/serve gives it, and gives `blufio bugreport` its parts.
 //   - Changes become facts: started, stopping, health changed, room restarted. So
 //     does what the bus server refuses, which is no room itself.
 package control
@@ -47,8 +49,11 @@ CREATE TABLE last_status (
 type Deps struct {
 	Store   *sqlite.Store
 	Events  *eventlog.Log
-	Report  func() services.Report // the house's own picture
-	Denials *denial.Teller         // what the bus server refused; nil: nothing is told
+	Report  func() services.Report                      // the house's own picture
+	Denials *denial.Teller                              // what the bus server refused; nil: nothing is told
+	Reload  func(context.Context) (bus.Reloaded, error) // reads the configuration again; nil: nobody can
+	Part    func(name string) (bus.ReportPart, error)   // of a report; nil: there is none
+	Hangups <-chan struct{}                             // asks for the same; may be nil
 	Logger  *slog.Logger
 	Now     func() time.Time
 	Version string
@@ -83,11 +88,14 @@ func New(d Deps) *Service {
 // Door declares the room.
 func (s *Service) Door() services.Door {
 	return services.Door{
-		Name:  "control",
-		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32)},
+		Name: "control",
+		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32), bus.ConfigReload.Answer(s.reload).Workers(1).Queue(4),
+			bus.ReportGet.Answer(s.part).Workers(1).Queue(8)},
 		Says: []bus.Lane{bus.AgentStatus, bus.CostGet, bus.MemoryRead, bus.Pulse,
-			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted, bus.AccessDenied},
-		Health: s.problems,
+			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted, bus.AccessDenied,
+			bus.ConfigReloaded, bus.ConfigRefused},
+		Metrics: s.d.Denials.Metrics(),
+		Health:  s.problems,
 	}
 }
 
@@ -108,7 +116,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	s.conn = c
 	s.mu.Unlock()
 	ready()
-	return services.Work(ctx, s.tellDenials, s.live)
+	return services.Work(ctx, s.tellDenials, s.reloads, s.live)
 }
 
 // tellDenials tells, until ctx ends, what the bus server refused. The server itself

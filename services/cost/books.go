@@ -101,9 +101,10 @@ const readBooks = `SELECT s.stopped, s.reason,
 // read takes the books of t's day and month from query, which is a
 // transaction's or the store's QueryRow.
 func (s *Service) read(t time.Time, query func(string, ...any) *sql.Row) (books, error) {
+	terms := s.terms.Load()
 	b := books{
-		day:   account{span: dayOf(t), limit: s.daily},
-		month: account{span: monthOf(t), limit: s.monthly},
+		day:   account{span: dayOf(t), limit: terms.daily},
+		month: account{span: monthOf(t), limit: terms.monthly},
 	}
 	err := query(readBooks, b.day.start, b.month.start).Scan(&b.stopped, &b.reason, &b.reserved, &b.open,
 		&b.day.spent, &b.day.warned, &b.day.exhausted, &b.month.spent, &b.month.warned, &b.month.exhausted)

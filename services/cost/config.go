@@ -20,10 +20,10 @@ const (
 
 // Config is the section [cost].
 type Config struct {
-	DailyUSD   float64          `koanf:"daily_usd" doc:"Most that model calls may cost in a day, in US dollars; 0 for no limit." min:"0" max:"1000000"`
-	MonthlyUSD float64          `koanf:"monthly_usd" doc:"Most that model calls may cost in a calendar month, in US dollars; 0 for no limit." min:"0" max:"1000000"`
+	DailyUSD   float64          `koanf:"daily_usd" live:"true" doc:"Most that model calls may cost in a day, in US dollars; 0 for no limit." min:"0" max:"1000000"`
+	MonthlyUSD float64          `koanf:"monthly_usd" live:"true" doc:"Most that model calls may cost in a calendar month, in US dollars; 0 for no limit." min:"0" max:"1000000"`
 	LedgerDays int              `koanf:"ledger_days" doc:"Days to keep each model call in the ledger; the totals of days are kept for good." min:"31" max:"36500"`
-	Prices     map[string]Price `koanf:"prices" doc:"Prices of models, by name; they go before the prices that blufio knows."`
+	Prices     map[string]Price `koanf:"prices" live:"true" doc:"Prices of models, by name; they go before the prices that blufio knows."`
 }
 
 // Price is what a model costs, in US dollars per million tokens. Unless it is

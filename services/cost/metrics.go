@@ -4,6 +4,7 @@ package cost
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"sync"
 
@@ -17,14 +18,21 @@ const other = "other"
 // maxModelLabels bounds the models that get a label value of their own.
 const maxModelLabels = 50
 
+// purposes are the classes of what is paid for.
+var purposes = []string{"turn", "tool", "heartbeat", "summary", "recall", purposeDoctor, other}
+
 // purposeClass is the purpose up to its colon, from a closed set.
 func purposeClass(purpose string) string {
 	class, _, _ := strings.Cut(purpose, ":")
-	switch class {
-	case "turn", "tool", "heartbeat", "summary", "recall":
+	if slices.Contains(purposes, class) {
 		return class
 	}
 	return other
+}
+
+// kinds are the kinds of tokens of a call.
+func kinds(u bus.Usage) map[string]int64 {
+	return map[string]int64{"input": u.Input, "output": u.Output, "cache_read": u.CacheRead, "cache_write": u.CacheWrite}
 }
 
 // meter counts what was booked, refused and released since the daemon started.
@@ -65,11 +73,26 @@ func (m *meter) label(model string) string {
 	return model
 }
 
+// prime makes the series of the configured models, so that a rate begins at zero.
+func (m *meter) prime(models []string) {
+	for _, code := range []bus.Code{bus.CodeBudget, bus.CodeStopped, bus.CodePriceUnknown, bus.CodeInvalid, bus.CodeBusy, bus.CodeUnavailable, bus.CodeInternal} {
+		m.refusals.WithLabelValues(string(code))
+	}
+	for _, model := range models {
+		model = m.label(model)
+		for _, p := range purposes {
+			m.usd.WithLabelValues(model, p)
+		}
+		for kind := range kinds(bus.Usage{}) {
+			m.tokens.WithLabelValues(model, kind)
+		}
+	}
+}
+
 func (m *meter) booked(f bus.CostFact) {
 	model := m.label(f.Model)
 	m.usd.WithLabelValues(model, purposeClass(f.Purpose)).Add(dollars(f.Amount))
-	for kind, n := range map[string]int64{"input": f.Usage.Input, "output": f.Usage.Output,
-		"cache_read": f.Usage.CacheRead, "cache_write": f.Usage.CacheWrite} {
+	for kind, n := range kinds(f.Usage) {
 		m.tokens.WithLabelValues(model, kind).Add(float64(n))
 	}
 }
@@ -81,6 +104,7 @@ func dollars(m bus.MicroUSD) float64 { return float64(m) / 1e6 }
 var (
 	remainingDesc = prometheus.NewDesc("blufio_budget_remaining_usd",
 		"US dollars left of a budget, +Inf without one; negative when it was passed.", []string{"period"}, nil)
+	budgetDesc   = prometheus.NewDesc("blufio_budget_usd", "US dollars of a budget, cost.daily_usd and cost.monthly_usd; +Inf without one.", []string{"period"}, nil)
 	openDesc     = prometheus.NewDesc("blufio_cost_reservations", "Model calls with money set aside.", nil, nil)
 	reservedDesc = prometheus.NewDesc("blufio_cost_reserved_usd", "US dollars set aside for model calls under way.", nil, nil)
 )
@@ -91,6 +115,7 @@ type gauges struct{ s *Service }
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
 	ch <- remainingDesc
+	ch <- budgetDesc
 	ch <- openDesc
 	ch <- reservedDesc
 }
@@ -106,10 +131,11 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	for _, a := range []account{b.day, b.month} {
-		left := math.Inf(1)
+		budget, left := math.Inf(1), math.Inf(1)
 		if a.limit > 0 {
-			left = dollars(a.limit - a.spent)
+			budget, left = dollars(a.limit), dollars(a.limit-a.spent)
 		}
+		gauge(budgetDesc, budget, a.period)
 		gauge(remainingDesc, left, a.period)
 	}
 	gauge(openDesc, float64(b.open))

@@ -28,7 +28,7 @@ func (s *Service) tryReserve(ctx context.Context, req bus.Reserve) (bus.Reserved
 	if err := checkCall(req.ModelCall, req.InputTokens, req.OutputTokens); err != nil {
 		return bus.Reserved{}, err
 	}
-	price, err := s.rates.of(req.Model)
+	price, err := s.terms.Load().rates.of(req.Model)
 	if err != nil {
 		return bus.Reserved{}, err
 	}

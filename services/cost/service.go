@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -33,21 +34,21 @@ type Deps struct {
 	Logger   *slog.Logger
 	Now      func() time.Time // default time.Now
 	Location *time.Location   // of the owner's calendar; default time.Local
+	Models   []string         // that are configured, for metrics
 }
 
 // Service is the ledger. One Service stands for one boot of the daemon, however
 // often the room is restarted in it.
 type Service struct {
-	store          *sqlite.Store
-	events         *eventlog.Log
-	log            *slog.Logger
-	now            func() time.Time
-	location       *time.Location
-	boot           string
-	rates          rates
-	daily, monthly bus.MicroUSD // limits; 0: none
-	keep           int          // days of ledger
-	meter          *meter
+	store    *sqlite.Store
+	events   *eventlog.Log
+	log      *slog.Logger
+	now      func() time.Time
+	location *time.Location
+	boot     string
+	terms    atomic.Pointer[terms]
+	keep     int // days of ledger
+	meter    *meter
 
 	mu       sync.Mutex
 	latest   *books          // of the last commit; nil before the first Run
@@ -67,20 +68,52 @@ func New(cfg Config, d Deps) (*Service, error) {
 		store: d.Store, events: d.Events, log: d.Logger, now: d.Now, location: d.Location,
 		boot: rand.Text(), keep: cfg.LedgerDays, meter: newMeter(), unpriced: make(map[string]bool),
 	}
-	var err error
-	if s.rates, err = newRates(cfg.Prices); err != nil {
+	s.meter.prime(d.Models)
+	t, err := cfg.terms()
+	if err != nil {
 		return nil, err
 	}
-	if s.daily, err = micro(cfg.DailyUSD, maxLimitUSD); err != nil {
-		return nil, fmt.Errorf("read cost.daily_usd: %w", err)
-	}
-	if s.monthly, err = micro(cfg.MonthlyUSD, maxLimitUSD); err != nil {
-		return nil, fmt.Errorf("read cost.monthly_usd: %w", err)
-	}
+	s.terms.Store(t)
 	if s.keep < 1 {
 		return nil, fmt.Errorf("read cost.ledger_days: must be at least 1, not %d", s.keep)
 	}
 	return s, nil
+}
+
+// terms is what may change while the room runs.
+type terms struct {
+	rates          rates
+	daily, monthly bus.MicroUSD // limits; 0: none
+}
+
+func (c Config) terms() (*terms, error) {
+	t := &terms{}
+	var err error
+	if t.rates, err = newRates(c.Prices); err != nil {
+		return nil, err
+	}
+	if t.daily, err = micro(c.DailyUSD, maxLimitUSD); err != nil {
+		return nil, fmt.Errorf("read cost.daily_usd: %w", err)
+	}
+	if t.monthly, err = micro(c.MonthlyUSD, maxLimitUSD); err != nil {
+		return nil, fmt.Errorf("read cost.monthly_usd: %w", err)
+	}
+	return t, nil
+}
+
+// Reconfigure prepares to go on with other limits and prices; take does it, for every
+// reservation that is decided from then on. What is spent and reserved stays.
+func (s *Service) Reconfigure(cfg Config) (take func(), err error) {
+	t, err := cfg.terms()
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		s.terms.Store(t)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		clear(s.unpriced) // said again where it is still so
+	}, nil
 }
 
 // Door implements services.Service.
@@ -96,6 +129,7 @@ func (s *Service) Door() services.Door {
 		Says:    []bus.Lane{bus.CostRecorded, bus.BudgetWarned, bus.BudgetExhausted, bus.SpendingChanged},
 		Metrics: []prometheus.Collector{s.meter.usd, s.meter.tokens, s.meter.refusals, s.meter.released, gauges{s}},
 		Health:  s.health,
+		Probes:  Probes(s),
 	}
 }
 
@@ -182,7 +216,9 @@ func (s *Service) current() (books, bool) {
 	if s.latest == nil {
 		return books{}, false
 	}
-	return s.latest.at(s.clock()), true
+	b, t := *s.latest, s.terms.Load()
+	b.day.limit, b.month.limit = t.daily, t.monthly
+	return b.at(s.clock()), true
 }
 
 // write runs fn in a transaction and gives the store's own troubles a code.
@@ -238,7 +274,7 @@ func (s *Service) health() []bus.Problem {
 	for _, model := range slices.Sorted(maps.Keys(s.unpriced)) {
 		problems = append(problems, bus.Problem{Code: "price_unknown",
 			Title: fmt.Sprintf("calls of model %q wait to be booked: its price is not known", model),
-			Hint:  fmt.Sprintf("set %s in the configuration and restart", table(model))})
+			Hint:  fmt.Sprintf("set %s in the configuration, then `blufio config reload`", table(model))})
 	}
 	return problems
 }

@@ -45,7 +45,7 @@ func (s *Service) settleIn(tx *sqlite.Tx, req bus.Settle) (bus.Settled, error) {
 	if !errors.Is(err, sql.ErrNoRows) {
 		return bus.Settled{}, fmt.Errorf("find call: %w", err)
 	}
-	price, err := s.rates.of(req.Model)
+	price, err := s.terms.Load().rates.of(req.Model)
 	if err != nil {
 		return bus.Settled{}, err
 	}

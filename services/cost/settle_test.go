@@ -289,9 +289,19 @@ func TestMetrics(t *testing.T) {
 # TYPE blufio_budget_remaining_usd gauge
 blufio_budget_remaining_usd{period="day"} 0.75
 blufio_budget_remaining_usd{period="month"} +Inf
+# HELP blufio_budget_usd US dollars of a budget, cost.daily_usd and cost.monthly_usd; +Inf without one.
+# TYPE blufio_budget_usd gauge
+blufio_budget_usd{period="day"} 1
+blufio_budget_usd{period="month"} +Inf
 # HELP blufio_cost_refusals_total Model calls refused, by error code.
 # TYPE blufio_cost_refusals_total counter
+blufio_cost_refusals_total{code="budget_exhausted"} 0
+blufio_cost_refusals_total{code="busy"} 0
+blufio_cost_refusals_total{code="internal"} 0
+blufio_cost_refusals_total{code="invalid"} 0
 blufio_cost_refusals_total{code="price_unknown"} 1
+blufio_cost_refusals_total{code="spending_stopped"} 0
+blufio_cost_refusals_total{code="unavailable"} 0
 # HELP blufio_cost_reservations Model calls with money set aside.
 # TYPE blufio_cost_reservations gauge
 blufio_cost_reservations 1
@@ -302,7 +312,7 @@ blufio_cost_reserved_usd 0.001
 # TYPE blufio_cost_usd_total counter
 blufio_cost_usd_total{model="m",purpose="tool"} 0.25
 `
-	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "blufio_budget_remaining_usd", "blufio_cost_refusals_total",
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "blufio_budget_remaining_usd", "blufio_budget_usd", "blufio_cost_refusals_total",
 		"blufio_cost_reservations", "blufio_cost_reserved_usd", "blufio_cost_usd_total"); err != nil {
 		t.Error(err)
 	}

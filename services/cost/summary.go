@@ -20,6 +20,10 @@ const (
 	maxReason = 500 // bytes of the kill switch's reason
 )
 
+// purposeDoctor is what doctor's check of a whole turn is booked as: it costs nothing
+// and is not in the bill.
+const purposeDoctor = "doctor"
+
 // get answers cost.get from the tables.
 func (s *Service) get(ctx context.Context, _ bus.CostQuery) (bus.CostSummary, error) {
 	b, err := s.read(s.clock(), func(query string, args ...any) *sql.Row {
@@ -30,7 +34,7 @@ func (s *Service) get(ctx context.Context, _ bus.CostQuery) (bus.CostSummary, er
 	}
 	sum := bus.CostSummary{
 		Today: b.day.spent, Month: b.month.spent, Reserved: b.reserved,
-		DailyLimit: s.daily, MonthlyLimit: s.monthly,
+		DailyLimit: b.day.limit, MonthlyLimit: b.month.limit,
 		Stopped: b.stopped, StoppedReason: b.reason,
 	}
 	sum.Models, err = s.models(ctx, b.month.span)
@@ -39,8 +43,8 @@ func (s *Service) get(ctx context.Context, _ bus.CostQuery) (bus.CostSummary, er
 
 func (s *Service) models(ctx context.Context, month span) ([]bus.ModelCost, error) {
 	rows, err := s.store.Query(ctx, `SELECT model, sum(calls), sum(input), sum(output), sum(cache_read), sum(cache_write), sum(amount)
-		FROM cost_day WHERE day >= ? AND day < ? GROUP BY model ORDER BY sum(amount) DESC, model LIMIT ?`,
-		month.start, dayOf(month.ends).start, maxModels)
+		FROM cost_day WHERE day >= ? AND day < ? AND purpose <> ? GROUP BY model ORDER BY sum(amount) DESC, model LIMIT ?`,
+		month.start, dayOf(month.ends).start, purposeDoctor, maxModels)
 	if err != nil {
 		return nil, fmt.Errorf("read models: %w", err)
 	}

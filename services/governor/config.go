@@ -7,8 +7,8 @@ import "fmt"
 // Config is the section [memory].
 type Config struct {
 	LimitMB         int `koanf:"limit_mb" doc:"Memory the process may take, in MiB of its resident set; a lower limit of its control group counts instead." min:"32" max:"1048576"`
-	WarnPercent     int `koanf:"warn_percent" doc:"Percent of the limit at which caches are worth shedding." min:"10" max:"99"`
-	CriticalPercent int `koanf:"critical_percent" doc:"Percent of the limit at which memory is about to run out." min:"11" max:"100"`
+	WarnPercent     int `koanf:"warn_percent" live:"true" doc:"Percent of the limit at which caches are worth shedding." min:"10" max:"99"`
+	CriticalPercent int `koanf:"critical_percent" live:"true" doc:"Percent of the limit at which memory is about to run out." min:"11" max:"100"`
 }
 
 // Defaults are 200 MiB, with a warning at 80 % and critical at 95 %.
@@ -19,6 +19,14 @@ func (c Config) Check(report func(key, message, hint string)) {
 	if c.CriticalPercent <= c.WarnPercent {
 		report("critical_percent", fmt.Sprintf("must be above warn_percent, which is %d", c.WarnPercent), "")
 	}
+}
+
+// validate is Check for those who build the room.
+func (c Config) validate() error {
+	if c.LimitMB <= 0 || c.WarnPercent <= hysteresis || c.CriticalPercent <= c.WarnPercent {
+		return fmt.Errorf("read memory thresholds: limit %d MB, warn %d %%, critical %d %%", c.LimitMB, c.WarnPercent, c.CriticalPercent)
+	}
+	return nil
 }
 
 // limit is the configured limit in bytes.

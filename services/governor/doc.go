@@ -1,27 +1,49 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-// Package governor is the room that watches the process's own memory.
+// Package governor is the room that keeps the process within its memory: it
+// measures, sheds, has new sessions refused, and gives back. It never ends the
+// process.
 //
-// Once a second it reads the resident set from /proc/self/statm and the Go heap
-// from the runtime, holds the resident set against a limit, and knows one of
-// three levels: normal, warn and critical. A change of level is logged and said
-// as a MemoryPressure event; the last reading is the answer to gov.read, the
-// gauges and, when critical, a health problem.
+//	sensor.go, parse.go  the kernel's files, read every second without allocating
+//	group.go             which control group counts, and its limit
+//	heap.go              what Go says of its memory, and how much it may have
+//	level.go             normal, warn, critical, and the way between them
+//	step.go              one reading: judge, steer, tell, ask
+//	shed.go              the rooms are asked, memory goes back to the system
+//	giveback.go          the pause after a burst, in which that is done unasked
 //
 // # What is measured
 //
-// The resident set, not the heap: the database's memory lies outside the Go
-// heap, and it is the resident set that the kernel's out-of-memory killer goes
-// by. The limit is the configured one or the process's control group's, whichever is
-// lower. A control group's limits are those of every group up to the root, in
-// version 2 memory.max and memory.high, in version 1 memory.limit_in_bytes. They
-// may change while the process runs and are read again once a minute.
+// Two things may run out. One is what the owner allows the process (limit_mb): held
+// against it is the resident set, for the database's memory lies outside the Go
+// heap. The other is what the kernel allows the control group: held against it is
+// what the kernel cannot get back, anonymous and its own memory, as memory.stat has
+// it. Pages of files are not counted there, for a backup fills the group with them.
+// The nearer of the two decides. The lower of the two limits is the effective one.
+//
+// A control group's limits are those of every group up to the root, in version 2
+// memory.max and memory.high, in version 1 memory.limit_in_bytes. They may change
+// while the process runs and are read again once a minute.
+//
+// A fixed weight, as of a loaded model, is left out on both sides.
 //
 // # Levels
 //
-// A level is entered at its percentage of the limit and left 5 points
-// below it, so that a reading that trembles around a threshold says it once. A
-// jump from normal to critical, and back, is one change.
+// A level is entered at once, at its percentage, and left when readings were 5
+// points below it for half a minute. So a load that comes and goes is one change.
+// Critical is also what goes on rising from one shedding to the next. A control group
+// in which everything waits for memory is worth a warning, whatever the numbers.
+//
+//	warn      gov.shed to every room, SQLite's caches emptied, a collection, and what
+//	          is free returned to the system; again every ten seconds while it lasts
+//	critical  the same, and the agent begins no new session (gov.level tells it);
+//	          those that there are go on
+//
+// # Go's memory limit
+//
+// It follows what others leave of the bounds, up to where a warning is left: the
+// collector works harder before anybody is refused. It never goes so low that one
+// collection follows another.
 //
 // # Without evidence
 //

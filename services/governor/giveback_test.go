@@ -4,10 +4,11 @@ package governor
 
 import (
 	"os"
+	"runtime/debug"
 	"slices"
 	"testing"
 
-	"github.com/blufio/blufio/services/roomtest"
+	"github.com/blufio/blufio/bus"
 )
 
 func TestMemoryIsGivenBackOncePerPause(t *testing.T) {
@@ -17,7 +18,7 @@ func TestMemoryIsGivenBackOncePerPause(t *testing.T) {
 	read := func(bytes uint64, times int) (due int) {
 		for range times {
 			total += bytes
-			if g.after(total) {
+			if g.due(total) {
 				due++
 			}
 		}
@@ -59,8 +60,10 @@ garbage
 }
 
 // The process goes on working after its memory was given back, and holds less.
-func TestFreeMemory(t *testing.T) {
-	store := roomtest.Store(t)
+func TestMemoryIsReallyGivenBack(t *testing.T) {
+	b := newBench(t)
+	b.Service.deps.Free, b.Service.deps.DropProgram = debug.FreeOSMemory, dropProgramPages
+	b.connect()
 	ballast := make([]byte, 64<<20)
 	for i := range ballast {
 		ballast[i] = 1
@@ -78,13 +81,11 @@ func TestFreeMemory(t *testing.T) {
 	}
 	before := read()
 	ballast = nil
-	if err := freeMemory(t.Context(), store); err != nil {
-		t.Fatal(err)
-	}
+	b.shed(t.Context(), bus.PressureNormal)
 	if after := read(); before-after < 32<<20 {
 		t.Errorf("held %d bytes before and %d after", before, after)
 	}
-	if err := store.QueryRow(t.Context(), `SELECT 1`).Scan(new(int)); err != nil {
+	if err := b.store.QueryRow(t.Context(), `SELECT 1`).Scan(new(int)); err != nil {
 		t.Error(err)
 	}
 }

@@ -2,25 +2,93 @@
 
 package governor
 
-import "github.com/blufio/blufio/bus"
+import (
+	"math"
+	"time"
 
-// hysteresis is how far below its threshold a level is left, in points of
-// percent.
-const hysteresis = 5
+	"github.com/blufio/blufio/bus"
+)
 
-// levelAfter is the level of a reading, given the level before it. The baseline
-// weighs on neither side: thresholds are percentages of what is left beside it.
-func (c Config) levelAfter(before string, m bus.Memory) string {
-	used, room := m.RSS-m.Baseline, m.Limit-m.Baseline
-	reached := func(percent int) bool { return used*100 >= room*int64(percent) }
-	holds := func(percent int) bool { return reached(percent - hysteresis) }
+const (
+	hysteresis = 5                // how far below its threshold a level is left, in points of percent
+	dwell      = 30 * time.Second // how long a lower level must be due before it is entered
+	rise       = 2                // points of percent from one shedding to the next that count as still rising
+	stallEnter = 10               // percent of the time in which everything in our control group waits for memory: worth a warning
+	stallLeave = 5
+)
+
+// levels goes from one level to another: up at once, down only after the lower one
+// has been due for a while, so that a load that comes and goes is one change.
+type levels struct {
+	warn, critical float64 // percent
+
+	level   string
+	calm    time.Time // since when a lower level is due; zero: none is
+	calmest string    // the highest level due since then
+	after   float64   // percent after the latest shedding; 0: none since the level was normal
+	rising  bool      // shedding does not help: it is more after each one
+}
+
+func (c Config) levels() *levels {
+	return &levels{warn: float64(c.WarnPercent), critical: float64(c.CriticalPercent), level: bus.PressureNormal}
+}
+
+// next takes a reading: the percentage used, and the time that our control group
+// stalls.
+func (l *levels) next(now time.Time, percent, stalled float64) string {
+	switch due := l.due(percent, stalled); {
+	case rank(due) >= rank(l.level):
+		l.level, l.calm = due, time.Time{}
+	case l.calm.IsZero():
+		l.calm, l.calmest = now, due
+	default:
+		if rank(due) > rank(l.calmest) {
+			l.calmest = due
+		}
+		if now.Sub(l.calm) >= dwell {
+			l.level, l.calm = l.calmest, time.Time{}
+		}
+	}
+	if l.level == bus.PressureNormal {
+		l.after, l.rising = 0, false
+	}
+	return l.level
+}
+
+// due is the level that a reading by itself asks for, given the level before.
+func (l *levels) due(percent, stalled float64) string {
+	critical, warn, still := l.critical, l.warn, float64(stallEnter)
+	if l.level == bus.PressureCritical {
+		critical -= hysteresis
+	}
+	if l.level != bus.PressureNormal {
+		warn -= hysteresis
+		still = stallLeave
+	}
 	switch {
-	case reached(c.CriticalPercent), before == bus.PressureCritical && holds(c.CriticalPercent):
+	case percent >= critical, l.rising && percent >= warn:
 		return bus.PressureCritical
-	case reached(c.WarnPercent), before != bus.PressureNormal && holds(c.WarnPercent):
+	case percent >= warn, stalled >= still:
 		return bus.PressureWarn
 	}
 	return bus.PressureNormal
+}
+
+// shed takes the first reading after a shedding. Those are compared with each other:
+// in between, the heap grows and shrinks with every collection.
+func (l *levels) shed(percent float64) {
+	l.rising = l.after > 0 && percent >= l.after+rise
+	l.after = percent
+}
+
+// share is used of limit in percent, without the baseline, which weighs on neither
+// side: thresholds are percentages of what is left beside it.
+func share(used, limit, baseline int64) float64 {
+	used, limit = max(0, used-baseline), limit-baseline
+	if limit <= 0 {
+		return 100
+	}
+	return float64(used) * 100 / float64(limit)
 }
 
 // rank numbers the levels for the gauge: 0, 1, 2.
@@ -32,4 +100,12 @@ func rank(level string) float64 {
 		return 2
 	}
 	return 0
+}
+
+// orInf is a limit as a gauge tells it.
+func orInf(limit int64) float64 {
+	if limit == 0 {
+		return math.Inf(1)
+	}
+	return float64(limit)
 }

@@ -2,13 +2,34 @@
 
 package governor
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/blufio/blufio/bus"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// newShedBytes counts what was shed, by room.
+func newShedBytes() *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_memory_shed_bytes_total",
+		Help: "Bytes that rooms gave up under memory pressure and in pauses; \"database\" is SQLite's caches."}, []string{"room"})
+	for _, room := range append([]string{database}, bus.MemoryShed.Spec().Heard...) {
+		c.WithLabelValues(room)
+	}
+	return c
+}
 
 var (
-	heapDesc     = desc("heap_bytes", "Bytes of objects on the Go heap, live and not yet swept.")
-	rssDesc      = desc("rss_bytes", "Resident set of the process; absent when it cannot be read.")
-	limitDesc    = desc("limit_bytes", "What the resident set is held against: the configured limit or the control group's.")
-	baselineDesc = desc("baseline_bytes", "Fixed weight that the thresholds leave out.")
+	heapDesc       = desc("heap_bytes", "Bytes of objects on the Go heap, live and not yet swept.")
+	residentDesc   = desc("resident_bytes", "Bytes that the Go runtime has taken from the system and not given back: the heap, stacks and its own.")
+	goLimitDesc    = desc("go_limit_bytes", "Memory limit of the Go runtime: what the effective limit leaves for it.")
+	rssDesc        = desc("rss_bytes", "Resident set of the process, its program file's pages included; absent when it cannot be read.")
+	anonymousDesc  = desc("anonymous_bytes", "What of the resident set is backed by no file; absent where the kernel does not tell.")
+	limitDesc      = desc("limit_bytes", "Effective limit: the configured one or the control group's, whichever is lower.")
+	baselineDesc   = desc("baseline_bytes", "Fixed weight that the thresholds leave out.")
+	groupDesc      = desc("cgroup_bytes", "Anonymous and kernel memory of the control group, which is held against its limit; absent without one.")
+	groupAllDesc   = desc("cgroup_current_bytes", "All memory of the control group, files' pages included; absent without one.")
+	groupLimitDesc = desc("cgroup_bytes_limit", "Bound of blufio_memory_cgroup_bytes, set by the system: +Inf without one; absent without a control group.")
+	stallDesc      = prometheus.NewDesc("blufio_memory_stall_percent",
+		"Share of the last 10 s in which some task, or all at once, waited for memory; absent where the kernel does not tell.", []string{"tasks"}, nil)
 	pressureDesc = desc("pressure", "Memory pressure level: 0 normal, 1 warn, 2 critical.")
 )
 
@@ -21,7 +42,8 @@ type gauges struct{ s *Service }
 
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{heapDesc, rssDesc, limitDesc, baselineDesc, pressureDesc} {
+	for _, d := range []*prometheus.Desc{heapDesc, residentDesc, goLimitDesc, rssDesc, anonymousDesc, limitDesc, baselineDesc,
+		groupDesc, groupAllDesc, groupLimitDesc, stallDesc, pressureDesc} {
 		ch <- d
 	}
 }
@@ -30,14 +52,32 @@ func (g gauges) Describe(ch chan<- *prometheus.Desc) {
 // not told.
 func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	r := g.s.last()
-	gauge := func(d *prometheus.Desc, v float64) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	known := func(d *prometheus.Desc, n int64) {
+		if n > 0 {
+			gauge(d, float64(n))
+		}
 	}
 	gauge(limitDesc, float64(r.Limit))
 	gauge(baselineDesc, float64(r.Baseline))
-	if r.err == nil {
-		gauge(heapDesc, float64(r.Heap))
-		gauge(rssDesc, float64(r.RSS))
-		gauge(pressureDesc, rank(r.Pressure))
+	if r.err != nil {
+		return
+	}
+	gauge(heapDesc, float64(r.Heap))
+	gauge(residentDesc, float64(r.resident))
+	gauge(goLimitDesc, float64(r.goLimit))
+	gauge(rssDesc, float64(r.RSS))
+	gauge(pressureDesc, rank(r.Pressure))
+	known(anonymousDesc, r.anonymous)
+	known(groupAllDesc, r.current)
+	if r.group > 0 {
+		gauge(groupDesc, float64(r.group))
+		gauge(groupLimitDesc, orInf(r.groupLimit))
+	}
+	if r.stalls {
+		gauge(stallDesc, r.stall.some, "some")
+		gauge(stallDesc, r.stall.full, "all")
 	}
 }

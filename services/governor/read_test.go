@@ -3,14 +3,9 @@
 package governor
 
 import (
-	"io/fs"
 	"math"
-	"os"
-	"runtime"
 	"testing"
 	"testing/fstest"
-
-	"github.com/blufio/blufio/bus"
 )
 
 // tree makes a fake root of files by name and content.
@@ -29,6 +24,7 @@ func TestStatm(t *testing.T) {
 	}{
 		{"as the kernel writes it", "12345 678 90 1 0 2 0\n", 678 * 4096},
 		{"two fields are enough", "1 2", 2 * 4096},
+		{"a field that ends in a letter", "1 2x 3", 0},
 		{"empty", "", 0},
 		{"one field", "12345\n", 0},
 		{"no number", "12345 many 90\n", 0},
@@ -60,10 +56,10 @@ func FuzzCgroup(f *testing.F) {
 	f.Add("4:cpu,memory:/docker/x\n0::/\n", "max\n")
 	f.Add("0::/../..\n", "\xff")
 	f.Fuzz(func(t *testing.T, groups, limit string) {
-		got, _ := cgroupLimit(tree(map[string]string{
+		got, _ := findGroup(tree(map[string]string{
 			cgroupFile: groups, "sys/fs/cgroup/memory.max": limit, "sys/fs/cgroup/memory/memory.limit_in_bytes": limit}))
-		if got < 0 || got >= unlimited {
-			t.Errorf("limit %d", got)
+		if got.limit < 0 || got.limit >= unlimited || got.limit > 0 && got.kind == nil {
+			t.Errorf("%+v", got)
 		}
 	})
 }
@@ -113,59 +109,9 @@ func TestCgroupLimit(t *testing.T) {
 		{"a limit that is a directory", map[string]string{cgroupFile: "0::/\n", "sys/fs/cgroup/memory.max/x": ""}, 0, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, err := cgroupLimit(tree(tc.files))
-			if got != tc.want || (err != nil) != tc.fails {
-				t.Errorf("%d, %v; want %d", got, err, tc.want)
-			}
-		})
-	}
-}
-
-// The machine the test runs on has its own truth; here it only has to be sane.
-func TestThisMachine(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("only Linux has /proc")
-	}
-	root := os.DirFS("/")
-	content, err := fs.ReadFile(root, statmFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if rss, err := parseStatm(content, int64(os.Getpagesize())); err != nil || rss < 1<<20 {
-		t.Errorf("resident set %d, %v", rss, err)
-	}
-	if limit, err := cgroupLimit(root); err != nil || limit < 0 {
-		t.Errorf("control group's limit %d, %v", limit, err)
-	}
-	if heap := heapReader()(); heap <= 0 {
-		t.Errorf("heap %d", heap)
-	}
-}
-
-func TestLevels(t *testing.T) {
-	const n, w, c = bus.PressureNormal, bus.PressureWarn, bus.PressureCritical
-	cfg := Config{LimitMB: 100, WarnPercent: 80, CriticalPercent: 95}
-	for _, tc := range []struct {
-		name     string
-		baseline int64
-		rss      []int64
-		want     []string
-	}{
-		{"up and down", 0, []int64{79, 80, 94, 95, 100, 90, 89, 75, 74}, []string{n, w, w, c, c, c, w, w, n}},
-		{"trembling around warn", 0, []int64{80, 79, 80, 76, 80, 75, 74, 79}, []string{w, w, w, w, w, w, n, n}},
-		{"trembling around critical", 0, []int64{95, 94, 91, 95, 89, 94}, []string{c, c, c, c, w, w}},
-		{"jumps", 0, []int64{10, 99, 10, 85, 10}, []string{n, c, n, w, n}},
-		{"far over", 0, []int64{500}, []string{c}},
-		{"the baseline weighs nothing", 50, []int64{89, 90, 97, 98, 88, 87}, []string{n, w, w, c, w, n}},
-		{"more baseline than limit", 200, []int64{210}, []string{c}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			level := n
-			for i, rss := range tc.rss {
-				level = cfg.levelAfter(level, bus.Memory{RSS: rss, Limit: 100, Baseline: tc.baseline})
-				if level != tc.want[i] {
-					t.Fatalf("at %d: %s, want %s", rss, level, tc.want[i])
-				}
+			got, err := findGroup(tree(tc.files))
+			if got.limit != tc.want || (err != nil) != tc.fails {
+				t.Errorf("%d, %v; want %d", got.limit, err, tc.want)
 			}
 		})
 	}

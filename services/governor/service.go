@@ -5,11 +5,12 @@ package governor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -30,47 +31,40 @@ type Deps struct {
 	Store    *sqlite.Store // with eventlog.Schema
 	Events   *eventlog.Log // of the same store
 	Logger   *slog.Logger
-	Root     fs.FS            // holds proc and sys/fs/cgroup; default the machine's
-	Heap     func() int64     // bytes on the Go heap; default the runtime's figure
-	Now      func() time.Time // default time.Now
-	Every    time.Duration    // between readings; default a second
-	PageSize int64            // unit of statm, in bytes; default the machine's
+	Baseline func() int64 // fixed weight, as of an embedding model, in bytes; nil: none
+
+	// What it reads and moves; the defaults are the machine's and the runtime's.
+	Root        fs.FS             // holds proc and sys/fs/cgroup
+	PageSize    int64             // unit of statm, in bytes
+	Go          func() Go         // for one goroutine
+	GoLimit     func(int64) int64 // sets Go's memory limit and returns the one before; negative: only that
+	Free        func()            // collects garbage and returns memory to the system
+	DropProgram func() error      // takes the program file's pages out of the resident set
+	Now         func() time.Time
+	Every       time.Duration // between readings; default a second
 }
 
-// Service is the governor.
-type Service struct {
-	deps Deps
-	cfg  Config
-
-	// Of the reading loop alone.
-	ticks   int // since the limits were read
-	back    *giveBack
-	warning string // what was last logged as unreadable
-
-	mu      sync.Mutex
-	reading reading
-	said    string // the level that listeners know
-	saying  bool   // an event is being written
-	unsaid  bool   // the last one could not be queued or written, and that was logged
-}
-
-// reading is what one look at the process brought.
-type reading struct {
-	bus.Memory
-	err      error // the resident set is not known: Memory is the last that was
-	limitErr error // the control group's limit is not known
-}
-
-// New makes the room. Its error is thresholds that Check would have refused.
-func New(cfg Config, d Deps) (*Service, error) {
-	if cfg.LimitMB <= 0 || cfg.WarnPercent <= hysteresis || cfg.CriticalPercent <= cfg.WarnPercent {
-		return nil, fmt.Errorf("read memory thresholds: limit %d MB, warn %d %%, critical %d %%", cfg.LimitMB, cfg.WarnPercent, cfg.CriticalPercent)
+func (d *Deps) defaults() {
+	if d.Baseline == nil {
+		d.Baseline = func() int64 { return 0 }
 	}
 	if d.Root == nil {
 		d.Root = os.DirFS("/")
 	}
-	if d.Heap == nil {
-		d.Heap = heapReader()
+	if d.PageSize <= 0 {
+		d.PageSize = int64(os.Getpagesize())
+	}
+	if d.Go == nil {
+		d.Go = goReader()
+	}
+	if d.GoLimit == nil {
+		d.GoLimit = debug.SetMemoryLimit
+	}
+	if d.Free == nil {
+		d.Free = debug.FreeOSMemory
+	}
+	if d.DropProgram == nil {
+		d.DropProgram = dropProgramPages
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -78,12 +72,58 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if d.Every <= 0 {
 		d.Every = time.Second
 	}
-	if d.PageSize <= 0 {
-		d.PageSize = int64(os.Getpagesize())
+}
+
+// Service is the governor.
+type Service struct {
+	deps       Deps
+	cfg        Config
+	thresholds atomic.Pointer[Config] // what of cfg may change: the percentages
+	shedBytes  *prometheus.CounterVec
+	wanted     chan string // relief, at this level
+
+	// Of the reading loop alone.
+	ticks   int // since the limits were read
+	sensors *sensors
+	levels  *levels
+	back    *giveBack
+	warning string    // what was last logged as unreadable
+	goMost  int64     // no higher memory limit for Go: the one it had, as from GOMEMLIMIT
+	goSet   int64     // the one it has
+	shedAt  time.Time // when shedding was last asked for
+	toldAt  time.Time // when the level was last said
+
+	mu       sync.Mutex
+	conn     *bus.Conn
+	reading  reading
+	relieved bool   // memory was shed since the last reading
+	said     string // the level that listeners to the event know
+	saying   bool   // an event is being written
+	unsaid   bool   // the last one could not be queued or written, and that was logged
+}
+
+// New makes the room. Its error is thresholds that Check would have refused.
+func New(cfg Config, d Deps) (*Service, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
 	}
-	s := &Service{deps: d, cfg: cfg, said: bus.PressureNormal, back: newGiveBack()}
+	d.defaults()
+	s := &Service{deps: d, cfg: cfg, shedBytes: newShedBytes(), wanted: make(chan string, 1), said: bus.PressureNormal,
+		sensors: newSensors(d.Root, d.PageSize), levels: cfg.levels(), back: newGiveBack()}
+	s.thresholds.Store(&cfg)
+	s.goMost = d.GoLimit(-1)
+	s.goSet = s.goMost
 	s.reading = reading{Memory: bus.Memory{Limit: cfg.limit(), Pressure: bus.PressureNormal}, err: errUnread}
 	return s, nil
+}
+
+// Reconfigure prepares to go on with other percentages; take does it, with the next
+// reading.
+func (s *Service) Reconfigure(cfg Config) (take func(), err error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return func() { s.thresholds.Store(&cfg) }, nil
 }
 
 // errUnread stands until the first reading.
@@ -94,161 +134,50 @@ func (s *Service) Door() services.Door {
 	return services.Door{
 		Name:    "governor",
 		Hears:   []bus.Handler{bus.MemoryRead.Answer(s.answer)},
-		Says:    []bus.Lane{bus.MemoryPressure},
-		Metrics: []prometheus.Collector{gauges{s}},
+		Says:    []bus.Lane{bus.MemoryPressure, bus.MemoryLevel, bus.MemoryShed},
+		Metrics: []prometheus.Collector{gauges{s}, s.shedBytes},
 		Health:  s.health,
+		Probes:  Probes(s),
 	}
 }
 
 // Run implements services.Service.
-func (s *Service) Run(ctx context.Context, _ *bus.Conn, ready func()) error {
-	s.ticks = 0
+func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
+	s.begin(c)
+	defer s.end()
 	s.step()
 	ready()
+	return services.Work(ctx, s.watch, s.relieve)
+}
+
+func (s *Service) begin(c *bus.Conn) {
+	s.mu.Lock()
+	s.conn = c
+	s.mu.Unlock()
+	s.ticks, s.toldAt = 0, time.Time{} // the level is said anew
+}
+
+func (s *Service) end() {
+	s.sensors.close()
+	s.deps.GoLimit(s.goMost)
+	s.goSet = s.goMost
+}
+
+func (s *Service) bus() *bus.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn
+}
+
+func (s *Service) watch(ctx context.Context) error {
 	tick := time.NewTicker(s.deps.Every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
 			s.step()
-			if s.back.due() {
-				if err := freeMemory(ctx, s.deps.Store); err != nil && ctx.Err() == nil {
-					s.deps.Logger.Warn("give memory back", "service", "governor", "err", err)
-				}
-			}
 		case <-ctx.Done():
 			return nil
 		}
 	}
-}
-
-// step takes one reading and says what has changed.
-func (s *Service) step() {
-	before := s.last()
-	next := before
-	if s.ticks == 0 {
-		limit, err := cgroupLimit(s.deps.Root)
-		next.Limit, next.limitErr = lower(s.cfg.limit(), limit), err
-	}
-	s.ticks = (s.ticks + 1) % limitsEvery
-	next.Heap = s.deps.Heap()
-	var rss int64
-	if rss, next.err = s.readRSS(); next.err == nil {
-		next.RSS = rss
-		next.Pressure = s.cfg.levelAfter(before.Pressure, next.Memory)
-	}
-	s.mu.Lock()
-	s.reading = next
-	s.mu.Unlock()
-	s.logTrouble(next)
-	if next.Pressure != before.Pressure {
-		s.logChange(before.Pressure, next.Memory)
-	}
-	s.say()
-}
-
-func (s *Service) readRSS() (int64, error) {
-	content, err := fs.ReadFile(s.deps.Root, statmFile)
-	if err != nil {
-		return 0, fmt.Errorf("read resident set: %w", err)
-	}
-	return parseStatm(content, s.deps.PageSize)
-}
-
-func (s *Service) last() reading {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.reading
-}
-
-// logTrouble logs what cannot be read once, not every second.
-func (s *Service) logTrouble(r reading) {
-	warning := ""
-	for _, err := range []error{r.err, r.limitErr} {
-		if err != nil {
-			warning += err.Error()
-		}
-	}
-	if warning != s.warning && warning != "" {
-		s.deps.Logger.Warn("memory not readable", "service", "governor", "err", warning)
-	}
-	s.warning = warning
-}
-
-func (s *Service) logChange(from string, m bus.Memory) {
-	log := s.deps.Logger.Warn
-	if m.Pressure == bus.PressureNormal {
-		log = s.deps.Logger.Info
-	}
-	log("memory pressure changed", "service", "governor",
-		"from", from, "to", m.Pressure, "rss_bytes", m.RSS, "limit_bytes", m.Limit, "heap_bytes", m.Heap)
-}
-
-// say records the level that listeners do not know yet. It does not wait for the
-// disk, which would hold up the readings; what could not be written is said with
-// a later reading.
-func (s *Service) say() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.saying || s.reading.Pressure == s.said {
-		return
-	}
-	fact := bus.MemoryFact{Time: s.deps.Now(), From: s.said, Memory: s.reading.Memory}
-	err := s.deps.Store.WriteLazy(func(tx *sqlite.Tx) error {
-		return eventlog.Record(s.deps.Events, tx, bus.MemoryPressure, fact)
-	}, func(err error) { s.recorded(fact.Pressure, err) })
-	if s.saying = err == nil; err != nil {
-		s.logUnsaid(err)
-	}
-}
-
-// recorded hears, on the database's goroutine, what became of an event.
-func (s *Service) recorded(level string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.saying = false
-	if err != nil {
-		s.logUnsaid(err)
-		return
-	}
-	s.said, s.unsaid = level, false
-}
-
-// logUnsaid logs the first of a row of failures to write an event.
-func (s *Service) logUnsaid(err error) {
-	if !s.unsaid {
-		s.deps.Logger.Warn("memory pressure event not written; trying with each reading", "service", "governor", "err", err)
-	}
-	s.unsaid = true
-}
-
-// answer answers gov.read.
-func (s *Service) answer(context.Context, bus.MemoryQuery) (bus.Memory, error) {
-	r := s.last()
-	if r.err != nil {
-		return bus.Memory{}, bus.Errorf(bus.CodeUnavailable, "the memory of the process is not known: %v", r.err)
-	}
-	return r.Memory, nil
-}
-
-// health tells of memory about to run out, and of what cannot be read.
-func (s *Service) health() []bus.Problem {
-	r := s.last()
-	var problems []bus.Problem
-	if r.err != nil {
-		problems = append(problems, bus.Problem{Code: "memory_unreadable",
-			Title: fmt.Sprintf("the memory of the process is not known: %v", r.err),
-			Hint:  "mount /proc where blufio runs"})
-	}
-	if r.limitErr != nil {
-		problems = append(problems, bus.Problem{Code: "memory_limit_unreadable",
-			Title: fmt.Sprintf("the control group's memory limit is not known: %v", r.limitErr),
-			Hint:  "limit_mb in [memory] holds meanwhile; make /sys/fs/cgroup readable"})
-	}
-	if r.err == nil && r.Pressure == bus.PressureCritical {
-		problems = append(problems, bus.Problem{Code: "memory_critical",
-			Title: fmt.Sprintf("memory is about to run out: %d of %d MiB", r.RSS>>20, r.Limit>>20),
-			Hint:  "raise limit_mb in [memory] or the control group's limit, or give blufio less to do"})
-	}
-	return problems
 }

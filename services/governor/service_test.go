@@ -6,10 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
+	"math"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +26,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// files is a fake root whose files a test changes while the room reads them.
+// files is a fake root whose files a test changes while the room reads them, open
+// ones too: the kernel's are like that.
 type files struct {
 	mu   sync.Mutex
 	root map[string]string
@@ -32,7 +36,25 @@ type files struct {
 func (f *files) Open(name string) (fs.File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return tree(f.root).Open(name)
+	file, err := tree(f.root).Open(name)
+	return &living{File: file, of: f, name: name}, err
+}
+
+// living is an open file that has the content of now.
+type living struct {
+	fs.File
+	of   *files
+	name string
+}
+
+func (l *living) ReadAt(p []byte, _ int64) (int, error) {
+	l.of.mu.Lock()
+	defer l.of.mu.Unlock()
+	content, ok := l.of.root[l.name]
+	if !ok {
+		return 0, fs.ErrNotExist
+	}
+	return copy(p, content), io.EOF
 }
 
 // set gives a file its content; none removes it.
@@ -51,25 +73,75 @@ func (f *files) rss(mib int) { f.set(statmFile, fmt.Sprintf("9999 %d 3 4 0 5 0\n
 type bench struct {
 	*Service
 	*files
-	t      *testing.T
-	store  *sqlite.Store
-	events *eventlog.Log
+	t        *testing.T
+	store    *sqlite.Store
+	events   *eventlog.Log
+	freed    atomic.Int64 // times that memory was returned to the system
+	readings atomic.Int64
+
+	mu     sync.Mutex
+	time   time.Time
+	golang Go
+	limits []int64 // that Go was given
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, files: &files{root: map[string]string{}}, store: roomtest.Store(t)}
+	b := &bench{t: t, files: &files{root: map[string]string{}}, store: roomtest.Store(t), time: time.Date(2026, 7, 15, 12, 0, 0, 0, time.UTC),
+		golang: Go{Objects: 5 << 20, Live: 4 << 20, Resident: 8 << 20, Overhead: 1 << 20}}
 	b.rss(10)
 	b.events = eventlog.New(b.store)
 	s, err := New(Config{LimitMB: 100, WarnPercent: 80, CriticalPercent: 95}, Deps{
 		Store: b.store, Events: b.events, Logger: bustest.Logger(t), Root: b.files, PageSize: 1 << 20, Every: time.Millisecond,
-		Heap: func() int64 { return 5 << 20 }, Now: func() time.Time { return time.Date(2026, 7, 15, 12, 0, 0, 0, time.UTC) },
+		Go: b.readGo, GoLimit: b.limitGo, Free: func() { b.freed.Add(1) }, DropProgram: func() error { return nil }, Now: b.now,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.Service = s
 	return b
+}
+
+func (b *bench) now() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.time
+}
+
+// later moves the clock.
+func (b *bench) later(d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.time = b.time.Add(d)
+}
+
+func (b *bench) readGo() Go {
+	b.readings.Add(1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.golang
+}
+
+func (b *bench) limitGo(n int64) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := int64(math.MaxInt64)
+	if len(b.limits) > 0 {
+		before = b.limits[len(b.limits)-1]
+	}
+	if n >= 0 {
+		b.limits = append(b.limits, n)
+	}
+	return before
+}
+
+// connect puts the room on a bus without running it.
+func (b *bench) connect() *bustest.Bus {
+	b.t.Helper()
+	house := bustest.New(b.t)
+	d := b.Door()
+	b.begin(house.Connect(b.t, d.Name, d.Says...))
+	return house
 }
 
 // flush waits until everything queued for the database is written.
@@ -108,10 +180,11 @@ func codes(problems []bus.Problem) (out []string) {
 
 func TestChangesAreSaidOnce(t *testing.T) {
 	b := newBench(t)
-	for _, mib := range []int{50, 81, 85, 78, 96, 91, 60} {
+	for _, mib := range []int{50, 81, 85, 78, 96, 91, 60, 60, 60} {
 		b.rss(mib)
 		b.step()
 		b.flush() // what is said with a reading is on record before the next
+		b.later(dwell / 2)
 	}
 	want := []string{"normal>warn", "warn>critical", "critical>normal"}
 	if got := b.said(); !slices.Equal(got, want) {
@@ -202,12 +275,14 @@ func TestWithoutEvidence(t *testing.T) {
 			if got := codes(b.health()); !slices.Equal(got, []string{"memory_unreadable"}) {
 				t.Errorf("health %v", got)
 			}
-			if n, err := testutil.GatherAndCount(reg); err != nil || n != 2 {
-				t.Errorf("%d gauges, %v; want the limit and the baseline", n, err)
+			if n, err := testutil.GatherAndCount(reg); err != nil || n != 2+1+len(bus.MemoryShed.Spec().Heard) {
+				t.Errorf("%d gauges, %v; want the limit, the baseline and what was shed", n, err)
 			}
 		})
 	}
 	b.rss(50)
+	b.step()
+	b.later(dwell)
 	b.step()
 	if m, err := b.answer(t.Context(), bus.MemoryQuery{}); err != nil || m.RSS != 50<<20 || m.Pressure != bus.PressureNormal || len(b.health()) > 0 {
 		t.Errorf("%+v, %v, %v", m, err, b.health())
@@ -249,16 +324,22 @@ func TestGauges(t *testing.T) {
 	want := `# HELP blufio_memory_baseline_bytes Fixed weight that the thresholds leave out.
 # TYPE blufio_memory_baseline_bytes gauge
 blufio_memory_baseline_bytes 0
+# HELP blufio_memory_go_limit_bytes Memory limit of the Go runtime: what the effective limit leaves for it.
+# TYPE blufio_memory_go_limit_bytes gauge
+blufio_memory_go_limit_bytes 1.6777216e+07
 # HELP blufio_memory_heap_bytes Bytes of objects on the Go heap, live and not yet swept.
 # TYPE blufio_memory_heap_bytes gauge
 blufio_memory_heap_bytes 5.24288e+06
-# HELP blufio_memory_limit_bytes What the resident set is held against: the configured limit or the control group's.
+# HELP blufio_memory_limit_bytes Effective limit: the configured one or the control group's, whichever is lower.
 # TYPE blufio_memory_limit_bytes gauge
 blufio_memory_limit_bytes 1.048576e+08
 # HELP blufio_memory_pressure Memory pressure level: 0 normal, 1 warn, 2 critical.
 # TYPE blufio_memory_pressure gauge
 blufio_memory_pressure 1
-# HELP blufio_memory_rss_bytes Resident set of the process; absent when it cannot be read.
+# HELP blufio_memory_resident_bytes Bytes that the Go runtime has taken from the system and not given back: the heap, stacks and its own.
+# TYPE blufio_memory_resident_bytes gauge
+blufio_memory_resident_bytes 8.388608e+06
+# HELP blufio_memory_rss_bytes Resident set of the process, its program file's pages included; absent when it cannot be read.
 # TYPE blufio_memory_rss_bytes gauge
 blufio_memory_rss_bytes 8.4934656e+07
 `

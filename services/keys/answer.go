@@ -45,6 +45,7 @@ func (s *Service) issue(ctx context.Context, q bus.KeyRequest) (bus.Key, error) 
 		return bus.Key{}, err
 	}
 	s.living[r.Public] = &r
+	s.count.Store(int64(len(s.living)))
 	select {
 	case s.wake <- struct{}{}:
 	default: // Run is about to look anyway
@@ -106,7 +107,7 @@ func (s *Service) revoke(ctx context.Context, q bus.KeyRevocation) (bus.Key, err
 			return bus.Key{}, bus.Errorf(bus.CodeUnavailable, "the key %s is shut out, but that could not be stored", r.Name).
 				WithHint("revoke it again: else it is back after a restart")
 		}
-		s.trouble = nil
+		s.trouble.Store(nil)
 		return r.shown(), nil
 	}
 	return bus.Key{}, bus.Errorf(bus.CodeNotFound, "there is no living key %.80q", q.Key).WithHint("`blufio keys list` shows them")
@@ -143,8 +144,6 @@ func (s *Service) cutOff(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	if err := s.d.Bus.RemoveRetired(); err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.fail(err)
 	}
 }

@@ -114,19 +114,47 @@ func hearable(p string) error {
 // callable refuses a pattern that no key may call, or that nobody answers.
 func callable(p string) error {
 	for _, l := range bus.Contract() {
-		s := l.Spec()
-		switch subject := s.Subject(); {
-		case s.Kind == bus.KindCall && bus.OperatorOnly(s) && bus.Covers(p, subject):
+		switch s := l.Spec(); {
+		case s.Kind != bus.KindCall || !bus.Covers(p, s.Subject()):
+		case bus.OperatorOnly(s):
 			return bus.Errorf(bus.CodeInvalid, "%s is for operators only", s.Name).
 				WithHint("calls about keys, tokens and secrets cannot be handed on; name the others one by one")
-		case s.Kind != bus.KindCall && bus.Covers(p, subject) && len(bus.Calls(p)) == 0, bus.Covers(bus.Facts, p):
-			return bus.Errorf(bus.CodeInvalid, "%s is no call", short(p)).WithHint("only the daemon itself states facts; --allow-sub lets a key hear them")
+		case bus.ForChannels(s):
+			return bus.Errorf(bus.CodeInvalid, "%s speaks for every channel, and cannot be handed on", s.Name).
+				WithHint("use --role %s: such a key speaks for the channel of its own name", bus.RoleChannel)
 		}
 	}
-	if len(bus.Calls(p)) == 0 {
-		return nothing(p, bus.Calls(bus.Prefix+">"))
+	call, fact := matches(p, true), matches(p, false)
+	switch {
+	case len(bus.Calls(p)) > 0:
+		return nil
+	case call != nil:
+		return bus.Errorf(bus.CodeInvalid, "%s is said by the daemon's own parts only", call.Name).WithHint("a key may be given: %s", calls())
+	case fact != nil, bus.Covers(bus.Facts, p):
+		return bus.Errorf(bus.CodeInvalid, "%s is no call", short(p)).WithHint("only the daemon itself states facts; --allow-sub lets a key hear them")
+	}
+	return nothing(p, bus.Calls(bus.Prefix+">"))
+}
+
+// matches is the first call, or the first event, that the pattern matches or that matches
+// it; nil for none.
+func matches(p string, call bool) *bus.Spec {
+	for _, l := range bus.Contract() {
+		if s := l.Spec(); call == (s.Kind == bus.KindCall) && (bus.Covers(p, s.Subject()) || bus.Covers(s.Subject(), p)) {
+			return s
+		}
 	}
 	return nil
+}
+
+// calls lists those that a key may be given.
+func calls() string {
+	var names []string
+	for _, subject := range bus.Calls(bus.Prefix + ">") {
+		names = append(names, short(subject))
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
 }
 
 // nothing says that a pattern matches nothing, and what comes nearest.

@@ -40,6 +40,14 @@ func TestRequestsAreChecked(t *testing.T) {
 		"make keys":               {pub("ctl.keys.issue"), "one by one"},
 		"make tokens":             {pub("ctl.token.*"), "one by one"},
 		"all calls":               {pub("ctl.>"), "one by one"},
+		"speak as the owner":      {pub("msg.receive"), "--role channel"},
+		"stop any work":           {pub("msg.cancel"), "--role channel"},
+		"all of a channel":        {pub("msg.>"), "--role channel"},
+		"speak as the agent":      {pub("msg.send.telegram"), "ctl.status"},
+		"leave to spend":          {pub("cost.reserve"), "cost.get"},
+		"book costs":              {pub("cost.settle"), "cost.get"},
+		"shed memory":             {pub("gov.shed.agent"), "ctl.status"},
+		"read memory":             {pub("gov.*"), "ctl.status"},
 		"JetStream":               {pub("$JS.API.>"), "write it like"},
 		"not a subject":           {sub("evt. turn"), "write it like"},
 		"too many":                {sub(slices.Repeat([]string{"evt.>"}, maxPatterns+1)...), "pattern"},
@@ -64,12 +72,12 @@ func TestRequestsAreChecked(t *testing.T) {
 func TestPatternsAreTaken(t *testing.T) {
 	r := newRig(t)
 	q := bus.KeyRequest{Name: "x", Role: bus.RoleExplicit, AllowSub: []string{"blufio.v1.evt.turn.*", "evt.turn.*", "msg.delta.telegram"},
-		AllowPub: []string{"ctl.queue.*", "msg.send.telegram", "ctl.status"}}
+		AllowPub: []string{"ctl.queue.*", "cost.*", "ctl.status"}}
 	_, k, err := r.issue(q)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"blufio.v1.ctl.queue.drop", "blufio.v1.msg.send.telegram", "blufio.v1.ctl.status"} {
+	for _, want := range []string{"blufio.v1.ctl.queue.drop", "blufio.v1.cost.get", "blufio.v1.ctl.status"} {
 		if !slices.Contains(k.Publish, want) {
 			t.Errorf("may publish to %v", k.Publish)
 		}
@@ -97,8 +105,8 @@ func FuzzPatterns(f *testing.F) {
 			t.Errorf("%q is no call", full[0])
 		}
 		for _, l := range bus.Contract() {
-			if s := l.Spec(); bus.OperatorOnly(s) && bus.Covers(full[0], s.Subject()) {
-				t.Errorf("%q is for operators", full[0])
+			if s := l.Spec(); (bus.OperatorOnly(s) || bus.ForChannels(s)) && bus.Covers(full[0], s.Subject()) {
+				t.Errorf("%q is for operators or channels", full[0])
 			}
 		}
 	})

@@ -12,7 +12,8 @@
 //   - The device key is replaced live too: the caller hears of the new one, then its
 //     own connection, made with the old one, ends.
 //
-// At most 64 keys live at a time. Dead ones are kept for 90 days, at most 1000 of them.
+// At most 64 keys live at a time. Dead ones are kept for 90 days, at most 250 of them: a
+// list of all must fit into one message.
 package keys
 
 import (
@@ -21,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -33,9 +35,10 @@ import (
 
 const (
 	maxLiving = 64
-	maxDead   = 1000
+	maxDead   = 250
 	keepDead  = 90 * 24 * time.Hour
 	longest   = time.Minute // between two looks at the clock, which may be set
+	again     = time.Second // between attempts to note an end that could not be stored
 	grace     = time.Second // for a client to take in the answer before its connection ends
 )
 
@@ -58,9 +61,12 @@ type Service struct {
 	wake chan struct{} // there is another end to wait for
 	old  chan struct{} // there is a device key that was replaced
 
-	mu      sync.Mutex
-	living  map[string]*record // by public key
-	trouble error              // why what is stored is not what is in force
+	mu     sync.Mutex         // held also while a change is stored, which may take long
+	living map[string]*record // by public key
+
+	// What status and metrics tell, which must not wait for the database.
+	count   atomic.Int64          // of living
+	trouble atomic.Pointer[error] // why what is stored is not what is in force
 }
 
 var _ services.Service = (*Service)(nil)
@@ -75,11 +81,7 @@ func New(d Deps) *Service {
 
 // Door declares the room.
 func (s *Service) Door() services.Door {
-	count := func() float64 {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return float64(len(s.living))
-	}
+	count := func() float64 { return float64(s.count.Load()) }
 	return services.Door{
 		Name: "keys",
 		Hears: []bus.Handler{
@@ -89,19 +91,19 @@ func (s *Service) Door() services.Door {
 		Says: []bus.Lane{bus.KeyIssued, bus.KeyGone, bus.KeyExpired},
 		Metrics: []prometheus.Collector{
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_keys", Help: "Keys of the bus that live."}, count),
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_keys_limit", Help: "Most keys of the bus that may live."}, func() float64 { return maxLiving }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_keys_limit", Help: "Bound of blufio_keys, fixed."}, func() float64 { return maxLiving }),
 		},
 		Health: s.health,
+		Probes: Probes(s),
 	}
 }
 
 func (s *Service) health() []bus.Problem {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.trouble == nil {
+	trouble := s.trouble.Load()
+	if trouble == nil {
 		return nil
 	}
-	return []bus.Problem{{Code: "keys_not_in_force", Title: "the keys of the bus are not as they should be: " + s.trouble.Error(),
+	return []bus.Problem{{Code: "keys_not_in_force", Title: "the keys of the bus are not as they should be: " + (*trouble).Error(),
 		Hint: "revoke the key again, or restart the daemon: it reads all keys anew"}}
 }
 
@@ -141,7 +143,9 @@ func (s *Service) load(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.living, s.trouble = make(map[string]*record, len(records)), nil
+	s.living = make(map[string]*record, len(records))
+	s.trouble.Store(nil)
+	s.count.Store(int64(len(records)))
 	for _, r := range records {
 		s.living[r.Public] = &r
 		if r.over(s.d.Now()) {
@@ -154,20 +158,24 @@ func (s *Service) load(ctx context.Context) error {
 	return nil
 }
 
-// fail notes trouble, for status and for the log. s.mu is held.
+// fail notes trouble, for status and for the log.
 func (s *Service) fail(err error) {
-	s.trouble = err
+	s.trouble.Store(&err)
 	s.d.Logger.Error("the keys of the bus are not as they should be", "service", "keys", "err", err)
 }
 
-// untilNext is how long until the next key ends, at most a minute.
+// untilNext is how long until the next key ends, at most a minute. One whose time is over
+// could not be ended.
 func (s *Service) untilNext(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wait := longest
 	for _, r := range s.living {
-		if !r.Expires.IsZero() {
-			wait = min(wait, max(r.Expires.Sub(now), 0))
+		switch {
+		case r.over(now):
+			wait = min(wait, again)
+		case !r.Expires.IsZero():
+			wait = min(wait, r.Expires.Sub(now))
 		}
 	}
 	return max(wait, time.Millisecond)
@@ -179,7 +187,10 @@ func (s *Service) expire(ctx context.Context, now time.Time) {
 	defer s.mu.Unlock()
 	for _, r := range s.living {
 		if r.over(now) {
-			if err := s.end(ctx, r, bus.KeyOver, bus.KeyExpired, now); err != nil && ctx.Err() == nil {
+			switch err := s.end(ctx, r, bus.KeyOver, bus.KeyExpired, now); {
+			case err == nil:
+				s.trouble.Store(nil)
+			case ctx.Err() == nil:
 				s.fail(err)
 			}
 		}
@@ -205,6 +216,7 @@ func (s *Service) end(ctx context.Context, r *record, state string, lane bus.Eve
 	}
 	r.state, r.ended, r.seen = state, &now, seen
 	delete(s.living, r.Public)
+	s.count.Store(int64(len(s.living)))
 	return nil
 }
 

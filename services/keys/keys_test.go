@@ -4,11 +4,13 @@ package keys
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -301,6 +303,115 @@ func TestAtMostSixtyFourKeys(t *testing.T) {
 	}
 	if _, _, err := r.issue(bus.KeyRequest{Name: "one-more", Role: bus.RoleObserver}); err != nil {
 		t.Errorf("after one is gone: %v", err)
+	}
+}
+
+// A list of all keys fits into a message, whatever they were issued for.
+func TestListOfAllKeysFits(t *testing.T) {
+	r := newRig(t)
+	hears, err := json.Marshal(bus.FactsOf(bus.Facts)[:maxPatterns-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().UnixMilli()
+	err = r.store.Write(t.Context(), func(tx *sqlite.Tx) error {
+		for i := range maxDead + maxLiving {
+			state := bus.KeyRevoked
+			if i < maxLiving {
+				state = bus.KeyLives
+			}
+			_, err := tx.Exec(`INSERT INTO bus_keys (public, name, role, allow_sub, allow_pub, inbox, state, issued_at, expires_at, ended_at, seen_at)
+				VALUES (?, ?, 'explicit', ?, '["blufio.v1.>"]', ?, ?, ?, ?, ?, ?)`,
+				fmt.Sprintf("U%055d", i), fmt.Sprintf("%060d", i), string(hears), fmt.Sprintf("%026d", i), state, at, at+3600_000, at, at)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := read(t.Context(), r.store, `true`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list bus.Keys
+	for _, k := range all {
+		list.Keys = append(list.Keys, k.shown())
+	}
+	if data, err := json.Marshal(list); err != nil || len(data) > 1<<20 {
+		t.Errorf("%d keys are %d bytes, %v", len(all), len(data), err)
+	}
+	if got := len(r.list(true)); got != maxDead {
+		t.Errorf("%d keys are listed", got)
+	}
+}
+
+// Status and metrics do not wait for a database that hangs while a key is revoked.
+func TestStatusDoesNotWaitForTheDatabase(t *testing.T) {
+	r := newRig(t)
+	if _, _, err := r.issue(bus.KeyRequest{Name: "watcher", Role: bus.RoleObserver}); err != nil {
+		t.Fatal(err)
+	}
+	hangs, goes := make(chan struct{}), make(chan struct{})
+	var work sync.WaitGroup
+	work.Go(func() {
+		_ = r.store.Write(t.Context(), func(*sqlite.Tx) error { close(hangs); <-goes; return nil })
+	})
+	<-hangs
+	work.Go(func() {
+		if _, err := bus.KeyRevoke.Ask(t.Context(), r.op, bus.KeyRevocation{Key: "watcher"}); err != nil {
+			t.Error(err)
+		}
+	})
+	for r.room.mu.TryLock() { // until the revocation waits
+		r.room.mu.Unlock()
+		runtime.Gosched()
+	}
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		door := r.room.Door()
+		door.Health()
+		testutil.ToFloat64(door.Metrics[0])
+	}()
+	select {
+	case <-told:
+	case <-time.After(2 * time.Second):
+		t.Error("they wait")
+	}
+	close(goes)
+	work.Wait()
+	<-told
+}
+
+// A key whose time is over and whose end cannot be stored is tried again, not all the
+// time, and the trouble is over when that succeeds.
+func TestExpiryThatCannotBeStored(t *testing.T) {
+	r := newRig(t)
+	if _, _, err := r.issue(bus.KeyRequest{Name: "watcher", Role: bus.RoleObserver, Seconds: 60}); err != nil {
+		t.Fatal(err)
+	}
+	exec := func(statement string) {
+		if err := r.store.Write(t.Context(), func(tx *sqlite.Tx) error { _, err := tx.Exec(statement); return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`CREATE TRIGGER full BEFORE UPDATE ON bus_keys BEGIN SELECT RAISE(ABORT, 'no space'); END`)
+	r.advance(2 * time.Minute)
+	r.advance(0) // the first look is over
+	if p := r.room.health(); len(p) != 1 {
+		t.Errorf("problems %+v", p)
+	}
+	if wait := r.room.untilNext(r.clock()); wait < again {
+		t.Errorf("it is tried again after %s", wait)
+	}
+	exec(`DROP TRIGGER full`)
+	r.advance(again)
+	r.advance(0)
+	if p := r.room.health(); len(p) != 0 {
+		t.Errorf("problems %+v", p)
 	}
 }
 

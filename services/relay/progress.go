@@ -124,6 +124,13 @@ func (p *progress) told(seq int64) {
 	p.heard = seq
 }
 
+// since counts the events published from position first on.
+func (p *progress) since(first int64) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(0, p.heard-first+1)
+}
+
 // behind counts the events that were published and are not stored.
 func (p *progress) behind() int64 {
 	p.mu.Lock()

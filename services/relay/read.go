@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,8 +60,8 @@ func (s *Service) read(ctx context.Context, q bus.EventQuery) (bus.EventPage, er
 
 func (s *Service) page(ctx context.Context, q bus.EventQuery, pattern bus.Pattern) (bus.EventPage, error) {
 	events := s.reading.Load()
-	if events == nil {
-		return bus.EventPage{}, errNotOpen
+	if events == nil || errors.Is(s.progress.trouble(), errNotOpen) {
+		return bus.EventPage{}, errNotOpen // until the stream was compared with the log, the epoch may not be that of its events
 	}
 	log, err := s.log.State(ctx)
 	if err != nil {

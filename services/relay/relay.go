@@ -86,9 +86,11 @@ type Service struct {
 
 	reading   atomic.Pointer[embedded.Events] // for ctl.events.read; nil before begin
 	progress  progress
+	first     atomic.Int64 // oldest position in the log, as of the last pruning
+	away      atomic.Int64 // times that the stream failed
 	published prometheus.Counter
 	lost      prometheus.Counter
-	unstored  prometheus.GaugeFunc
+	gauges    []prometheus.Collector
 }
 
 var _ services.Service = (*Service)(nil)
@@ -99,19 +101,25 @@ func New(log *eventlog.Log, stream Stream, open <-chan struct{}, logger *slog.Lo
 	s.progress.init()
 	s.published = prometheus.NewCounter(prometheus.CounterOpts{Name: "blufio_events_published_total", Help: "Durable events published."})
 	s.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "blufio_events_lost_total", Help: "Durable events missing from the stream for good."})
-	s.unstored = prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_events_unstored", Help: "Durable events published and not yet stored in the stream."},
-		func() float64 { return float64(s.progress.behind()) })
+	gauge := func(name, help string, read func() int64) {
+		s.gauges = append(s.gauges, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_events_" + name, Help: help}, func() float64 { return float64(read()) }))
+	}
+	gauge("unstored", "Durable events published and not yet stored in the stream.", s.progress.behind)
+	gauge("logged", "Durable events in the event log, stored in the stream or not.", func() int64 { return s.progress.since(s.first.Load()) })
+	gauge("logged_limit", "Bound of blufio_events_logged, fixed: beyond, the oldest are dropped, and a gap is told.", func() int64 { return s.bounds.maxRows })
 	return s
 }
 
 // Door declares the room. It publishes the facts of all rooms, in their names.
 func (s *Service) Door() services.Door {
 	return services.Door{
-		Name:    "relay",
-		Hears:   []bus.Handler{bus.EventsRead.Answer(s.read).Workers(2).Queue(16)},
-		Says:    []bus.Lane{bus.StreamGap},
-		Metrics: []prometheus.Collector{s.published, s.lost, s.unstored},
-		Health:  s.health,
+		Name:     "relay",
+		Hears:    []bus.Handler{bus.EventsRead.Answer(s.read).Workers(2).Queue(16)},
+		Says:     []bus.Lane{bus.StreamGap},
+		Metrics:  append([]prometheus.Collector{s.published, s.lost}, s.gauges...),
+		Failures: map[string]func() float64{"stream": func() float64 { return float64(s.away.Load()) }},
+		Health:   s.health,
+		Probes:   Probes(s),
 	}
 }
 
@@ -166,6 +174,7 @@ func (s *Service) loop(ctx context.Context, ask func(chan<- holding)) error {
 				wait, away = s.bounds.retryFirst, false
 			} else {
 				s.progress.fail(err)
+				s.away.Add(1)
 				s.slog.Warn("event stream is away", "service", "relay", "err", err)
 				retry, wait = time.After(wait), min(2*wait, s.bounds.retryMost)
 			}
@@ -197,6 +206,9 @@ func (s *Service) begin(ctx context.Context) error {
 		return err
 	}
 	s.reading.Store(s.events)
+	if s.first.Store(log.First); log.First == 0 {
+		s.first.Store(log.Last + 1)
+	}
 	s.epoch, s.heard = log.Epoch, max(s.heard, log.Relayed)
 	s.progress.known(log.Relayed, s.heard)
 	s.progress.fail(errNotOpen)

@@ -40,6 +40,7 @@ func (s *Service) prune(ctx context.Context) time.Duration {
 		}
 		return s.bounds.pruneEvery
 	}
+	s.first.Add(p.Deleted)
 	if p.Unrelayed > 0 {
 		s.slog.Warn("events dropped from a full log before the stream stored them", "service", "relay", "events", p.Unrelayed)
 		if s.progress.trouble() == nil {

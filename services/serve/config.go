@@ -14,6 +14,7 @@ import (
 	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/cost"
 	"github.com/blufio/blufio/services/governor"
+	"github.com/blufio/blufio/services/hub"
 )
 
 // Config is blufio.toml: one section for each room, and three for the house.
@@ -41,20 +42,22 @@ type BusConfig struct {
 	Listen     string `koanf:"listen" doc:"Loopback address for the command line and listeners; port 0 is any free one."`
 	EventsDays int    `koanf:"events_days" min:"1" max:"3650" doc:"How long events are kept for replay, in days."`
 	EventsMB   int    `koanf:"events_mb" min:"1" max:"100000" doc:"How much is kept for replay, in MiB; the oldest go first."`
-	EventsText bool   `koanf:"events_text" doc:"Put the text of messages into events. Without it they carry ids, sizes, names, money and times."`
-	MaxConns   int    `koanf:"max_connections" min:"24" max:"10000" doc:"Most connections, the rooms' own included."`
+	EventsText bool   `koanf:"events_text" live:"true" doc:"Put the text of messages into events. Without it they carry ids, sizes, names, money and times."`
+	MaxConns   int    `koanf:"max_connections" min:"32" max:"10000" doc:"Most connections, the rooms' own included."`
+
+	Leaf hub.Config `koanf:"leaf" doc:"A hub that this daemon and others are joined to: it gets their events and may ask for their status."`
 }
 
 // LogConfig is the section [log].
 type LogConfig struct {
-	Level  string `koanf:"level" oneof:"debug,info,warn,error" doc:"The least that is logged."`
+	Level  string `koanf:"level" live:"true" oneof:"debug,info,warn,error" doc:"The least that is logged."`
 	Format string `koanf:"format" oneof:"auto,text,json" doc:"auto is text on a terminal and under systemd, json elsewhere."`
 }
 
 // DaemonConfig is the section [daemon].
 type DaemonConfig struct {
 	DrainTimeout time.Duration `koanf:"drain_timeout" min:"5s" max:"10m" doc:"How long a stop may take; what is not finished then stays in the inbox. Docker kills after 10 s."`
-	Node         string        `koanf:"node" doc:"Name of this daemon; empty is the host's name."`
+	Node         string        `koanf:"node" doc:"Name of this daemon; empty is the host's name. On a hub it is one word of a-z 0-9 - _."`
 }
 
 // Defaults are the settings of a fresh install: it runs without any.

@@ -112,8 +112,8 @@ func TestWalls(t *testing.T) {
 }
 
 // rooms are the directories that hold one each.
-var roomDirs = []string{"services/relay", "services/vault", "services/governor", "services/keys", "services/cost", "services/agent",
-	"services/channel/terminal", "services/channel/telegram", "services/channel/gateway", "services/control"}
+var roomDirs = []string{"services/relay", "services/hub", "services/vault", "services/governor", "services/keys", "services/cost", "services/agent",
+	"services/channel/terminal", "services/channel/telegram", "services/channel/gateway", "services/doctor", "services/control"}
 
 func roomOf(path string) string {
 	for _, r := range roomDirs {

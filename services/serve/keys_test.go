@@ -4,11 +4,16 @@ package serve
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/bustest"
+	"github.com/blufio/blufio/bus/embedded"
+	"github.com/blufio/blufio/services/config"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 )
@@ -79,5 +84,39 @@ func TestChannelOutsideTheDaemon(t *testing.T) {
 	}
 	if _, err := bus.MessageReceive.Ask(t.Context(), op, bus.Message{Channel: "sms", Owner: "x", Text: "hello"}); bus.CodeOf(err) != bus.CodeInvalid {
 		t.Errorf("a channel without a key: %v", err)
+	}
+}
+
+// rotator replaces the device key with the first line that is logged.
+type rotator struct {
+	slog.Handler
+	dir  string
+	once *sync.Once
+	err  *error
+}
+
+func (r rotator) Handle(ctx context.Context, rec slog.Record) error {
+	r.once.Do(func() { _, _, *r.err = RotateDevice(r.dir) })
+	return r.Handler.Handle(ctx, rec)
+}
+
+// A device key that is replaced while a daemon is about to start is not used by it.
+func TestKeyIsReplacedDuringTheStart(t *testing.T) {
+	var rotated error
+	daemonOf(t, func(o *Options) { // which connects with what the file has
+		if _, err := embedded.LoadOrCreateDevice(o.DataDir); err != nil {
+			t.Fatal(err)
+		}
+		// A full one has the start log something when it learns the device key.
+		o.Redactor = &config.Redactor{}
+		for i := range 256 {
+			if err := o.Redactor.Add(config.NewSecret(fmt.Sprintf("secret-%d", i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o.Logger = slog.New(rotator{o.Logger.Handler(), o.DataDir, &sync.Once{}, &rotated})
+	})
+	if rotated != nil {
+		t.Error(rotated)
 	}
 }

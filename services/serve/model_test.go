@@ -19,12 +19,15 @@ import (
 // connection to it.
 func daemon(t *testing.T, change func(*Config)) *bus.Conn {
 	t.Helper()
-	return daemonWith(t, func(o *Options) { change(&o.Config) })
+	c, _ := daemonOf(t, func(o *Options) { change(&o.Config) })
+	return c
 }
 
-func daemonWith(t *testing.T, change func(*Options)) *bus.Conn {
+// daemonOf is daemon with other options, and tells where it is.
+func daemonOf(t *testing.T, change func(*Options)) (*bus.Conn, Info) {
 	t.Helper()
-	o := Options{Config: Defaults(), DataDir: t.TempDir() + "/data", Version: "test", Logger: bustest.Logger(t)}
+	dir := t.TempDir() + "/data"
+	o := Options{Config: Defaults(), DataDir: dir, Version: "test", Logger: bustest.Logger(t)}
 	o.Config.Gateway.Listen, o.Config.Bus.Listen, o.Config.Memory.LimitMB = "127.0.0.1:0", "127.0.0.1:0", 2000
 	change(&o)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -53,7 +56,8 @@ func daemonWith(t *testing.T, change func(*Options)) *bus.Conn {
 	}
 	c := bus.NewConn(nc, bus.Options{Name: "cli", Logger: bustest.Logger(t),
 		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.CostGet, bus.StatusGet, bus.VaultSet, bus.VaultList, bus.VaultDelete, bus.VaultRotate,
-			bus.KeyIssue, bus.KeyRevoke, bus.KeyRotateDevice}})
+			bus.KeyIssue, bus.KeyRevoke, bus.KeyRotateDevice,
+			bus.ConfigReload, bus.ReportGet, bus.CostReserve, bus.TokenIssue, bus.EventsRead, bus.DoctorRun, bus.JobGet}})
 	t.Cleanup(func() {
 		drain, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
 		defer cancel()
@@ -61,7 +65,7 @@ func daemonWith(t *testing.T, change func(*Options)) *bus.Conn {
 			t.Error(err)
 		}
 	})
-	return c
+	return c, info
 }
 
 // say sends a message and returns what became of it.

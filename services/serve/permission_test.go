@@ -82,9 +82,9 @@ func allowed(t *testing.T, c *caller, column int, right, subject string) bool {
 	return false
 }
 
-// jetstream are the verbs of its API (the vendor's ADR-1, ADR-31 and later), and what
+// apiVerbs are those of its API (the vendor's ADR-1, ADR-31 and later), and what
 // goes with it.
-var jetstream = []string{"INFO", "STREAM.NAMES", "STREAM.LIST", "STREAM.INFO.EVENTS", "STREAM.CREATE.EVENTS", "STREAM.CREATE.OTHER", "STREAM.UPDATE.EVENTS",
+var apiVerbs = []string{"INFO", "STREAM.NAMES", "STREAM.LIST", "STREAM.INFO.EVENTS", "STREAM.CREATE.EVENTS", "STREAM.CREATE.OTHER", "STREAM.UPDATE.EVENTS",
 	"STREAM.DELETE.EVENTS", "STREAM.PURGE.EVENTS", "STREAM.SNAPSHOT.EVENTS", "STREAM.RESTORE.EVENTS", "STREAM.MSG.GET.EVENTS", "STREAM.MSG.GET.OTHER",
 	"STREAM.MSG.DELETE.EVENTS", "STREAM.PEER.REMOVE.EVENTS", "STREAM.LEADER.STEPDOWN.EVENTS", "DIRECT.GET.EVENTS", "DIRECT.GET.EVENTS.blufio.v1.evt.turn.completed",
 	"DIRECT.GET.OTHER", "CONSUMER.CREATE.EVENTS", "CONSUMER.CREATE.EVENTS.x", "CONSUMER.CREATE.EVENTS.x.blufio.v1.evt.cost.recorded", "CONSUMER.CREATE.OTHER",
@@ -115,7 +115,7 @@ func (g *guarded) subjects(t *testing.T) []string {
 	for _, l := range bus.Contract() {
 		set[strings.Replace(l.Spec().Subject(), "*", "telegram", 1)] = true
 	}
-	for _, verb := range jetstream {
+	for _, verb := range apiVerbs {
 		set["$JS.API."+verb] = true
 	}
 	for _, s := range others {

@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	"github.com/blufio/blufio/bus/embedded"
+	"github.com/blufio/blufio/services/internal/logring"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -14,11 +15,11 @@ import (
 
 // registerProcess adds what belongs to no room: the runtime, the process, the
 // build, the database and the bus server.
-func registerProcess(r *prometheus.Registry, version string, store *sqlite.Store, server *embedded.Server) error {
+func registerProcess(r *prometheus.Registry, version string, store *sqlite.Store, server *embedded.Server, ring *logring.Ring) error {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "blufio_build_info", Help: "Always 1; the labels tell the build.",
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
 	build.Set(1)
-	all := append(store.Collectors(), build, collectors.NewGoCollector(),
+	all := append(append(store.Collectors(), ring.Metrics()...), build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newBusServer(server))
 	for _, c := range all {
 		if err := r.Register(c); err != nil {
@@ -32,6 +33,13 @@ func registerProcess(r *prometheus.Registry, version string, store *sqlite.Store
 type busServer struct {
 	server  *embedded.Server
 	conns   *prometheus.Desc
+	most    *prometheus.Desc
+	bytes   *prometheus.Desc
+	mostOf  *prometheus.Desc
+	awaited *prometheus.Desc
+	mostAw  *prometheus.Desc
+	calls   *prometheus.Desc
+	mostCal *prometheus.Desc
 	in, out *prometheus.Desc
 	slow    *prometheus.Desc
 	refused *prometheus.Desc
@@ -43,6 +51,13 @@ func newBusServer(s *embedded.Server) *busServer {
 	}
 	return &busServer{server: s,
 		conns:   d("blufio_bus_connections", "Connections to the bus, the rooms' own included."),
+		most:    d("blufio_bus_connections_limit", "Bound of blufio_bus_connections, bus.max_connections: more are refused."),
+		bytes:   d("blufio_events_stream_bytes", "Bytes of events kept for replay."),
+		mostOf:  d("blufio_events_stream_bytes_limit", "Bound of blufio_events_stream_bytes, bus.events_mb: the oldest events go first."),
+		awaited: d("blufio_bus_awaited", "Answers that keys of the bus wait for."),
+		mostAw:  d("blufio_bus_awaited_limit", "Bound of blufio_bus_awaited, fixed: beyond, keys that ask faster than they are answered are shut out for a while."),
+		calls:   d("blufio_bus_key_calls", "Calls of and to one key of the bus that are under way, of the one that has most."),
+		mostCal: d("blufio_bus_key_calls_limit", "Bound of blufio_bus_key_calls, fixed: callers beyond are told busy."),
 		in:      d("blufio_bus_messages_in_total", "Messages that the bus server received."),
 		out:     d("blufio_bus_messages_out_total", "Messages that the bus server sent."),
 		slow:    d("blufio_bus_slow_consumers_total", "Connections cut off because they did not keep up."),
@@ -60,6 +75,13 @@ func (b *busServer) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, t, float64(v), labels...)
 	}
 	send(b.conns, prometheus.GaugeValue, uint64(st.Connections))
+	send(b.most, prometheus.GaugeValue, uint64(st.MaxConnections))
+	send(b.bytes, prometheus.GaugeValue, st.StreamBytes)
+	send(b.mostOf, prometheus.GaugeValue, st.MaxStreamBytes)
+	send(b.awaited, prometheus.GaugeValue, uint64(st.Awaited))
+	send(b.mostAw, prometheus.GaugeValue, uint64(st.MaxAwaited))
+	send(b.calls, prometheus.GaugeValue, uint64(st.KeyCalls))
+	send(b.mostCal, prometheus.GaugeValue, uint64(st.MaxKeyCalls))
 	send(b.in, prometheus.CounterValue, st.InMsgs)
 	send(b.out, prometheus.CounterValue, st.OutMsgs)
 	send(b.slow, prometheus.CounterValue, st.SlowConsumers)

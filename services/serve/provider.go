@@ -130,6 +130,7 @@ func (c Config) Check(report func(key, message, hint string)) {
 		report("agent.provider", fmt.Sprintf("it has %d entries, and needs 1 to %d", n, maxProviders), `"offline" is the one without a model`)
 	}
 	c.checkBytes(report)
+	c.checkNode(report)
 	for _, e := range c.named(report) {
 		c.checkPrice(e, report)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services/config"
+	"github.com/blufio/blufio/services/internal/logring"
 	"github.com/nats-io/nkeys"
 )
 
@@ -54,12 +55,14 @@ func (c Config) secrets() []config.KeyedSecret {
 	return found
 }
 
-// redact makes o's logger one that says no secret, and everything learn theirs.
+// redact makes o's logger one that says no secret and is remembered, and everything
+// learn theirs.
 func (o *Options) redact(device *embedded.Device) {
 	if o.Redactor == nil {
 		o.Redactor = Redactor(o.Config, nil)
 	}
-	o.Logger = o.Redactor.Logger(o.Logger)
+	o.ring = &logring.Ring{}
+	o.Logger = o.Redactor.Logger(slog.New(o.ring.Handler(o.Logger.Handler())))
 	for _, s := range o.Config.secrets() {
 		learn(o.Redactor, s.Key, s.Secret, o.Logger)
 	}

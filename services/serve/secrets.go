@@ -99,7 +99,7 @@ func (o Options) bind(ctx context.Context, store *sqlite.Store, events *eventlog
 		o.Redactor = Redactor(c, o.Environ)
 	}
 	v, err := vault.Open(ctx, vault.Deps{Store: store, Events: events, Sources: vault.SourcesOf(o.Environ, o.DataDir),
-		Logger: o.Logger, Now: o.Now, Check: checkSecret,
+		Logger: o.Logger, Now: o.Now, Check: checkSecret, Look: o.look,
 		Known: func(s config.Secret) { learn(o.Redactor, "a secret of the vault", s, o.Logger) }})
 	if err != nil {
 		return nil, c, err

@@ -9,6 +9,7 @@
 package serve
 
 //go:generate go run ./internal/configdoc
+//go:generate go run ./internal/metricsdoc
 
 import (
 	"context"
@@ -30,10 +31,13 @@ import (
 	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/control"
 	"github.com/blufio/blufio/services/cost"
+	"github.com/blufio/blufio/services/doctor"
 	"github.com/blufio/blufio/services/governor"
+	"github.com/blufio/blufio/services/hub"
 	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/denial"
 	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/logring"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/blufio/blufio/services/keys"
 	"github.com/blufio/blufio/services/relay"
@@ -45,7 +49,8 @@ import (
 // Options is what a daemon is started with.
 type Options struct {
 	Config  Config
-	Loaded  *config.Loaded // where Config comes from; nil: what is set in it counts more than the vault
+	Sources config.Sources // where Config came from, to see later what has changed
+	Loaded  *config.Loaded // the same; nil: nobody will know, and what is set in Config counts more than the vault
 	Environ []string       // as os.Environ gives it: what the vault is locked with
 	DataDir string
 	Version string
@@ -55,8 +60,16 @@ type Options struct {
 	Redactor *config.Redactor
 	Ready    func(Info) // called once when everything is up; may be nil
 	Now      func() time.Time
+	Memory   governor.Deps // what the governor reads and moves, where it is not the machine's
 
+	// Reload asks, as SIGHUP does, to read the configuration again; may be nil. The call
+	// on the bus asks for the same. SetLogLevel takes another log.level; may be nil.
+	Reload      <-chan struct{}
+	SetLogLevel func(level string)
+
+	ring   *logring.Ring          // the last of the log
 	opened func(*embedded.Server) // for tests: hears of the bus before the rooms do; may be nil
+	look   bool                   // at the vault, for doctor: nothing is changed
 }
 
 // Info tells where a running daemon is reached. It is written to daemon.json.
@@ -87,6 +100,10 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.release()) }()
+	if device, err = embedded.LoadDevice(o.DataDir); err != nil { // it may have been replaced before the lock was ours
+		return err
+	}
+	o.learnDevice(device)
 	store, err := openStore(ctx, o)
 	if err != nil {
 		return err
@@ -96,7 +113,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	leaf, err := o.leaf()
+	if err != nil {
+		return err
+	}
 	server, err := embedded.Start(ctx, embedded.Config{
+		Leaf:   leaf,
 		Listen: o.Config.Bus.Listen, EventsDays: o.Config.Bus.EventsDays, EventsMB: o.Config.Bus.EventsMB, MaxConns: o.Config.Bus.MaxConns,
 		Dir: filepath.Join(o.DataDir, "events"), Device: device, Keys: known, Now: o.Now, Logger: o.Logger.With("service", "bus"),
 	})
@@ -125,8 +147,8 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 	if err != nil {
 		return err
 	}
-	rooms.report = house.Report
-	if err := registerProcess(registry, o.Version, store, server); err != nil {
+	rooms.report, rooms.probes = house.Report, house.Probes
+	if err := registerProcess(registry, o.Version, store, server, o.ring); err != nil {
 		return err
 	}
 	err = house.Run(ctx, func() {
@@ -146,6 +168,7 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 type rooms struct {
 	relay    *relay.Service
 	vault    *vault.Service
+	hub      *hub.Service
 	governor *governor.Service
 	cost     *cost.Service
 	agent    *agent.Service
@@ -154,12 +177,16 @@ type rooms struct {
 	gateway  *gateway.Service
 	keys     *keys.Service
 	control  *control.Service
+	doctor   *doctor.Service
+	tools    *tool.Set // of the agent
 	report   func() services.Report
+	probes   func() []services.Probe
 }
 
-// inOrder is the start order: what others ask comes before those who ask.
+// inOrder is the start order: what others ask comes before those who ask. The hub
+// room comes early so that it ends late, and the others' last events go out.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.vault, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.control}
+	return []services.Service{r.relay, r.hub, r.vault, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.doctor, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
@@ -174,22 +201,24 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	r = &rooms{}
 	r.relay = relay.New(events, server, open, o.Logger)
 	r.vault = vault.New(secrets, open)
-	if r.governor, err = governor.New(cfg.Memory, governor.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
+	r.hub = hub.New(hub.Deps{Server: server, Store: store, Logger: o.Logger, Now: o.Now})
+	o.Memory.Store, o.Memory.Events, o.Memory.Logger, o.Memory.Now = store, events, o.Logger, o.Now
+	if r.governor, err = governor.New(cfg.Memory, o.Memory); err != nil {
 		return nil, err
 	}
-	if r.cost, err = cost.New(cfg.Cost, cost.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
-		return nil, err
-	}
-	blobs := blob.New(store, cfg.Telegram.Files(), o.Now)
 	models, err := cfg.models()
 	if err != nil {
 		return nil, err
 	}
-	tools, err := tool.New(cfg.Tools, tool.Deps{Store: store, DataDir: o.DataDir})
+	if r.cost, err = cost.New(cfg.Cost, cost.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now, Models: models.Names()}); err != nil {
+		return nil, err
+	}
+	blobs := blob.New(store, cfg.Telegram.Files(), o.Now)
+	r.tools, err = tool.New(cfg.Tools, tool.Deps{Store: store, DataDir: o.DataDir})
 	if err != nil {
 		return nil, err
 	}
-	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Tools: tools, Logger: o.Logger, Redact: o.Redactor.Redact, Now: o.Now,
+	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Tools: r.tools, Logger: o.Logger, Redact: o.Redactor.Redact, Now: o.Now,
 		Texts: cfg.Bus.EventsText, Finish: agentFinish(cfg.Daemon.DrainTimeout)})
 	if err != nil {
 		return nil, err
@@ -202,9 +231,13 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 		return nil, err
 	}
 	r.keys = keys.New(keys.Deps{Store: store, Events: events, Bus: server, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now, Replaced: o.learnDevice})
+	reload := &reloader{o: o, rooms: r, names: secrets.Names, cfg: cfg, last: o.Loaded}
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
+		Reload: reload.call(), Hangups: o.Reload, Part: reporter{o, o.ring, reload, secrets.Names}.part,
 		Report: func() services.Report { return r.report() }})
+	r.doctor = doctor.New(doctor.Deps{Store: store, Schemas: schemas(), Server: server, MaxConns: cfg.Bus.MaxConns, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now,
+		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return append(r.probes(), o.probes(reload)...) }})
 	return r, nil
 }
 
@@ -230,7 +263,7 @@ func agentFinish(drain time.Duration) time.Duration {
 
 // schemas are the tables of every room.
 func schemas() []sqlite.Schema {
-	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema}, agent.Schemas()...)
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema, hub.Schema, doctor.Schema}, agent.Schemas()...)
 	return all
 }
 

@@ -115,7 +115,7 @@ func TestSlowListenersAreCutOff(t *testing.T) {
 	for range least / 2 {
 		alone = append(alone, talk.turn(t))
 	}
-	before := heap()
+	before := heapOf()
 	pulling := g.key(t, bus.KeyRequest{Name: "dashboard", Role: bus.RoleObserver}).on(t, g)
 	consumer := pulling.consumer(t)
 	deaf, many := g.key(t, bus.KeyRequest{Name: "deaf", Role: bus.RoleObserver}), g.key(t, bus.KeyRequest{Name: "many", Role: bus.RoleObserver})
@@ -131,7 +131,7 @@ func TestSlowListenersAreCutOff(t *testing.T) {
 	for len(beside) < most && (len(beside) < least || g.server.Stats().SlowConsumers < 3) {
 		beside = append(beside, talk.turn(t))
 		if len(beside)%20 == 0 {
-			highest = max(highest, heap())
+			highest = max(highest, heapOf())
 		}
 	}
 	if got := g.server.Stats().SlowConsumers; got != 3 {
@@ -164,7 +164,7 @@ func TestSlowListenersAreCutOff(t *testing.T) {
 }
 
 // heap is what is in use once the garbage is gone.
-func heap() int64 {
+func heapOf() int64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

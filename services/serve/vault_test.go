@@ -47,7 +47,7 @@ func TestKeyCountsAtOnce(t *testing.T) {
 	}{"openai": fakellm.NewOpenAI(t), "anthropic": fakellm.NewAnthropic(t)} {
 		t.Run(name, func(t *testing.T) {
 			fake.RequireKey("key-b")
-			c := daemonWith(t, func(o *Options) {
+			c, _ := daemonOf(t, func(o *Options) {
 				keepOffline(t, Options{DataDir: o.DataDir}, name+".api_key", "key-a")
 				o.Config.Agent.Provider = []string{name}
 				o.Config.OpenAI.BaseURL, o.Config.Anthropic.BaseURL = fake.URL(), fake.URL()

@@ -19,8 +19,11 @@ import (
 // Set keeps a secret, or replaces it. Its errors, like those of all changes, are a
 // *bus.Error where there is something that the operator can do.
 func (v *Vault) Set(ctx context.Context, name string, value config.Secret) (bus.SecretOutcome, error) {
+	if err := Check(name, value); err != nil {
+		return bus.SecretOutcome{}, err // it may be too large to be remembered
+	}
 	v.d.Known(value)
-	if err := errors.Join(Check(name, value), v.d.Check(name, value)); err != nil {
+	if err := v.d.Check(name, value); err != nil {
 		return bus.SecretOutcome{}, err
 	}
 	text := value.Reveal()
@@ -135,6 +138,9 @@ func (v *Vault) Rotate(ctx context.Context) (bus.VaultRotated, error) {
 	values, err := v.values()
 	if err != nil {
 		return bus.VaultRotated{}, err
+	}
+	if err := v.settle(); err != nil {
+		return bus.VaultRotated{}, unusable(err)
 	}
 	m, err := v.nextMaterial()
 	if err != nil {

@@ -81,3 +81,28 @@ func TestRotationCutOff(t *testing.T) {
 		t.Error("the new key is there twice")
 	}
 }
+
+// A key that could not be put in its place is still the only one that opens the vault: the
+// next rotation, cut off in its turn, does not lose it.
+func TestRotationAfterOneThatWasNotTidied(t *testing.T) {
+	r := newRig(t)
+	v := r.open()
+	r.set(v, "a", planted)
+	old, err := os.ReadFile(r.keyFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f := v.d.Sources.file
+	if err := errors.Join(os.Rename(f.path, f.next()), os.WriteFile(f.path, old, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	r.exec(`CREATE TRIGGER full BEFORE INSERT ON vault_secrets BEGIN SELECT RAISE(ABORT, 'no space'); END`)
+	if _, err := v.Rotate(t.Context()); err == nil {
+		t.Error("it was stored")
+	}
+	r.exec(`DROP TRIGGER full`)
+	r.want(r.open(), "a", planted)
+}

@@ -46,7 +46,7 @@ func (s *Service) Door() services.Door {
 		},
 		Metrics: []prometheus.Collector{
 			gauge("blufio_vault_secrets", "Secrets in the vault.", func() float64 { return float64(len(s.vault.Names())) }),
-			gauge("blufio_vault_secrets_limit", "Bound of blufio_vault_secrets.", func() float64 { return maxSecrets }),
+			gauge("blufio_vault_secrets_limit", "Bound of blufio_vault_secrets, fixed.", func() float64 { return maxSecrets }),
 			gauge("blufio_vault_open", "1 while the secrets of the vault can be read, or there are none.", func() float64 {
 				if len(s.vault.problems()) > 0 {
 					return 0
@@ -55,6 +55,7 @@ func (s *Service) Door() services.Door {
 			}),
 		},
 		Health: s.vault.problems,
+		Probes: Probes(s.vault),
 	}
 }
 

@@ -35,7 +35,7 @@ func (v *Vault) unlock(ctx context.Context) {
 		}
 		return
 	}
-	if m.source == bus.KeyFile {
+	if m.source == bus.KeyFile && !v.d.Look {
 		v.tidy(m)
 	}
 	all, err := readSecrets(ctx, v.d.Store)
@@ -76,6 +76,25 @@ func (v *Vault) tidy(m *material) {
 	if err := step(); err != nil {
 		v.log.Warn("the vault's key file is not tidied up", "err", err)
 	}
+}
+
+// settle puts the next key file in its place where that is the one that opens the vault
+// and could not be put there before: the next rotation would take it away. v.change is
+// held.
+func (v *Vault) settle() error {
+	f, row := v.d.Sources.file, v.row
+	m, err := f.readAt(f.next())
+	if m == nil || err != nil || row.kdf.name != m.kdf {
+		return err
+	}
+	wrapped, err := v.wrappingOf(m, row.kdf)
+	if err != nil {
+		return err
+	}
+	if _, err := unseal(wrapped.key, row.nonce, row.wrapped, row.about()); err != nil {
+		return nil // it opens nothing
+	}
+	return f.adopt()
 }
 
 // openRow unwraps the data key. v.change is held.

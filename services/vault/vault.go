@@ -36,6 +36,7 @@ type Deps struct {
 	Now     func() time.Time                         // default time.Now
 	Known   func(config.Secret)                      // hears every value as it becomes known, before it is used; may be nil
 	Check   func(name string, s config.Secret) error // whether a value may have that name, a *bus.Error; may be nil
+	Look    bool                                     // nothing is changed, in the database or on disk; Set and its like are not called
 }
 
 // Vault is the secrets of one database. Its methods may be called from any goroutine.

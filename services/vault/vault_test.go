@@ -383,6 +383,19 @@ func TestReadersWait(t *testing.T) {
 	}
 }
 
+// What the vault does not take nobody has to remember.
+func TestRefusedSecretsAreNotKnown(t *testing.T) {
+	r := newRig(t)
+	for name, value := range map[string]string{"a": strings.Repeat("x", maxBytes+1), "No Name": planted} {
+		if _, err := r.open().Set(t.Context(), name, config.NewSecret(value)); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+	if len(r.known) > 0 {
+		t.Errorf("%d values are remembered", len(r.known))
+	}
+}
+
 // A failed commit changes nothing, in memory neither.
 func TestFailedCommit(t *testing.T) {
 	r := newRig(t)

@@ -8,7 +8,8 @@
 //	go run ./contrib/examples/listener-go -context listener.json -seq 1        # replay by number
 //	go run ./contrib/examples/listener-go -context listener.json -since 2h     # replay by time
 //
-// A replay goes on live when it has caught up.
+// A replay goes on live when it has caught up. It ends with code 1 and a sentence when
+// the key may not hear what is asked for, or may not any more.
 package main
 
 import (
@@ -70,7 +71,8 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
-	nc, err := o.connect()
+	over := make(chan error, 1)
+	nc, err := o.connect(over)
 	if err != nil {
 		return err
 	}
@@ -88,6 +90,8 @@ func run(ctx context.Context, o options) error {
 			if err := out.Encode(e); err != nil {
 				return err
 			}
+		case err := <-over:
+			return err
 		case <-ctx.Done():
 			return nil
 		}
@@ -97,8 +101,8 @@ func run(ctx context.Context, o options) error {
 	}
 }
 
-// connect gets on the bus with the key.
-func (o options) connect() (*nats.Conn, error) {
+// connect gets on the bus with the key. Why nothing will come any more is told to over.
+func (o options) connect(over chan<- error) (*nats.Conn, error) {
 	if o.context != "" {
 		var c struct {
 			URL   string `json:"url"`
@@ -121,8 +125,39 @@ func (o options) connect() (*nats.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read seed: %w", err)
 	}
+	end := func(err error) {
+		select {
+		case over <- err:
+		default: // the first reason is the one
+		}
+	}
 	return nats.Connect(o.url, key, nats.Name("listener-go"), nats.CustomInboxPrefix(o.inbox), nats.MaxReconnects(-1),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Print(err) }))
+		nats.ClosedHandler(func(nc *nats.Conn) { end(gone(nc.LastError())) }), // a client gives up when it is refused twice
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			switch {
+			case errors.Is(err, nats.ErrPermissionViolation):
+				end(o.refused(err))
+			case !refusedKey(err):
+				log.Print(err)
+			}
+		}))
+}
+
+// refused is that the key may not hear what was asked for.
+func (o options) refused(err error) error {
+	return fmt.Errorf("this key may not hear evt.%s; ask for fewer with -events: blufio keys show lists what it may (%w)", o.events, err)
+}
+
+func refusedKey(err error) bool {
+	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked)
+}
+
+// gone says why the connection has ended for good.
+func gone(err error) error {
+	if refusedKey(err) {
+		return errors.New("the bus does not let this key in any more: it was revoked or has expired")
+	}
+	return fmt.Errorf("the connection to the bus has ended: %w", err)
 }
 
 // listen begins to hear events: live ones, or those in the stream and then live ones.
@@ -150,6 +185,9 @@ func (o options) listen(ctx context.Context, nc *nats.Conn, heard chan<- event) 
 		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &from
 	}
 	consumer, err := js.OrderedConsumer(ctx, stream, cfg)
+	if refusal := (*jetstream.APIError)(nil); errors.As(err, &refusal) && refusal.Code == 403 {
+		return nil, o.refused(err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("replay: %w", err)
 	}

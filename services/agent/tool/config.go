@@ -15,7 +15,7 @@ import (
 // Config is the section [tools].
 type Config struct {
 	Enable       []string      `koanf:"enable" doc:"Tools that the model may use: time, remember, recall, http_get, list_dir, read_file, write_file. shell has a key of its own."`
-	Allow        []string      `koanf:"allow" doc:"Hosts, addresses and networks that http_get may reach although they are not on the public internet, and without TLS: \"nas.local\", \"192.168.1.0/24\"."`
+	Allow        []string      `koanf:"allow" live:"true" doc:"Hosts, addresses and networks that http_get may reach although they are not on the public internet, and without TLS: \"nas.local\", \"192.168.1.0/24\"."`
 	HTTPTimeout  time.Duration `koanf:"http_timeout" min:"1s" max:"30s" doc:"Longest time for one http_get."`
 	HTTPKB       int           `koanf:"http_kb" min:"1" max:"4096" doc:"How much of an answer http_get reads, in KiB."`
 	Workspace    string        `koanf:"workspace" doc:"The only directory that the file tools and shell work in; empty is workspace in the data directory. Everyone who may talk to the agent shares it."`

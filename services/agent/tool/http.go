@@ -23,7 +23,7 @@ const maxURL = 2048 // bytes
 
 // httpGet fetches a page of the public internet as text.
 type httpGet struct {
-	client  *http.Client
+	client  func() *http.Client
 	limit   int64 // bytes of an answer; the client stops there
 	timeout time.Duration
 	slots   slots
@@ -66,7 +66,7 @@ func (h httpGet) fetch(ctx context.Context, u *url.URL) (Result, error) {
 		return Result{}, bus.Errorf(bus.CodeInvalid, "the url cannot be used")
 	}
 	req.Header.Set("Accept", "text/html, text/plain, application/json, text/*;q=0.9, application/xml;q=0.8")
-	resp, err := h.client.Do(req)
+	resp, err := h.client().Do(req)
 	if err != nil {
 		return Result{}, h.refusal(u, err)
 	}

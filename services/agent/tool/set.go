@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -26,6 +27,7 @@ type Deps struct {
 type Set struct {
 	tools   []Tool
 	files   *workspace
+	client  atomic.Pointer[http.Client] // of http_get
 	fetches slots
 	runs    slots
 }
@@ -49,9 +51,10 @@ func New(cfg Config, d Deps) (*Set, error) {
 	}
 	s := &Set{fetches: make(slots, maxFetches), runs: make(slots, maxRuns),
 		files: &workspace{dir: dir, maxFile: int64(cfg.FileKB) << 10, maxBytes: int64(cfg.WorkspaceMB) << 20, maxFiles: cfg.MaxFiles}}
+	s.client.Store(client(cfg, allow))
 	all := map[string]Tool{
 		"time": Time{Location: time.Local}, "remember": Remember{Store: d.Store}, "recall": Recall{Store: d.Store},
-		nameHTTPGet: httpGet{client: client(cfg, allow), limit: int64(cfg.HTTPKB) << 10, timeout: cfg.HTTPTimeout, slots: s.fetches},
+		nameHTTPGet: httpGet{client: s.client.Load, limit: int64(cfg.HTTPKB) << 10, timeout: cfg.HTTPTimeout, slots: s.fetches},
 		nameListDir: listDir{s.files}, nameReadFile: readFile{s.files}, nameWriteFile: writeFile{s.files},
 	}
 	for _, name := range optional {
@@ -65,6 +68,17 @@ func New(cfg Config, d Deps) (*Set, error) {
 	return s, nil
 }
 
+// Reconfigure prepares to reach other hosts, as cfg.Allow says; take does it. Of cfg all
+// else is as before. What is under way ends as it began.
+func (s *Set) Reconfigure(cfg Config) (take func(), err error) {
+	allow, err := outbound.ParseAllowed(cfg.Allow)
+	if err != nil {
+		return nil, fmt.Errorf("read tools.allow: %w", err)
+	}
+	c := client(cfg, allow)
+	return func() { s.client.Swap(c).CloseIdleConnections() }, nil
+}
+
 func client(cfg Config, allow outbound.Allowed) *http.Client {
 	return outbound.New(outbound.Options{Public: true, Allow: allow, Setting: "tools.allow", Silence: cfg.HTTPTimeout,
 		MaxBody: int64(cfg.HTTPKB) << 10, UserAgent: "blufio (personal agent)"})
@@ -73,6 +87,9 @@ func client(cfg Config, allow outbound.Allowed) *http.Client {
 // All returns the tools, always in the same order: the prompt begins with them.
 func (s *Set) All() []Tool { return s.tools }
 
+// Shed closes idle connections and returns about how many bytes that frees.
+func (s *Set) Shed() int64 { return outbound.CloseIdle(s.client.Load()) }
+
 // Metrics are the gauges of what tools hold, and their bounds.
 func (s *Set) Metrics() []prometheus.Collector {
 	var out []prometheus.Collector
@@ -80,13 +97,13 @@ func (s *Set) Metrics() []prometheus.Collector {
 		out = append(out, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
 	}
 	gauge("blufio_workspace_bytes", "Bytes in the workspace of the file tools.", func() float64 { _, n := s.files.usage(); return float64(n) })
-	gauge("blufio_workspace_bytes_limit", "Bound of blufio_workspace_bytes.", func() float64 { return float64(s.files.maxBytes) })
+	gauge("blufio_workspace_bytes_limit", "Bound of blufio_workspace_bytes, tools.workspace_mb.", func() float64 { return float64(s.files.maxBytes) })
 	gauge("blufio_workspace_files", "Files and directories in the workspace.", func() float64 { n, _ := s.files.usage(); return float64(n) })
-	gauge("blufio_workspace_files_limit", "Bound of blufio_workspace_files.", func() float64 { return float64(s.files.maxFiles) })
+	gauge("blufio_workspace_files_limit", "Bound of blufio_workspace_files, tools.max_files.", func() float64 { return float64(s.files.maxFiles) })
 	gauge("blufio_tool_fetches", "http_get calls under way.", func() float64 { return float64(len(s.fetches)) })
-	gauge("blufio_tool_fetches_limit", "Bound of blufio_tool_fetches.", func() float64 { return float64(cap(s.fetches)) })
+	gauge("blufio_tool_fetches_limit", "Bound of blufio_tool_fetches, fixed.", func() float64 { return float64(cap(s.fetches)) })
 	gauge("blufio_tool_commands", "Commands of the tool shell that run.", func() float64 { return float64(len(s.runs)) })
-	gauge("blufio_tool_commands_limit", "Bound of blufio_tool_commands.", func() float64 { return float64(cap(s.runs)) })
+	gauge("blufio_tool_commands_limit", "Bound of blufio_tool_commands, fixed.", func() float64 { return float64(cap(s.runs)) })
 	return out
 }
 

@@ -38,7 +38,7 @@ func (f *front) readBody(w http.ResponseWriter, r *request) ([]byte, error) {
 	if err := isJSON(r.Header); err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(f.cfg.MaxBodyBytes)))
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(f.live.Load().MaxBodyBytes)))
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):

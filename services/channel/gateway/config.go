@@ -19,17 +19,17 @@ type Config struct {
 	TLSKey         string        `koanf:"tls_key" doc:"PEM file with the certificate's private key."`
 	BehindProxy    bool          `koanf:"behind_proxy" doc:"A reverse proxy in front adds TLS and checks the Host and Origin of requests."`
 	MetricsOpen    bool          `koanf:"metrics_open" doc:"Let anyone who can connect read /metrics. On a loopback address without a proxy it is open anyway."`
-	MaxBodyBytes   int           `koanf:"max_body_bytes" doc:"Largest request body." min:"1024" max:"1048576"`
+	MaxBodyBytes   int           `koanf:"max_body_bytes" live:"true" doc:"Largest request body." min:"1024" max:"1048576"`
 	MaxConnections int           `koanf:"max_connections" doc:"Connections served at once; more wait to be accepted." min:"1" max:"10000"`
 	MaxWaiters     int           `koanf:"max_waiters" doc:"Requests that may wait for a reply at once; more are answered without waiting." min:"1" max:"10000"`
-	MaxWait        time.Duration `koanf:"max_wait" doc:"Longest time a request may wait for a reply (?wait=)." min:"1s" max:"10m"`
+	MaxWait        time.Duration `koanf:"max_wait" live:"true" doc:"Longest time a request may wait for a reply (?wait=)." min:"1s" max:"10m"`
 	MaxAnswer      time.Duration `koanf:"max_answer" doc:"Longest time a chat completion or a socket waits for a reply." min:"1s" max:"1h"`
 	MaxStreams     int           `koanf:"max_streams" doc:"Event streams and sockets open at once; one more is told to try again later." min:"1" max:"1000"`
 	HeaderTimeout  time.Duration `koanf:"header_timeout" doc:"Time a client has to send the head of a request." min:"100ms" max:"1m"`
 	ReadTimeout    time.Duration `koanf:"read_timeout" doc:"Time a client has to send a whole request." min:"100ms" max:"10m"`
 	WriteTimeout   time.Duration `koanf:"write_timeout" doc:"Time a client has to take an answer, beside what it waited for." min:"1s" max:"10m"`
 	IdleTimeout    time.Duration `koanf:"idle_timeout" doc:"How long a connection is kept open between requests." min:"1s" max:"1h"`
-	TokenRate      int           `koanf:"token_rate" doc:"Requests and socket frames a minute that a token may make, a minute's worth of them at once, unless it is issued with another --rate; 0 is no limit." min:"0" max:"1000000"`
+	TokenRate      int           `koanf:"token_rate" live:"true" doc:"Requests and socket frames a minute that a token may make, a minute's worth of them at once, unless it is issued with another --rate; 0 is no limit." min:"0" max:"1000000"`
 	MaxTokens      int           `koanf:"max_tokens" doc:"Tokens that may be valid at once; no more are issued." min:"1" max:"10000"`
 	MaxAuthDelay   time.Duration `koanf:"max_auth_delay" doc:"Longest delay of the answer to a bad token. It doubles with each failure from one address." min:"1ms" max:"30s"`
 }
@@ -64,7 +64,7 @@ const bodyCopies = 8
 // byte until their message is handed over, what waits for the clients of streams
 // to be taken, and the tokens.
 func (c Config) Bytes() int64 {
-	const perConnection = 16<<10 + maxHeaderBytes              // two buffers, a goroutine's stack, the head
+	const perConnection = connBytes + maxHeaderBytes           // and the head
 	perStream := max(maxPendingBytes, 2*int64(c.MaxBodyBytes)) // events waiting, or a frame being read
 	return int64(c.MaxConnections)*perConnection + maxBodies*bodyCopies*int64(c.MaxBodyBytes) +
 		int64(c.MaxWaiters)*maxUnsent + int64(c.MaxStreams)*perStream + 2*int64(c.MaxTokens)*passBytes

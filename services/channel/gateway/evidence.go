@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -11,6 +12,8 @@ import (
 
 // evidence is what the channel's health is judged by.
 type evidence struct {
+	failures atomic.Int64 // requests that failed for our reasons
+
 	mu        sync.Mutex
 	open      bool
 	success   *time.Time // last message the agent accepted
@@ -39,6 +42,7 @@ func (e *evidence) succeeded(at time.Time) {
 
 func (e *evidence) failed(message string, at time.Time) {
 	at = at.UTC()
+	e.failures.Add(1)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.failure, e.failureAt = &message, &at

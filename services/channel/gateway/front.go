@@ -19,6 +19,9 @@ const (
 	maxHeaderBytes = 16 << 10
 	maxBodies      = 16 // bodies being read or handed over at once
 	maxScrapes     = 4  // answers of /metrics being made at once
+
+	idleLeast = time.Second // a connection that was used just now is about to be used again
+	connBytes = 16 << 10    // of one: two buffers and a goroutine's stack
 )
 
 // DrainTimeout is what the requests in flight at the end have at most.
@@ -32,11 +35,12 @@ type front struct {
 	draining chan struct{} // closed when the gateway is asked to stop
 
 	mu    sync.Mutex
-	fresh map[net.Conn]struct{} // connections that have not sent a byte
+	fresh map[net.Conn]struct{}  // connections that have not sent a byte
+	idle  map[net.Conn]time.Time // connections between two requests, and since when
 }
 
 func newFront(s *Service, c *bus.Conn) *front {
-	f := &front{Service: s, conn: c, draining: make(chan struct{}), fresh: map[net.Conn]struct{}{}}
+	f := &front{Service: s, conn: c, draining: make(chan struct{}), fresh: map[net.Conn]struct{}{}, idle: map[net.Conn]time.Time{}}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	f.server = &http.Server{
@@ -139,6 +143,11 @@ func stopping() *refusal {
 func (f *front) track(c net.Conn, state http.ConnState) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if state == http.StateIdle {
+		f.idle[c] = time.Now()
+	} else {
+		delete(f.idle, c)
+	}
 	if state != http.StateNew {
 		delete(f.fresh, c)
 		return
@@ -149,6 +158,21 @@ func (f *front) track(c net.Conn, state http.ConnState) {
 	default:
 		f.fresh[c] = struct{}{}
 	}
+}
+
+// dropIdle closes the connections that clients keep for a next request, and returns
+// about how many bytes that frees. A client opens another when it needs one.
+func (f *front) dropIdle() (freed int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c, since := range f.idle {
+		if time.Since(since) >= f.every.idle {
+			_ = c.Close() // nothing is asked on it
+			delete(f.idle, c)
+			freed += connBytes
+		}
+	}
+	return freed
 }
 
 func (f *front) dropFresh() {

@@ -385,3 +385,49 @@ func writeCert(t *testing.T, certFile, keyFile string, serial int64, ends time.T
 		}
 	}
 }
+
+// Under pressure clients lose the connections that they keep for a next request, but
+// not one that is in use, and in a pause none.
+func TestShedClosesIdleConnections(t *testing.T) {
+	r := startEvery(t, &periods{heartbeat: time.Minute, keepAlive: time.Minute, ping: time.Minute})
+	shed := func(level string) int64 {
+		t.Helper()
+		freed, err := bus.MemoryShed.To(name).Ask(t.Context(), r.bus.Connect(t, "governor", bus.MemoryShed), bus.Shed{Pressure: level})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return freed.Bytes
+	}
+	until := func(what string, ok func() bool) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("still not: %s", what)
+			}
+		}
+	}
+	idle := func() int { f := r.service.front; f.mu.Lock(); defer f.mu.Unlock(); return len(f.idle) }
+	waiting := make(chan answer, 1)
+	go func() { waiting <- r.post("/v1/messages?wait=10s", "hello") }()
+	until("one waits", func() bool { return r.service.waiters.len() == 1 })
+	if a := r.do("GET", "/health", ""); a.status == 0 {
+		t.Fatal(a)
+	}
+	until("one is idle", func() bool { return idle() == 1 })
+	if n := shed(bus.PressureNormal); n != 0 || idle() != 1 {
+		t.Errorf("in a pause: %d bytes, %d idle", n, idle())
+	}
+	if n := shed(bus.PressureWarn); n != connBytes || idle() != 0 {
+		t.Errorf("under pressure: %d bytes, %d idle", n, idle())
+	}
+	until("it is closed", func() bool { return r.service.meter.connections.Load() == 1 })
+	r.agent.mu.Lock()
+	id := r.agent.order[0]
+	r.agent.mu.Unlock()
+	if err := r.agent.reply(id, bus.StateAnswered, "yes"); err != nil {
+		t.Fatal(err)
+	}
+	if a := <-waiting; a.status != http.StatusOK {
+		t.Errorf("the one that waited: %+v", a)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -34,6 +35,7 @@ type Deps struct {
 // Service is the room.
 type Service struct {
 	cfg      Config
+	live     atomic.Pointer[Config] // what of cfg may change
 	log      *slog.Logger
 	now      func() time.Time
 	gatherer prometheus.Gatherer
@@ -57,6 +59,7 @@ type Service struct {
 
 	mu    sync.Mutex
 	bound string // address of the last listener, "" before the first
+	front *front // of this life; nil outside of Run
 }
 
 // periods are the pauses after which something is said for its own sake.
@@ -64,6 +67,7 @@ type periods struct {
 	heartbeat time.Duration // of an event stream
 	keepAlive time.Duration // of a completion's stream
 	ping      time.Duration // of a socket: a client that does not answer has gone
+	idle      time.Duration // a connection that was used later is not closed to save memory
 }
 
 var _ services.Service = (*Service)(nil)
@@ -86,8 +90,9 @@ func New(cfg Config, d Deps) (*Service, error) {
 		scrapes: make(chan struct{}, maxScrapes),
 		streams: make(chan struct{}, cfg.MaxStreams),
 		made:    d.Now(),
-		every:   periods{heartbeat: 15 * time.Second, keepAlive: 15 * time.Second, ping: 30 * time.Second},
+		every:   periods{heartbeat: 15 * time.Second, keepAlive: 15 * time.Second, ping: 30 * time.Second, idle: idleLeast},
 	}
+	s.live.Store(&cfg)
 	var err error
 	if s.mint, err = newMint(d.Key, d.Now); err != nil {
 		return nil, err
@@ -98,8 +103,17 @@ func New(cfg Config, d Deps) (*Service, error) {
 			return nil, &ConfigError{Key: "tls_cert", Message: err.Error(), Hint: "both files must be PEM and readable by the daemon's user"}
 		}
 	}
-	s.meter = newMeter(cfg, s.waiters, s.passes, s.streams, s.bodies)
+	s.meter = newMeter(s)
 	return s, nil
+}
+
+// Reconfigure prepares to go on with other bounds of requests; take does it, for the
+// next ones. A socket that is open keeps its own.
+func (s *Service) Reconfigure(cfg Config) (take func(), err error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return func() { s.live.Store(&cfg) }, nil
 }
 
 // Door declares the room.
@@ -112,11 +126,14 @@ func (s *Service) Door() services.Door {
 			bus.MessageSend.To(name).Answer(s.deliver),
 			bus.MessageDelta.To(name).On(func(_ context.Context, d bus.Delta) { s.waiters.partial(d) }),
 			bus.TokenIssue.Answer(s.issue), bus.TokenList.Answer(s.listTokens), bus.TokenRevoke.Answer(s.revoke),
+			bus.MemoryShed.To(name).Answer(s.shed).Workers(1),
 			bus.Pulse.On(func(_ context.Context, h bus.Health) { s.pulse.hear(h, s.now()) }),
 		},
-		Metrics: s.meter.collectors(),
-		Health:  s.health,
-		Channel: func() bus.Channel { return s.evidence.channel() },
+		Metrics:  append(s.meter.collectors(), s.denials.Metrics()...),
+		Failures: map[string]func() float64{"request": func() float64 { return float64(s.evidence.failures.Load()) }},
+		Health:   s.health,
+		Probes:   Probes(s),
+		Channel:  func() bus.Channel { return s.evidence.channel() },
 	}
 }
 
@@ -132,6 +149,8 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 		return err
 	}
 	f := newFront(s, c)
+	s.attend(f)
+	defer s.attend(nil)
 	telling, stop := context.WithCancel(context.WithoutCancel(ctx)) // requests in flight may yet be refused
 	var told sync.WaitGroup
 	told.Go(func() { s.denials.Run(telling, s.log) })
@@ -143,6 +162,25 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	stop()
 	told.Wait()
 	return err
+}
+
+// attend says which front serves now, nil for none.
+func (s *Service) attend(f *front) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.front = f
+}
+
+// shed answers gov.shed: under pressure clients lose the connections that they keep
+// for a next request.
+func (s *Service) shed(_ context.Context, q bus.Shed) (bus.Freed, error) {
+	s.mu.Lock()
+	f := s.front
+	s.mu.Unlock()
+	if f == nil || q.Pressure == bus.PressureNormal {
+		return bus.Freed{}, nil
+	}
+	return bus.Freed{Bytes: f.dropIdle()}, nil
 }
 
 // URL returns where clients of this machine find the gateway,

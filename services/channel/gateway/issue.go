@@ -59,7 +59,7 @@ func (s *Service) newPass(r bus.TokenRequest) (*pass, error) {
 		return nil, bus.Errorf(bus.CodeInvalid, "a token cannot be valid for %d seconds", r.Seconds).
 			WithHint("use at least one second and at most ten years")
 	}
-	rate := int64(s.cfg.TokenRate)
+	rate := int64(s.live.Load().TokenRate)
 	if r.Rate != nil {
 		rate = *r.Rate
 	}

@@ -54,7 +54,7 @@ func (f *front) postMessage(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	wait, err := parseWait(query.Get("wait"), f.cfg.MaxWait)
+	wait, err := parseWait(query.Get("wait"), f.live.Load().MaxWait)
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func (f *front) getMessage(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	wait, err := parseWait(query.Get("wait"), f.cfg.MaxWait)
+	wait, err := parseWait(query.Get("wait"), f.live.Load().MaxWait)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ type meter struct {
 	gauges      []prometheus.Collector
 }
 
-func newMeter(cfg Config, ws *waiters, ps *passes, streams, bodies chan struct{}) *meter {
+func newMeter(s *Service) *meter {
 	m := &meter{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_gateway_requests_total",
 			Help: "Requests answered, by route and class of the status."}, []string{"route", "code"}),
@@ -29,22 +29,25 @@ func newMeter(cfg Config, ws *waiters, ps *passes, streams, bodies chan struct{}
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_gateway_denied_total",
 			Help: "Requests refused for who sent them, by reason."}, []string{"reason"}),
 	}
-	m.gauge("blufio_gateway_connections", "Open connections.", func() float64 { return float64(m.connections.Load()) })
-	m.gauge("blufio_gateway_connections_limit", "Bound of open connections.", func() float64 { return float64(cfg.MaxConnections) })
-	m.gauge("blufio_gateway_waiters", "Requests waiting for a reply.", func() float64 { return float64(ws.len()) })
-	m.gauge("blufio_gateway_waiters_limit", "Bound of requests waiting for a reply.", func() float64 { return float64(cfg.MaxWaiters) })
-	m.gauge("blufio_gateway_tokens", "Tokens that are valid.", func() float64 { return float64(ps.count()) })
-	m.gauge("blufio_gateway_tokens_limit", "Bound of tokens that are valid.", func() float64 { return float64(cfg.MaxTokens) })
-	m.gauge("blufio_gateway_streams", "Open event streams and sockets.", func() float64 { return float64(len(streams)) })
-	m.gauge("blufio_gateway_streams_limit", "Bound of open event streams and sockets.", func() float64 { return float64(cfg.MaxStreams) })
-	m.gauge("blufio_gateway_bodies", "Bodies and frames being read or handed over.", func() float64 { return float64(len(bodies)) })
-	m.gauge("blufio_gateway_bodies_limit", "Bound of bodies and frames being read or handed over.", func() float64 { return float64(cap(bodies)) })
+	m.bounded("connections", "Open connections; more wait to be accepted.", s.cfg.MaxConnections, "gateway.max_connections", func() int { return int(m.connections.Load()) })
+	m.bounded("waiters", "Requests waiting for a reply.", s.cfg.MaxWaiters, "gateway.max_waiters", s.waiters.len)
+	m.bounded("tokens", "Tokens that are valid.", s.cfg.MaxTokens, "gateway.max_tokens", s.passes.count)
+	m.bounded("tokens_ended", "Tokens that are valid no more and still listed; those that ended first are forgotten.", s.cfg.MaxTokens, "gateway.max_tokens", s.passes.ended)
+	m.bounded("streams", "Open event streams and sockets.", cap(s.streams), "gateway.max_streams", func() int { return len(s.streams) })
+	m.bounded("bodies", "Bodies and frames being read or handed over.", cap(s.bodies), "fixed", func() int { return len(s.bodies) })
+	m.bounded("scrapes", "Scrapes being answered, this one included.", cap(s.scrapes), "fixed", func() int { return len(s.scrapes) })
+	m.bounded("remotes", "Addresses remembered for a bad token; the least recent is forgotten.", maxRemotes, "fixed", s.slow.len)
+	m.bounded("slowed", "Answers to bad tokens that are delayed.", cap(s.slow.slots), "fixed", func() int { return len(s.slow.slots) })
 	m.prime()
 	return m
 }
 
-func (m *meter) gauge(name, help string, value func() float64) {
-	m.gauges = append(m.gauges, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+// bounded adds the gauges of something that can grow, and of its bound.
+func (m *meter) bounded(name, help string, limit int, set string, read func() int) {
+	name = "blufio_gateway_" + name
+	m.gauges = append(m.gauges,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(read()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name + "_limit", Help: "Bound of " + name + ", " + set + "."}, func() float64 { return float64(limit) }))
 }
 
 // prime makes every series, so that a rate begins at zero.

@@ -294,6 +294,13 @@ func (ps *passes) count() int {
 	return ps.alive
 }
 
+// ended is how many are no longer valid, as of the last sweep, and still listed.
+func (ps *passes) ended() int {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return len(ps.byID) - ps.alive
+}
+
 func moment(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

@@ -98,6 +98,12 @@ func (s *slowdown) price(failures int) time.Duration {
 	return min(firstDelay<<min(failures-2, 20), s.most)
 }
 
+func (s *slowdown) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.recency.Len()
+}
+
 func (s *slowdown) forget() {
 	if s.recency.Len() > maxRemotes {
 		oldest := s.recency.Remove(s.recency.Back()).(*offender)

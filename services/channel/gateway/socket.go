@@ -51,7 +51,7 @@ func (f *front) getSocket(w http.ResponseWriter, r *request) error {
 		f.log.Debug("no socket", "trace", r.trace, "err", err)
 		return nil
 	}
-	conn.SetReadLimit(int64(f.cfg.MaxBodyBytes))
+	conn.SetReadLimit(int64(f.live.Load().MaxBodyBytes))
 	s := &socket{front: f, r: r, ws: conn, inFlight: map[string]struct{}{}}
 	// The request's own context says nothing of a connection that was taken over.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))

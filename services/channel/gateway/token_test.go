@@ -276,6 +276,9 @@ func TestTokensAreBounded(t *testing.T) {
 	if n := len(r.service.passes.byID); n != 6 {
 		t.Errorf("%d are known", n)
 	}
+	if a := r.do("GET", "/metrics", ""); !strings.Contains(a.body, "blufio_gateway_tokens_ended 3\n") || !strings.Contains(a.body, "blufio_gateway_tokens_ended_limit 3\n") {
+		t.Error("the gauges do not show those that ended")
+	}
 	eventually(t, "the database forgets as well", func() bool { return rows() == 6 })
 	clock.add(2 * time.Minute)
 	r.issue(req) // there is room: they have expired

@@ -21,10 +21,10 @@ const (
 
 // allowList knows who may talk to the bot, and who was told that they may not.
 type allowList struct {
-	ids []int64
 	now func() time.Time
 
 	mu   sync.Mutex
+	ids  []int64 // replaced, never written to
 	told map[int64]time.Time
 }
 
@@ -35,10 +35,35 @@ func newAllowList(ids []int64, now func() time.Time) *allowList {
 // permits: someone on the list, or anyone in a group on the list, also under the id
 // that it formerly had. Whoever speaks as a group or channel has no id of their own.
 func (a *allowList) permits(m *message, formerly int64) bool {
-	if m.Chat.Type != "private" && (slices.Contains(a.ids, m.Chat.ID) || slices.Contains(a.ids, formerly)) {
+	ids := a.list()
+	if m.Chat.Type != "private" && (slices.Contains(ids, m.Chat.ID) || slices.Contains(ids, formerly)) {
 		return true
 	}
-	return m.From != nil && m.SenderChat == nil && slices.Contains(a.ids, m.From.ID)
+	return m.From != nil && m.SenderChat == nil && slices.Contains(ids, m.From.ID)
+}
+
+func (a *allowList) list() []int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ids
+}
+
+// replace lets others in. Who was told that they may not is told anew.
+func (a *allowList) replace(ids []int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ids = ids
+	clear(a.told)
+}
+
+// Reconfigure prepares to go on with another list of who may talk; take does it, for
+// the next message.
+func (s *Service) Reconfigure(cfg Config) (take func(), err error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	ids := slices.Clone(cfg.Allow)
+	return func() { s.allow.replace(ids) }, nil
 }
 
 func (s *Service) permits(m *message) bool {
@@ -90,7 +115,7 @@ func (a *allowList) size() int {
 }
 
 func stranger(id int64) string {
-	return fmt.Sprintf("I do not know you, so I do not answer. If this is your bot, add your id to blufio.toml and restart it:\n\n```toml\n[telegram]\nallow = [%d]\n```", id)
+	return fmt.Sprintf("I do not know you, so I do not answer. If this is your bot, add your id to blufio.toml, then run `blufio config reload`:\n\n```toml\n[telegram]\nallow = [%d]\n```", id)
 }
 
 func (s *Service) denied() {

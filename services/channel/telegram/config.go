@@ -22,7 +22,7 @@ type Config struct {
 	BotToken       config.Secret `koanf:"bot_token" doc:"The bot's token, from @BotFather. Without one the channel is off."`
 	APIURL         string        `koanf:"api_url" doc:"The Bot API server; another one than Telegram's own for a server of yours."`
 	AllowPlaintext bool          `koanf:"allow_plaintext" doc:"Let api_url be http:// on another machine than this one: a server in your own network. Messages and the token travel in the clear."`
-	Allow          []int64       `koanf:"allow" max:"1000" doc:"Who may talk to the bot: ids of people, and of groups in which everyone may. Empty is nobody. The bot tells whoever it refuses the id to add."`
+	Allow          []int64       `koanf:"allow" live:"true" max:"1000" doc:"Who may talk to the bot: ids of people, and of groups in which everyone may. Empty is nobody. The bot tells whoever it refuses the id to add."`
 	PollTimeout    time.Duration `koanf:"poll_timeout" min:"1s" max:"50s" doc:"How long Telegram holds a question for news when there is none."`
 	EditInterval   time.Duration `koanf:"edit_interval" min:"200ms" max:"1m" doc:"While an answer is being made, how often its message is brought up to date. Telegram allows about one change a second in a chat. In a group it is at least 4 s, for there it allows about 20 messages a minute."`
 	Typing         time.Duration `koanf:"typing" min:"0s" max:"1h" doc:"How long at most a chat shows that the bot is typing, before the answer; 0 is never."`

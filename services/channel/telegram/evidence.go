@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -22,6 +23,8 @@ const patience = time.Minute
 type evidence struct {
 	off func() bool // no token
 	now func() time.Time
+
+	polls, sends atomic.Int64 // that failed
 
 	mu        sync.Mutex
 	success   *time.Time // last poll that was answered
@@ -42,6 +45,7 @@ func (e *evidence) succeeded() {
 
 func (e *evidence) failed(err error) {
 	now, text := e.now().UTC(), err.Error()
+	e.polls.Add(1)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.failing.IsZero() {
@@ -59,9 +63,14 @@ func (e *evidence) failed(err error) {
 // note keeps a failure to send as evidence; polling decides about the state.
 func (e *evidence) note(err error) {
 	now, text := e.now().UTC(), err.Error()
+	e.sends.Add(1)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.failure, e.failureAt = &text, &now
+}
+
+func (e *evidence) failures() map[string]func() float64 {
+	return map[string]func() float64{"poll": func() float64 { return float64(e.polls.Load()) }, "send": func() float64 { return float64(e.sends.Load()) }}
 }
 
 // begin forgets what was wrong with another bot, or with none.

@@ -30,7 +30,7 @@ func newMetrics(s *Service) *metrics {
 	}
 	gauge := func(name, help string, limit float64, read func() int) {
 		m.gauges = append(m.gauges, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_telegram_" + name, Help: help}, func() float64 { return float64(read()) }),
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_telegram_" + name + "_limit", Help: "Bound of blufio_telegram_" + name + "."}, func() float64 { return limit }))
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_telegram_" + name + "_limit", Help: "Bound of blufio_telegram_" + name + ", fixed."}, func() float64 { return limit }))
 	}
 	gauge("drafts", "Answers shown while they are made.", maxDrafts, func() int {
 		s.mu.Lock()

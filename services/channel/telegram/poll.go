@@ -244,7 +244,7 @@ func (s *Service) handOver(ctx context.Context, in incoming) error {
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case code == bus.CodeInvalid || code == bus.CodeTooLarge || defects >= maxDefects:
+		case code == bus.CodeInvalid || code == bus.CodeTooLarge || defects >= maxDefects || tooLong(err):
 			s.drop(ctx, in.message.Attachments)
 			return s.refuse(ctx, in, "I did not take your message: "+err.Error()+"."+hint(err))
 		}
@@ -253,6 +253,17 @@ func (s *Service) handOver(ctx context.Context, in incoming) error {
 		sleep(ctx, wait)
 	}
 	return ctx.Err()
+}
+
+// longPause is more than a message is held back for: while it waits, so do the other
+// chats of its page.
+const longPause = 15 * time.Second
+
+// tooLong reports whether a busy agent wants to be asked again only after a long
+// pause: then the person is told.
+func tooLong(err error) bool {
+	var e *bus.Error
+	return errors.As(err, &e) && e.Code == bus.CodeBusy && e.RetryAfter >= longPause
 }
 
 func hint(err error) string {

@@ -166,3 +166,36 @@ func TestFinalRefusals(t *testing.T) {
 		}
 	}
 }
+
+// An agent that is busy for a moment is asked again; one that wants to be left alone
+// for longer holds up nobody: the person is told, and other chats go on.
+func TestLongBusyIsTold(t *testing.T) {
+	r := newRig(t)
+	r.cfg.Allow = []int64{ann, eve}
+	short := 0
+	r.inbox.set(func(_ int, m bus.Message) error {
+		e := &bus.Error{Code: bus.CodeBusy, Message: "busy: memory is short", Hint: "try again in a moment", RetryAfter: 30 * time.Second}
+		if m.Owner == fmt.Sprint(eve) {
+			return e
+		}
+		if short++; short < 3 {
+			e.RetryAfter = 2 * time.Second
+			return e
+		}
+		return nil
+	})
+	r.start()
+	r.fake.Send(says(eve, eve, "private", "let me in", nil))
+	r.fake.Send(says(ann, ann, "private", "hello", nil))
+	if got := r.wait(1)[0]; got.Text != "hello" {
+		t.Errorf("accepted %+v", got)
+	}
+	r.confirmed()
+	r.until("the person is told", func() bool { return len(r.fake.Chat(eve)) == 1 })
+	if got := r.texts(eve)[0]; !strings.Contains(got, "memory is short") || !strings.Contains(got, "try again in a moment") {
+		t.Errorf("told %q", got)
+	}
+	r.inbox.set(nil)
+	r.fake.Send(says(eve, eve, "private", "let me in", nil))
+	r.wait(2)
+}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -108,9 +109,11 @@ func (s *Service) Door() services.Door {
 			bus.MessageDelta.To(Name).On(func(_ context.Context, d bus.Delta) { s.hear(d) }),
 			bus.SecretChanged.On(func(context.Context, bus.SecretFact) { s.tokenMayHaveChanged() }),
 		},
-		Metrics: append(s.metrics.all(), s.blobs.Metrics()...),
-		Health:  s.evidence.problems,
-		Channel: s.evidence.channel,
+		Metrics:  slices.Concat(s.metrics.all(), s.blobs.Metrics(), s.denials.Metrics()),
+		Failures: s.evidence.failures(),
+		Health:   s.evidence.problems,
+		Channel:  s.evidence.channel,
+		Probes:   Probes(s),
 	}
 }
 

@@ -349,7 +349,7 @@ func (s *Store) Metrics() []prometheus.Collector {
 			defer s.mu.Unlock()
 			return float64(max(0, s.used))
 		}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_files_bytes_limit", Help: "Bound of blufio_files_bytes."},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_files_bytes_limit", Help: "Bound of blufio_files_bytes, telegram.files_mb."},
 			func() float64 { return float64(s.limits.Sum) }),
 	}
 }

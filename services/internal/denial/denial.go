@@ -27,6 +27,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -112,6 +113,32 @@ func (t *Teller) add(k key, count int64, subject string, until time.Time) {
 		w.subject = subject
 	}
 	w.count += count
+}
+
+// Metrics are how many are told apart, and the bound of that; none of a nil Teller.
+func (t *Teller) Metrics() []prometheus.Collector {
+	if t == nil {
+		return nil
+	}
+	gauge := func(name, help string, read func() int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{"where": t.where}},
+			func() float64 { return float64(read()) })
+	}
+	return []prometheus.Collector{
+		gauge("blufio_denied_strangers", "Who was refused lately and is told apart from others.", t.named),
+		gauge("blufio_denied_strangers_limit", "Bound of blufio_denied_strangers, fixed: more are told together.", func() int { return maxWindows }),
+	}
+}
+
+func (t *Teller) named() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for k := range t.windows {
+		if k.who != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // clean makes a stranger's text fit for an event: short and printable.

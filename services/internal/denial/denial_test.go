@@ -17,6 +17,7 @@ import (
 	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/roomtest"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // hearer is a Teller whose facts are heard instead of recorded.
@@ -93,6 +94,11 @@ func TestWindowsAreBounded(t *testing.T) {
 	}
 	if n := len(facts); n < maxWindows || n > maxWindows+2 || n != len(d.windows) {
 		t.Errorf("%d events, %d windows", n, len(d.windows))
+	}
+	for i, m := range d.Metrics() {
+		if got := testutil.ToFloat64(m); got != maxWindows {
+			t.Errorf("gauge %d is %v", i, got)
+		}
 	}
 	d.restore(facts)
 	if again := d.due(true); len(again) != len(facts) || again[5] != (bus.DeniedFact{Time: again[5].Time, Where: "here", Reason: facts[5].Reason, Who: facts[5].Who, Subject: facts[5].Subject, Count: facts[5].Count}) {

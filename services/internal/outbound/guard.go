@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -113,6 +115,7 @@ func sameHost(from, to *url.URL) bool {
 type guard struct {
 	next    *http.Transport
 	proxied *http.Transport // Public only: for what goes to a proxy
+	open    *atomic.Int64   // connections
 	o       Options
 }
 
@@ -160,6 +163,47 @@ func (g *guard) CloseIdleConnections() {
 	g.next.CloseIdleConnections()
 	if g.proxied != nil {
 		g.proxied.CloseIdleConnections()
+	}
+}
+
+// ConnBytes is about what a connection kept for the next request holds: its
+// buffers, its TLS state and two goroutines' stacks.
+const ConnBytes = 32 << 10
+
+// CloseIdle closes the connections that a client made by [New] keeps for the next
+// request, and returns about how many bytes that frees. Requests under way go on.
+func CloseIdle(c *http.Client) int64 {
+	g, ok := c.Transport.(*guard)
+	if !ok {
+		c.CloseIdleConnections()
+		return 0
+	}
+	before := g.open.Load()
+	c.CloseIdleConnections()
+	return max(0, before-g.open.Load()) * ConnBytes
+}
+
+// tallied is a connection that leaves the count when it is closed.
+type tallied struct {
+	net.Conn
+	leave func()
+}
+
+// Close implements net.Conn.
+func (c tallied) Close() error {
+	c.leave()
+	return c.Conn.Close()
+}
+
+// count lets d's connections be counted.
+func (d dial) count(open *atomic.Int64) dial {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := d(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		open.Add(1)
+		return tallied{c, sync.OnceFunc(func() { open.Add(-1) })}, nil
 	}
 }
 

@@ -39,6 +39,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -78,9 +79,10 @@ func New(o Options) *http.Client {
 	if o.proxy == nil {
 		o.proxy = http.ProxyFromEnvironment
 	}
-	g := &guard{next: o.transport(o.dialer()), o: o}
+	open := new(atomic.Int64)
+	g := &guard{next: o.transport(o.dialer().count(open)), o: o, open: open}
 	if o.Public { // a proxy may be in a private network, what it is asked for may not
-		g.proxied = o.transport(Options{Connect: o.Connect, resolver: o.resolver}.dialer())
+		g.proxied = o.transport(Options{Connect: o.Connect, resolver: o.resolver}.dialer().count(open))
 		g.proxied.Proxy = o.proxy
 	} else {
 		g.next.Proxy = o.proxy

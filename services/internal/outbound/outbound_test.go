@@ -258,3 +258,41 @@ func TestDeadline(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What is kept for the next request is counted when it is closed; a request under
+// way keeps its connection.
+func TestCloseIdle(t *testing.T) {
+	release := make(chan struct{})
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			w.WriteHeader(http.StatusOK)
+			w.(http.Flusher).Flush()
+			<-release
+		}
+	})
+	c := New(Options{})
+	resp, err := c.Get(url + "/slow")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := do(t, c, http.MethodGet, url, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	freed := int64(0)
+	for end := time.Now().Add(10 * time.Second); freed == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		freed = CloseIdle(c) // the connection becomes idle a moment after its answer is read
+	}
+	if freed != ConnBytes {
+		t.Errorf("%d bytes", freed)
+	}
+	close(release)
+	if _, err := io.ReadAll(resp.Body); err != nil {
+		t.Errorf("the one under way: %v", err)
+	}
+	if err := resp.Body.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := CloseIdle(http.DefaultClient); n != 0 {
+		t.Errorf("of another's client %d", n)
+	}
+}

@@ -17,6 +17,7 @@ type Stats struct {
 	LazyWrites uint64 // the same for WriteLazy
 	BatchMax   int    // most writes committed at once
 	QueueDepth int    // writes waiting now
+	QueueLimit int    // and how many may
 	WALBytes   int64  // size of the write-ahead log
 	DBBytes    int64  // size of the database file
 
@@ -109,7 +110,7 @@ func fileSize(path string) int64 {
 func (s *Store) Stats() Stats {
 	st := s.meter.snapshot()
 	if s.writer != nil {
-		st.QueueDepth = s.writer.queue.len()
+		st.QueueDepth, st.QueueLimit = s.writer.queue.len(), s.writer.queue.limit
 	}
 	return st
 }
@@ -134,6 +135,7 @@ func (s *Store) Collectors() []prometheus.Collector {
 		counter("writes_total", writes, prometheus.Labels{"kind": "eager"}, func(st Stats) uint64 { return st.Writes }),
 		counter("writes_total", writes, prometheus.Labels{"kind": "lazy"}, func(st Stats) uint64 { return st.LazyWrites }),
 		gauge("queue_depth", "Writes waiting.", func(st Stats) int64 { return int64(st.QueueDepth) }),
+		gauge("queue_depth_limit", "Bound of blufio_store_queue_depth, fixed: one more is refused as busy.", func(st Stats) int64 { return int64(st.QueueLimit) }),
 		gauge("wal_bytes", "Size of the write-ahead log.", func(st Stats) int64 { return st.WALBytes }),
 		gauge("db_bytes", "Size of the database file.", func(st Stats) int64 { return st.DBBytes }),
 	}

@@ -35,6 +35,7 @@ func TestCollectors(t *testing.T) {
 		"writes_total/eager":    3,
 		"writes_total/lazy":     1,
 		"queue_depth":           0,
+		"queue_depth_limit":     4096,
 		"wal_bytes":             float64(st.WALBytes),
 		"db_bytes":              float64(st.DBBytes),
 	} {
@@ -42,7 +43,7 @@ func TestCollectors(t *testing.T) {
 			t.Errorf("%s = %v (there: %v), want %v", name, v, ok, want)
 		}
 	}
-	if len(got) != 9 || st.Commits < 2 || st.WALBytes == 0 || st.DBBytes == 0 {
+	if len(got) != 10 || st.Commits < 2 || st.WALBytes == 0 || st.DBBytes == 0 {
 		t.Errorf("%d metrics: %v; stats %+v", len(got), got, st)
 	}
 }

@@ -74,6 +74,9 @@ func (p *Provider) Model() string { return DefaultModel }
 // Close lets go of idle connections. Questions under way go on.
 func (p *Provider) Close() { p.c.Close() }
 
+// Shed closes idle connections, too, and returns about how many bytes that frees.
+func (p *Provider) Shed() int64 { return p.c.Shed() }
+
 // Complete asks the model; see [llm.Provider] and [wire.Client.Complete].
 func (p *Provider) Complete(ctx context.Context, req llm.Request, delta func(text string)) (llm.Response, error) {
 	req.Model = cmp.Or(req.Model, DefaultModel)

@@ -91,6 +91,9 @@ func NewClient(s Server, d Deps) (*Client, error) {
 // Close lets go of idle connections. Questions under way go on.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// Shed closes idle connections and returns about how many bytes that frees.
+func (c *Client) Shed() int64 { return outbound.CloseIdle(c.http) }
+
 // OpenKey returns the key for one question, "" where there is none. One that is there
 // and cannot be had is refused here, as the server would refuse its absence.
 func (c *Client) OpenKey() (string, error) {
@@ -102,8 +105,14 @@ func (c *Client) OpenKey() (string, error) {
 	if told := (*bus.Error)(nil); errors.As(err, &told) {
 		refused.Hint = told.Hint
 	}
-	return "", refused
+	return "", &KeyError{refused}
 }
+
+// KeyError says that a key is there and cannot be had. It wraps a *bus.Error.
+type KeyError struct{ refused *bus.Error }
+
+func (e *KeyError) Error() string { return e.refused.Error() }
+func (e *KeyError) Unwrap() error { return e.refused }
 
 // Answer is what one try to get an answer comes to. It has a [Draft] within it.
 type Answer interface {

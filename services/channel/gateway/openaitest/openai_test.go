@@ -131,7 +131,7 @@ func run(t *testing.T) (serve.Info, *embedded.Device) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
 	cfg := serve.Defaults()
-	cfg.Gateway.Listen, cfg.Bus.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Gateway.Listen, cfg.Bus.Listen, cfg.Memory.LimitMB = "127.0.0.1:0", "127.0.0.1:0", 2000
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ready, ended := make(chan serve.Info, 1), make(chan error, 1)
 	go func() {

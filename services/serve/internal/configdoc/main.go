@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 // Command configdoc writes contrib/blufio.toml and CONFIG.md from the
-// configuration's struct. Run it with `go generate ./services/serve`.
+// configuration's struct, and DOCTOR.md from the table of checks. Run it with `go generate ./services/serve`.
 package main
 
 import (
@@ -25,6 +25,7 @@ func main() {
 // generate returns the files' contents by their paths in the repository.
 func generate() map[string]string {
 	return map[string]string{
+		"DOCTOR.md": doctor(),
 		"contrib/blufio.toml": `# blufio.toml: every setting with its default. Generated; copy what you change.
 # Read from /etc/blufio/blufio.toml and then $XDG_CONFIG_HOME/blufio/blufio.toml.
 # Secrets (api_key, bot_token) are better kept in the vault: blufio config set-secret.
@@ -35,9 +36,13 @@ func generate() map[string]string {
 
 Merged in this order, later wins: the defaults, ` + "`/etc/blufio/blufio.toml`, `$XDG_CONFIG_HOME/blufio/blufio.toml`" + `
 (` + "`--config FILE`" + ` replaces both), environment variables ` + "`BLUFIO_SECTION__KEY`" + `, flags. An unknown key is an error.
-` + "`blufio config validate`" + ` checks, ` + "`blufio config get KEY`" + ` shows what is in force. Sizes and times are plain: ` + "`\"8s\"`, `\"30d\"`" + `.
+` + "`blufio config validate`" + ` checks, ` + "`blufio config get KEY --origin`" + ` shows what is in force and where it was set, ` + "`blufio config show`" + ` all of it. Sizes and times are plain: ` + "`\"8s\"`, `\"30d\"`" + `.
 A secret is best kept in the vault by ` + "`blufio config set-secret KEY`" + `: what is there counts more than a file, which works and is warned
 about, and less than the environment and flags.
+
+` + "`blufio config reload`" + `, or SIGHUP, makes the running daemon read all of it again: keys that take effect *at once* then count, the others
+wait for a restart and are named. What is not valid changes nothing. A token's rate is decided when it is issued, and a socket that is open keeps
+its bounds; everything else counts for the next message, call or request.
 
 ` + config.Reference(serve.Defaults()),
 	}

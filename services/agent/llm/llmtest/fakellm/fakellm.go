@@ -54,6 +54,7 @@ func Start(listen string) (*Vendors, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/chat/completions", v.OpenAI.answer)
 	mux.HandleFunc("POST /v1/messages", v.Anthropic.answer)
+	mux.HandleFunc("GET /v1/models", v.list)
 	h.server = &httptest.Server{Listener: l, Config: &http.Server{Handler: mux, ConnState: h.count}}
 	h.server.Start()
 	return v, nil
@@ -111,6 +112,7 @@ type vendor struct {
 	reply   func(Question) Answer
 	twist   func(Answer) Answer
 	latency time.Duration
+	listing listing
 	asked   int
 	bills   []Bill
 	cache   cache
@@ -195,6 +197,11 @@ func (v *vendor) wait(r *http.Request) {
 	v.mu.Lock()
 	d := v.latency
 	v.mu.Unlock()
+	v.pass(r, d)
+}
+
+// pass lets some time pass, unless whoever asked has gone.
+func (v *vendor) pass(r *http.Request, d time.Duration) {
 	if d <= 0 {
 		return
 	}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package agent
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Parts of the time from a message's acceptance to its delivery.
+const (
+	partQueue    = "queue"
+	partContext  = "context"
+	partProvider = "provider"
+	partTools    = "tools"
+	partStore    = "store"
+	partDelivery = "delivery"
+)
+
+// metrics are the room's; labels come from closed sets.
+type metrics struct {
+	messages         *prometheus.CounterVec
+	turns            *prometheus.CounterVec
+	heartbeats       *prometheus.CounterVec
+	refused          prometheus.Counter
+	sessionsRefused  prometheus.Counter
+	broken           prometheus.Counter
+	unsettled        prometheus.Counter
+	providerUp       *prometheus.GaugeVec
+	providerFailures *prometheus.CounterVec
+	dead             *prometheus.GaugeVec
+	latency          prometheus.Histogram
+	parts            *prometheus.HistogramVec
+	gauges           []prometheus.Collector
+
+	turnsFailed, deliveriesFailed, providersFailed, brokenTurns, settlementsFailed atomic.Int64 // for blufio_errors_total
+}
+
+// latencyOpts has classic buckets for every reader and native ones for those who
+// can, in bounded number.
+func latencyOpts(name, help string) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{Name: name, Help: help,
+		Buckets:                     []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour}
+}
+
+func newMetrics(s *Service) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	gauges := func(name, help, label string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{label})
+	}
+	m := &metrics{
+		messages:         counters("blufio_messages_total", "Messages stored (in) and replies taken over by their channel (out).", "channel", "direction"),
+		turns:            counters("blufio_turns_total", "Turns ended, by how.", "state"),
+		heartbeats:       counters("blufio_agent_heartbeats_total", "Heartbeats, by whether the agent looked or nothing had changed.", "result"),
+		refused:          counter("blufio_messages_refused_total", "Messages told to try again later because a queue was full."),
+		sessionsRefused:  counter("blufio_sessions_refused_total", "New sessions told to try again later because memory was short."),
+		broken:           counter("blufio_turns_broken_total", "Turns that crashed or could not be stored and began again."),
+		unsettled:        counter("blufio_settlements_retried_total", "Model calls that the ledger did not book at once."),
+		providerUp:       gauges("blufio_agent_provider_up", "1 while a model's provider is asked, 0 while its breaker is open: it is left out after failures.", "provider"),
+		providerFailures: counters("blufio_agent_provider_failures_total", "Model calls that a provider did not answer.", "provider"),
+		dead:             gauges("blufio_dead_letters", "Messages and replies that were given up and wait for the operator.", "kind"),
+		latency:          prometheus.NewHistogram(latencyOpts("blufio_response_latency_seconds", "From a message's acceptance until its channel has taken the reply over.")),
+		parts: prometheus.NewHistogramVec(latencyOpts("blufio_response_part_seconds",
+			"Parts of blufio_response_latency_seconds: waiting for a turn, reading the conversation, models, tools, commits, delivery. Only those that a message had."), []string{"part"}),
+	}
+	m.prime(s)
+	m.watch(s)
+	return m
+}
+
+// prime makes every series, so that a rate begins at zero.
+func (m *metrics) prime(s *Service) {
+	for name := range s.breakers {
+		m.providerUp.WithLabelValues(name).Set(1)
+		m.providerFailures.WithLabelValues(name)
+	}
+	for c := range s.outbox {
+		m.messages.WithLabelValues(c, "in")
+		m.messages.WithLabelValues(c, "out")
+	}
+	for _, st := range []string{bus.StateAnswered, bus.StateFailed, bus.StateDead} {
+		m.turns.WithLabelValues(st)
+	}
+	for _, r := range []string{"looked", "skipped"} {
+		m.heartbeats.WithLabelValues(r)
+	}
+	for _, p := range []string{partQueue, partContext, partProvider, partTools, partStore, partDelivery} {
+		m.parts.WithLabelValues(p)
+	}
+	m.deadLetters(0, 0)
+}
+
+// watch adds the gauges of what can grow, and of the bounds.
+func (m *metrics) watch(s *Service) {
+	gauge := func(name, help string, read func() float64) {
+		m.gauges = append(m.gauges, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
+	}
+	bounded := func(name, help string, limit int, set string, read func() int) {
+		gauge(name, help, func() float64 { return float64(read()) })
+		gauge(name+"_limit", "Bound of "+name+", "+set+".", func() float64 { return float64(limit) })
+	}
+	bounded("blufio_inbox_messages", "Messages not yet answered.", s.cfg.MaxQueue, "agent.max_queue", func() int { n, _, _ := s.queue.counts(); return n })
+	bounded("blufio_active_sessions", "Sessions with a message waiting or running.", s.cfg.MaxSessions, "agent.max_sessions", func() int { _, n, _ := s.queue.counts(); return n })
+	bounded("blufio_turns_running", "Turns under way.", s.cfg.MaxTurns, "agent.max_turns", func() int { _, _, n := s.queue.counts(); return n })
+	bounded("blufio_outbox_replies", "Replies not yet delivered.", s.cfg.MaxOutbox, "agent.max_outbox", s.undelivered)
+	bounded("blufio_deliveries_running", "Deliveries under way, on all channels.", maxDeliveries*len(s.outbox), "fixed", func() int { return int(s.underway.Load()) })
+	bounded("blufio_pictured_turns", "Turns that hold pictures in memory.", cap(s.reading), "fixed", func() int { return len(s.reading) })
+	gauge("blufio_inbox_oldest_seconds", "Age of the oldest message not yet answered; 0 when there is none.", func() float64 { return s.age(s.queue.oldest()) })
+	gauge("blufio_outbox_oldest_seconds", "Age of the oldest reply not yet delivered; 0 when there is none.", func() float64 {
+		var oldest time.Time
+		for _, o := range s.outbox {
+			oldest = earlier(oldest, o.oldest())
+		}
+		return s.age(oldest)
+	})
+}
+
+// age is how long ago t was, in seconds; 0 for no time.
+func (s *Service) age(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(0, s.now().Sub(t).Seconds())
+}
+
+// earlier is the earlier of two times, of which the zero one is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func (m *metrics) deadLetters(messages, replies int64) {
+	m.dead.WithLabelValues("message").Set(float64(messages))
+	m.dead.WithLabelValues("reply").Set(float64(replies))
+}
+
+// took notes a part of a response's time; one that it did not have is no part.
+func (m *metrics) took(part string, d time.Duration) {
+	if d > 0 {
+		m.parts.WithLabelValues(part).Observe(d.Seconds())
+	}
+}
+
+// ended notes the parts of a turn.
+func (m *metrics) ended(t *turn) {
+	m.took(partQueue, t.started.Sub(t.received))
+	m.took(partContext, t.context)
+	m.took(partProvider, t.asking)
+	m.took(partTools, t.using)
+	m.took(partStore, t.storing)
+}
+
+// failures are what goes wrong here beside answers on the bus.
+func (m *metrics) failures() map[string]func() float64 {
+	read := func(n *atomic.Int64) func() float64 { return func() float64 { return float64(n.Load()) } }
+	return map[string]func() float64{"turn": read(&m.turnsFailed), "turn_broken": read(&m.brokenTurns), "delivery": read(&m.deliveriesFailed),
+		"provider": read(&m.providersFailed), "settlement": read(&m.settlementsFailed)}
+}
+
+func (m *metrics) all() []prometheus.Collector {
+	return append([]prometheus.Collector{m.messages, m.turns, m.refused, m.sessionsRefused, m.broken, m.unsettled, m.latency, m.parts,
+		m.heartbeats, m.providerUp, m.providerFailures, m.dead}, m.gauges...)
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package governor
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"runtime/metrics"
+	"strconv"
+	"strings"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services"
+)
+
+// Probes are the room's checks. Those of no Service can be listed, not run.
+func Probes(s *Service) []services.Probe {
+	return []services.Probe{{
+		ID: "BLF-SYS-002", Title: "There is memory left",
+		Why:      "a process that takes more than it may is ended by the system",
+		Fix:      "raise limit_mb in [memory] or the control group's limit, or give blufio less to do",
+		Problems: []string{"memory_critical", "memory_unreadable"},
+		Run:      s.probeMemory,
+	}, {
+		ID: "BLF-SYS-003", Title: "Memory is where it should be", Deep: true,
+		Why: "what grows without end is seen here first",
+		Fix: "compare it with an earlier run; if a part only grows, please report it",
+		Run: s.probeParts,
+	}, {
+		ID: "BLF-SYS-005", Title: "The control group leaves room", Deep: true,
+		Why:      "its limit counts, whatever the configuration says",
+		Fix:      "raise the control group's limit, or lower memory.limit_mb",
+		Problems: []string{"memory_limit_unreadable"},
+		Run:      s.probeGroup,
+	}}
+}
+
+func (s *Service) probeMemory(context.Context) services.Result {
+	r := s.last()
+	seen := fmt.Sprintf("%d of %d MiB are taken", r.RSS>>20, r.Limit>>20)
+	switch {
+	case r.err != nil:
+		return services.Fail("the memory of the process is not known: %v", r.err).WithFix("mount /proc where blufio runs")
+	case r.Pressure == bus.PressureCritical:
+		return services.Fail("%s", seen)
+	case r.Pressure == bus.PressureWarn:
+		return services.Warn("%s", seen)
+	}
+	return services.OK("%s", seen)
+}
+
+// probeParts tells the parts: the Go heap, what lies outside of it (that is SQLite, for
+// the most part), the program's own pages, and the most there ever was.
+func (s *Service) probeParts(context.Context) services.Result {
+	content, err := fs.ReadFile(s.deps.Root, "proc/self/status")
+	if err != nil {
+		return services.Skip("the parts are not known: %v", err)
+	}
+	status := string(content)
+	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	metrics.Read(sample)
+	inGo := int64(sample[0].Value.Uint64() - sample[1].Value.Uint64())
+	anonymous, file, peak := kib(status, "RssAnon"), kib(status, "RssFile"), kib(status, "VmHWM")
+	r := s.last()
+	seen := fmt.Sprintf("Go %d MiB (live %d), database and other %d MiB, program %d MiB; at most %d of %d MiB since the start",
+		inGo>>20, sample[2].Value.Uint64()>>20, max(0, anonymous-inGo)>>20, file>>20, peak>>20, r.Limit>>20)
+	if r.Limit > 0 && peak > r.Limit {
+		return services.Info("%s", seen)
+	}
+	return services.OK("%s", seen)
+}
+
+// kib reads a line "Name:  123 kB", in bytes; 0 where it is not there.
+func kib(status, name string) int64 {
+	for line := range strings.Lines(status) {
+		rest, ok := strings.CutPrefix(line, name+":")
+		if !ok {
+			continue
+		}
+		number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil || n < 0 || n > 1<<40 {
+			return 0
+		}
+		return n << 10
+	}
+	return 0
+}
+
+func (s *Service) probeGroup(context.Context) services.Result {
+	found, err := findGroup(s.deps.Root)
+	limit := found.limit
+	switch {
+	case err != nil:
+		return services.Warn("its limit cannot be read: %v", err).WithFix("make /sys/fs/cgroup readable; memory.limit_mb holds meanwhile")
+	case limit == 0:
+		return services.OK("it has no limit; memory.limit_mb holds: %d MiB", s.cfg.LimitMB)
+	case limit < s.cfg.limit():
+		return services.Info("it allows %d MiB, less than memory.limit_mb, which is %d; the lower one holds", limit>>20, s.cfg.LimitMB)
+	}
+	return services.OK("it allows %d MiB, memory.limit_mb is %d", limit>>20, s.cfg.LimitMB)
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package governor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
+	"github.com/blufio/blufio/services/roomtest"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// hearers are a room that gives something up and one that hears the level.
+type hearers struct {
+	mu     sync.Mutex
+	asked  []string
+	levels []string
+}
+
+func (h *hearers) join(t *testing.T, house *bustest.Bus) {
+	t.Helper()
+	c := house.Connect(t, "agent")
+	if err := c.Handle(t.Context(), bus.MemoryShed.To("agent").Answer(func(_ context.Context, q bus.Shed) (bus.Freed, error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.asked = append(h.asked, q.Pressure)
+		return bus.Freed{Bytes: 1000}, nil
+	}), bus.MemoryLevel.On(func(_ context.Context, l bus.Level) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.levels = append(h.levels, l.Pressure)
+	})); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *hearers) seen() (asked, levels []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.asked), slices.Clone(h.levels)
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); !ok(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("still not: %s", what)
+		}
+	}
+}
+
+// Under pressure every room is asked, what it gave up is counted, and memory goes
+// back to the system; not with every reading, but again while it lasts. A room that
+// is not there holds nobody up.
+func TestShedding(t *testing.T) {
+	b := newBench(t)
+	house, h := bustest.New(t), &hearers{}
+	h.join(t, house)
+	roomtest.Start(t, house, b.Service)
+	b.rss(82)
+	until(t, "the rooms are asked once", func() bool { asked, _ := h.seen(); return len(asked) == 1 && b.freed.Load() == 1 })
+	until(t, "many readings pass", func() bool { return b.taken() > 50 })
+	if asked, _ := h.seen(); !slices.Equal(asked, []string{bus.PressureWarn}) {
+		t.Errorf("asked %v within %s", asked, shedEvery)
+	}
+	b.later(shedEvery)
+	until(t, "the rooms are asked again", func() bool { asked, _ := h.seen(); return len(asked) == 2 && b.freed.Load() == 2 })
+	if got := testutil.ToFloat64(b.shedBytes.WithLabelValues("agent")); got != 2000 {
+		t.Errorf("%v bytes counted", got)
+	}
+	if n := testutil.CollectAndCount(b.shedBytes); n != 1+len(bus.MemoryShed.Spec().Heard) {
+		t.Errorf("%d rooms are counted", n)
+	}
+	b.rss(20)
+	b.later(dwell)
+	until(t, "the level falls", func() bool { b.later(dwell); return b.last().Pressure == bus.PressureNormal })
+	_, levels := h.seen()
+	if len(levels) == 0 || levels[0] != bus.PressureNormal || !slices.Contains(levels, bus.PressureWarn) {
+		t.Errorf("levels %v", levels)
+	}
+}
+
+// taken counts readings by the clock of the rate: Go is asked once for each.
+func (b *bench) taken() int { return int(b.readings.Load()) }
+
+// A level that is not normal is said again: who came later, or missed it, knows soon.
+func TestLevelIsRepeated(t *testing.T) {
+	b := newBench(t)
+	house, h := b.connect(), &hearers{}
+	h.join(t, house)
+	b.rss(97)
+	for range 4 {
+		b.step()
+		b.later(repeat)
+	}
+	b.rss(10)
+	b.step()
+	b.later(dwell)
+	for range 4 {
+		b.step()
+		b.later(repeat)
+	}
+	c := bus.PressureCritical
+	want := []string{c, c, c, c, c, bus.PressureNormal}
+	until(t, "all is heard", func() bool { _, levels := h.seen(); return len(levels) >= len(want) })
+	if _, levels := h.seen(); !slices.Equal(levels, want) {
+		t.Errorf("heard %v", levels)
+	}
+}
+
+// In the pause after a burst the rooms give up only what is spare.
+func TestPauseSheds(t *testing.T) {
+	b := newBench(t)
+	house, h := bustest.New(t), &hearers{}
+	h.join(t, house)
+	roomtest.Start(t, house, b.Service)
+	until(t, "the pause after the start", func() bool { return b.freed.Load() == 1 })
+	if asked, _ := h.seen(); !slices.Equal(asked, []string{bus.PressureNormal}) {
+		t.Errorf("asked %v", asked)
+	}
+}
+
+// What counts of a control group is what the kernel cannot get back, whatever its
+// pages of files; and it counts as the owner's limit does.
+func TestControlGroupCounts(t *testing.T) {
+	b := newBench(t)
+	group := func(current, anon int) {
+		b.set("sys/fs/cgroup/memory.current", fmt.Sprintln(current<<20))
+		b.set("sys/fs/cgroup/memory.stat", fmt.Sprintf("anon %d\nkernel 0\n", anon<<20))
+	}
+	b.set(cgroupFile, "0::/\n")
+	b.set("sys/fs/cgroup/memory.max", fmt.Sprintln(50<<20))
+	b.rss(45) // 20 of them the program's file
+	group(50, 25)
+	b.step()
+	if m := b.last(); m.Pressure != bus.PressureNormal || m.Limit != 50<<20 {
+		t.Errorf("a backup that fills the page cache: %+v", m.Memory)
+	}
+	group(50, 41)
+	b.step()
+	if m := b.last(); m.Pressure != bus.PressureWarn {
+		t.Errorf("82 %% of the group: %+v", m.Memory)
+	}
+	group(50, 48)
+	b.step()
+	if m := b.last(); m.Pressure != bus.PressureCritical {
+		t.Errorf("96 %% of the group: %+v", m.Memory)
+	}
+	b.set("sys/fs/cgroup/memory.stat", "garbage")
+	b.rss(20)
+	for range 3 {
+		b.step() // the process stands for the group
+		b.later(dwell)
+	}
+	if m := b.last(); m.Pressure != bus.PressureNormal {
+		t.Errorf("without memory.stat: %+v", m.Memory)
+	}
+}
+
+// Go's memory limit is what others leave of the bound, follows it, and never goes so
+// low that the collector does nothing else.
+func TestGoLimit(t *testing.T) {
+	b := newBench(t)
+	const mib = 1 << 20
+	step := func(rss int, g Go, want int64) {
+		t.Helper()
+		b.rss(rss)
+		b.mu.Lock()
+		b.golang = g
+		b.mu.Unlock()
+		b.step()
+		if got := b.limitGo(-1); got != want*mib {
+			t.Errorf("rss %d MiB, %+v: %d MiB, want %d", rss, g, got/mib, want)
+		}
+	}
+	step(30, Go{Live: 5 * mib, Resident: 20 * mib, Overhead: 3 * mib}, 65)   // 75 less 10 outside
+	step(31, Go{Live: 5 * mib, Resident: 20 * mib, Overhead: 3 * mib}, 65)   // not worth it
+	step(60, Go{Live: 5 * mib, Resident: 20 * mib, Overhead: 3 * mib}, 35)   // 40 outside
+	step(99, Go{Live: 2 * mib, Resident: 10 * mib, Overhead: 1 * mib}, 16)   // nothing left: the least
+	step(99, Go{Live: 80 * mib, Resident: 90 * mib, Overhead: 4 * mib}, 104) // a live heap may grow by a quarter
+	b.mu.Lock()
+	n := len(b.limits)
+	b.mu.Unlock()
+	if n != 4 {
+		t.Errorf("set %d times", n)
+	}
+	b.set(cgroupFile, "0::/\n")
+	b.set("sys/fs/cgroup/memory.max", fmt.Sprintln(60*mib))
+	b.set("sys/fs/cgroup/memory.stat", fmt.Sprintf("anon %d\nkernel 0\n", 25*mib))
+	b.ticks = 0
+	step(30, Go{Live: 5 * mib, Resident: 20 * mib, Overhead: 3 * mib}, 40) // of the group's 45, 5 are outside
+}
+
+// The limit that was there is there again afterwards, and was never passed.
+func TestGoLimitIsGivenBack(t *testing.T) {
+	b := newBench(t)
+	b.goMost = 50 << 20
+	stop := roomtest.Start(t, bustest.New(t), b.Service)
+	until(t, "it is steered", func() bool { return b.taken() > 3 })
+	b.rss(80)
+	until(t, "it is lowered", func() bool { return b.limitGo(-1) == 16<<20 })
+	stop()
+	if got := b.limitGo(-1); got != 50<<20 {
+		t.Errorf("left at %d", got)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if got := slices.Max(b.limits); got > 50<<20 {
+		t.Errorf("was at %d", got)
+	}
+}
+
+// An embedding model's weight is not held against the limit.
+func TestBaseline(t *testing.T) {
+	b := newBench(t)
+	weight := int64(50 << 20)
+	b.Service.deps.Baseline = func() int64 { return weight }
+	b.rss(85) // 35 of 50
+	b.step()
+	if m := b.last(); m.Pressure != bus.PressureNormal || m.Baseline != weight {
+		t.Errorf("%+v", m.Memory)
+	}
+	weight = 0
+	b.step()
+	if m := b.last(); m.Pressure != bus.PressureWarn {
+		t.Errorf("without: %+v", m.Memory)
+	}
+}
+
+// What rises on from one shedding to the next is critical below the threshold.
+func TestRisingInSpiteOfShedding(t *testing.T) {
+	b := newBench(t)
+	b.connect()
+	for _, tc := range []struct {
+		rss  int
+		want string
+	}{{82, bus.PressureWarn}, {82, bus.PressureWarn}, {83, bus.PressureWarn}, {86, bus.PressureCritical}, {86, bus.PressureCritical}} {
+		b.rss(tc.rss)
+		b.step()
+		if m := b.last(); m.Pressure != tc.want {
+			t.Errorf("%d MiB after a shedding: %s, want %s", tc.rss, m.Pressure, tc.want)
+		}
+		b.shed(t.Context(), b.last().Pressure)
+		b.later(shedEvery)
+	}
+}
