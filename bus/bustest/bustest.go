@@ -65,11 +65,11 @@ func (b *Bus) Device() *embedded.Device { return b.device }
 // Dir returns the data directory, which holds the device key.
 func (b *Bus) Dir() string { return b.dir }
 
-// Connect returns a connection in the house that may say the given lanes. It
-// is drained at the end of the test.
+// Connect returns a connection in the house that may say the given lanes and,
+// other than a room, state facts as the relay does. It is drained at the end of the test.
 func (b *Bus) Connect(t testing.TB, name string, says ...bus.Lane) *bus.Conn {
 	t.Helper()
-	nc, err := b.server.ConnectRoom(name)
+	nc, err := b.server.ConnectHouse(name)
 	if err != nil {
 		t.Fatal(err)
 	}

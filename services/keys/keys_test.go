@@ -248,6 +248,7 @@ func TestKeysOutliveARestart(t *testing.T) {
 	r.mu.Unlock()
 
 	r.start()
+	r.advance(0) // its first look is over
 	r.out(gone, g)
 	r.out(over, o)
 	select {

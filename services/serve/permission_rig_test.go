@@ -19,7 +19,7 @@ import (
 	"github.com/nats-io/nkeys"
 )
 
-const patience = 10 * time.Second // for what must happen; a failing test waits so long
+const patience = 30 * time.Second // for what must happen; a failing test waits so long
 
 // guarded is a running daemon, its owner, and who stands inside.
 type guarded struct {
