@@ -49,6 +49,10 @@ func (a *app) validate(ctx context.Context) error {
 	}
 	missing, warnings := a.judgeSecrets(ctx, cfg, loaded)
 	problems = append(problems, missing...)
+	if err == nil {
+		useless, unknown := judgeFiles(loaded)
+		problems, warnings = append(useless, problems...), append(unknown, warnings...)
+	}
 	if a.json {
 		return errors.Join(a.printJSON(verdict(problems, warnings)), exitIf(len(problems) > 0))
 	}
@@ -58,11 +62,39 @@ func (a *app) validate(ctx context.Context) error {
 	if len(problems) > 0 {
 		return problems
 	}
-	read := "defaults only"
-	if files := loaded.Files(); len(files) > 0 {
-		read = strings.Join(files, ", ")
+	return a.print(a.ui(a.out).ok() + " the configuration is valid (" + sourcesOf(loaded) + ")\n")
+}
+
+// sourcesOf names the files that were read, and says how much the environment sets.
+func sourcesOf(loaded *config.Loaded) string {
+	set := int64(0)
+	for _, key := range loaded.Keys() {
+		if loaded.Origin(key).Source == config.FromEnv {
+			set++
+		}
 	}
-	return a.print(a.ui(a.out).ok() + " the configuration is valid (" + read + ")\n")
+	read := loaded.Files()
+	if set > 0 {
+		read = append(read, plural(set, "key")+" of the environment")
+	}
+	if len(read) == 0 {
+		return "defaults only"
+	}
+	return strings.Join(read, ", ")
+}
+
+// judgeFiles looks at the files that the configuration names. Those that this user may not
+// read may be of use to the daemon's.
+func judgeFiles(loaded *config.Loaded) (problems, warnings config.Problems) {
+	for _, p := range loaded.CheckFiles() {
+		if errors.Is(config.Problems{p}, fs.ErrPermission) {
+			p.Message += "; whether the daemon's user may is not known"
+			warnings = append(warnings, p)
+			continue
+		}
+		problems = append(problems, p)
+	}
+	return problems, warnings
 }
 
 // judgeSecrets looks for the keys of models, and for secrets in files. Where nobody can

@@ -116,6 +116,11 @@ func (a *app) readSecret(name string) (string, error) {
 		return "", err
 	case text == "":
 		return "", fail(exitUsage, "pipe it in, or run the command on a terminal to be asked", "there is no secret: nothing was given")
+	case len(text) > bus.MaxSecretBytes:
+		return "", fail(exitUsage, "give the key or the token alone, not a file around it", "the secret is longer than %d bytes, and the vault takes no more", bus.MaxSecretBytes)
+	}
+	if errors.Is(new(config.Redactor).Add(config.NewSecret(text)), config.ErrShortSecret) {
+		a.note("%s is too short to be taken out of logs and errors, should anything repeat it: that takes 8 bytes", line(name))
 	}
 	return text, serve.CheckSecret(name, text)
 }
@@ -147,7 +152,9 @@ func (a *app) deleteSecretCommand() *cobra.Command {
 		Example: "  blufio config delete-secret telegram.bot_token\n  blufio config delete-secret openai.api_key --yes",
 		Args:    oneArg("name"), ValidArgsFunction: a.completeKept,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.confirm(cmd, "delete "+line(args[0])+" for good?", yes); err != nil {
+			names, err := a.vaulted(cmd.Context())
+			gone := err == nil && !slices.Contains(names, args[0]) // then there is nothing to ask
+			if err := a.confirm(cmd, "delete "+line(args[0])+" for good?", yes || gone); err != nil {
 				return err
 			}
 			return a.withVault(cmd.Context(), false, func(v keeper) error {

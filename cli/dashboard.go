@@ -30,7 +30,7 @@ func dashboard(u ui, p picture, now time.Time) string {
 		d.fact("queues", d.join(fmt.Sprintf("inbox %d", q.Inbox), fmt.Sprintf("outbox %d", q.Outbox), d.dead(q.Dead)))
 	}
 	d.backup(p.Backup)
-	d.channels(p.Channels, p.Services)
+	d.channels(p)
 	if p.State != bus.Stopped {
 		d.services(p.Services)
 	}
@@ -152,19 +152,19 @@ func (d *drawing) backup(b bus.BackupStatus) {
 }
 
 // channels shows the evidence: a success or an error, with its age.
-func (d *drawing) channels(channels []bus.Channel, services []bus.ServiceStatus) {
-	if len(channels) == 0 {
+func (d *drawing) channels(p picture) {
+	if len(p.Channels) == 0 {
 		return
 	}
 	d.WriteString("\n" + d.u.bold("channels") + "\n")
 	var rows [][]string
-	for _, c := range channels {
+	for _, c := range p.Channels {
 		evidence := "last success " + ago(c.LastSuccess, d.now)
 		if c.LastError != nil {
 			evidence = d.join(evidence, "last error "+ago(c.LastErrorAt, d.now)+": "+line(*c.LastError))
 		}
 		mark := d.mark(c.State)
-		if idle(c, services) {
+		if idle(c, p.Services) || slices.Contains(p.idle, c.Name) {
 			mark, evidence = d.u.off(), d.u.dim("not configured")
 		}
 		rows = append(rows, []string{"  " + mark, line(c.Name), evidence})
@@ -206,9 +206,14 @@ func (d *drawing) service(s bus.ServiceStatus) {
 	}
 	d.WriteString("  " + d.mark(s.State) + "  " + d.join(line(s.Name), restarts) + "\n")
 	for _, p := range s.Problems {
-		d.WriteString("      " + line(p.Title) + " " + d.u.dim("["+line(p.Code)+"]") + "\n")
+		const indent, width = "      ", 80
+		title := wrap(line(p.Title)+" ["+line(p.Code)+"]", width-len(indent))
+		last := len(title) - 1
+		title[last] = strings.Replace(title[last], "["+line(p.Code)+"]", d.u.dim("["+line(p.Code)+"]"), 1)
+		d.WriteString(indent + strings.Join(title, "\n"+indent) + "\n")
 		if p.Hint != "" {
-			d.WriteString("      " + d.u.yellow("hint:") + " " + line(p.Hint) + "\n")
+			hint := wrap("hint: "+line(p.Hint), width-len(indent))
+			d.WriteString(indent + strings.Replace(strings.Join(hint, "\n"+indent), "hint:", d.u.yellow("hint:"), 1) + "\n")
 		}
 	}
 }

@@ -92,12 +92,12 @@ func explain(err error) *failure {
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.As(err, &problems): // first: a file that is named there may be a key
+		return &failure{code: exitFailed, err: err}
 	case errors.As(err, &key):
 		return &failure{code: exitDenied, err: err, hint: key.Fix}
 	case errors.As(err, &remote):
 		return explainBus(err, remote)
-	case errors.As(err, &problems):
-		return &failure{code: exitFailed, err: err}
 	case errors.Is(err, fs.ErrPermission):
 		return &failure{code: exitDenied, err: err, hint: hintOwner}
 	case errors.Is(err, context.DeadlineExceeded):

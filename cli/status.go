@@ -50,6 +50,7 @@ type picture struct {
 	bus.Status
 	last   *time.Time // of a stopped daemon: when it was last seen; nil: never
 	reason *failure   // of a stopped daemon: how we know
+	idle   []string   // of a stopped daemon: channels that nobody had set up
 }
 
 // picture asks the daemon, or failing that the database it left. One on the hub
@@ -102,6 +103,9 @@ func (a *app) lastPicture(ctx context.Context, reason *failure) (picture, error)
 func (p *picture) stop() {
 	p.State, p.PID, p.UptimeSeconds = bus.Stopped, 0, 0
 	for i := range p.Channels {
+		if idle(p.Channels[i], p.Services) {
+			p.idle = append(p.idle, p.Channels[i].Name)
+		}
 		p.Channels[i].State = bus.Stopped
 	}
 	for i := range p.Services {

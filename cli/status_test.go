@@ -188,3 +188,26 @@ func TestModelText(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A channel that nobody had set up is no failure of a daemon that has stopped, and long
+// words are wrapped.
+func TestStoppedAndLongStatus(t *testing.T) {
+	ago := time.Unix(0, 0)
+	p := picture{last: &ago, Status: bus.Status{Version: "1", State: bus.Healthy,
+		Channels: []bus.Channel{{Name: "telegram", State: bus.Stopped}, {Name: "gateway", State: bus.Healthy}},
+		Services: []bus.ServiceStatus{{Name: "telegram", State: bus.Healthy}, {Name: "gateway", State: bus.Healthy},
+			{Name: "vault", State: bus.Degraded, Problems: []bus.Problem{{Code: "vault_locked", Title: strings.Repeat("shut ", 30), Hint: strings.Repeat("open it ", 30)}}}}}}
+	running := dashboard(ui{}, p, time.Unix(100, 0))
+	for l := range strings.SplitSeq(running, "\n") {
+		if len(l) > 80 {
+			t.Errorf("%d columns: %s", len(l), l)
+		}
+	}
+	if !strings.Contains(running, "[vault_locked]") || !strings.Contains(running, "hint: open it") {
+		t.Error(running)
+	}
+	p.stop()
+	if got := dashboard(ui{}, p, time.Unix(100, 0)); !strings.Contains(got, "off   telegram  not configured") || !strings.Contains(got, "FAIL  gateway") {
+		t.Error(got)
+	}
+}

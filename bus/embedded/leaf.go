@@ -87,6 +87,15 @@ func LoadLeaf(cfg LeafConfig) (*Leaf, error) {
 	return &Leaf{node: cfg.Node, id: public[len(public)-12:], room: room, remote: func() *server.RemoteLeafOpts { c := *remote; return &c }}, nil
 }
 
+// CheckLeafFiles looks at the files that joining a hub takes.
+func CheckLeafFiles(cfg LeafConfig) (seed, ca error) {
+	_, seed = readSeed(cfg.SeedFile)
+	if at, err := ParseLeafURL(cfg.URL); err == nil {
+		_, ca = leafTLS(at, cfg.CAFile)
+	}
+	return seed, ca
+}
+
 // ParseLeafURL reads the address of a hub. Without TLS it must be on this machine.
 func ParseLeafURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)

@@ -142,7 +142,7 @@ func newServer(cfg Config) (*Server, error) {
 	}
 	host, port, err := loopback(cfg.Listen)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("bus address: %w", err)
 	}
 	s := &Server{cfg: cfg, log: &logBridge{log: cfg.Logger}, closed: make(chan struct{})}
 	for _, d := range []**Device{&s.house, &s.room, &s.watch, &s.edge} {
@@ -184,23 +184,29 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// CheckListen refuses an address that the bus does not listen on.
+func CheckListen(listen string) error {
+	_, _, err := loopback(listen)
+	return err
+}
+
 // loopback splits an address and refuses any that others could reach: the
 // bus speaks without TLS.
 func loopback(listen string) (host string, port int, err error) {
 	host, text, err := net.SplitHostPort(listen)
 	if err != nil {
-		return "", 0, fmt.Errorf("read bus address %q: %w", listen, err)
+		return "", 0, fmt.Errorf("%q is not an address with a port", listen)
 	}
 	if host == "localhost" {
 		host = "127.0.0.1"
 	}
 	addr, err := netip.ParseAddr(host)
 	if err != nil || !addr.IsLoopback() {
-		return "", 0, fmt.Errorf("bus address %q is not a loopback address: without TLS the bus listens on this machine only", listen)
+		return "", 0, fmt.Errorf("%q is not a loopback address: without TLS the bus listens on this machine only", listen)
 	}
 	number, err := strconv.ParseUint(text, 10, 16)
 	if err != nil {
-		return "", 0, fmt.Errorf("read bus address %q: the port is not a number from 0 to 65535", listen)
+		return "", 0, fmt.Errorf("%q: the port is not a number from 0 to 65535", listen)
 	}
 	if number == 0 {
 		return host, server.RANDOM_PORT, nil

@@ -19,25 +19,54 @@ type Validator interface {
 	Validate() error
 }
 
+// FileChecker is a section that names files, and can tell whether they are of use. It is
+// not asked by Load, for who looks at a configuration is not always who may read them.
+// Below report it is as [Checker]; err is the cause.
+type FileChecker interface {
+	CheckFiles(report func(key string, err error, hint string))
+}
+
+// CheckFiles asks every section that names files. What it finds is a Problem like those
+// of Load, with the cause from the file system behind it.
+func (l *Loaded) CheckFiles() Problems {
+	c := &loader{root: l.root, loaded: l}
+	walk(l.value, l.root, nil, func(section any, n *node, path []string) {
+		if f, ok := section.(FileChecker); ok && n.form == formSection {
+			f.CheckFiles(func(key string, err error, hint string) {
+				c.complain(path, key, err.Error(), hint)
+				c.problems[len(c.problems)-1].cause = err
+			})
+		}
+	})
+	c.problems.sort(l.files)
+	return c.problems
+}
+
 // check asks every section, entry and value below v what it thinks of itself.
 func (l *loader) check(v reflect.Value, n *node, path []string) {
-	ask := addressable(v).Addr().Interface()
-	if c, ok := ask.(Checker); ok && n.form == formSection {
-		c.Check(func(key, message, hint string) { l.complain(path, key, message, hint) })
-	}
-	if c, ok := ask.(Validator); ok {
-		if err := c.Validate(); err != nil {
-			l.complain(path, "", err.Error(), "")
+	walk(v, n, path, func(ask any, n *node, path []string) {
+		if c, ok := ask.(Checker); ok && n.form == formSection {
+			c.Check(func(key, message, hint string) { l.complain(path, key, message, hint) })
 		}
-	}
+		if c, ok := ask.(Validator); ok {
+			if err := c.Validate(); err != nil {
+				l.complain(path, "", err.Error(), "")
+			}
+		}
+	})
+}
+
+// walk calls visit with v and everything below it, by pointers.
+func walk(v reflect.Value, n *node, path []string, visit func(any, *node, []string)) {
+	visit(addressable(v).Addr().Interface(), n, path)
 	switch n.form {
 	case formSection:
 		for _, f := range n.fields {
-			l.check(v.Field(f.index), f, append(path[:len(path):len(path)], f.name))
+			walk(v.Field(f.index), f, append(path[:len(path):len(path)], f.name), visit)
 		}
 	case formEntries:
 		for _, name := range entryNames(v) {
-			l.check(entry(v, name), n.elem, append(path[:len(path):len(path)], name))
+			walk(entry(v, name), n.elem, append(path[:len(path):len(path)], name), visit)
 		}
 	}
 }

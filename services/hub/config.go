@@ -3,6 +3,8 @@
 package hub
 
 import (
+	"errors"
+
 	"github.com/blufio/blufio/bus/embedded"
 )
 
@@ -19,6 +21,24 @@ func (c Config) On() bool { return c.URL != "" }
 // Leaf is what the bus server is told.
 func (c Config) Leaf(node string) embedded.LeafConfig {
 	return embedded.LeafConfig{URL: c.URL, SeedFile: c.SeedFile, CAFile: c.CAFile, Node: node}
+}
+
+// CheckFiles tells which files cannot be used.
+func (c Config) CheckFiles(report func(key string, err error, hint string)) {
+	if !c.On() || c.SeedFile == "" {
+		return
+	}
+	seed, ca := embedded.CheckLeafFiles(c.Leaf(""))
+	if seed != nil {
+		hint := ""
+		if key := (*embedded.KeyError)(nil); errors.As(seed, &key) {
+			hint = key.Fix
+		}
+		report("seed_file", seed, hint)
+	}
+	if ca != nil {
+		report("ca_file", ca, "name a PEM file with the certificates that the hub's is signed by, or leave it out")
+	}
 }
 
 // Check refuses an address that cannot be joined.

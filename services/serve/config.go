@@ -5,6 +5,7 @@ package serve
 import (
 	"time"
 
+	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/llm/anthropic"
 	"github.com/blufio/blufio/services/agent/llm/openai"
@@ -46,6 +47,13 @@ type BusConfig struct {
 	MaxConns   int    `koanf:"max_connections" min:"32" max:"10000" doc:"Most connections, the rooms' own included."`
 
 	Leaf hub.Config `koanf:"leaf" doc:"A hub that this daemon and others are joined to: it gets their events and may ask for their status."`
+}
+
+// Check refuses an address that others could reach.
+func (c BusConfig) Check(report func(key, message, hint string)) {
+	if err := embedded.CheckListen(c.Listen); err != nil {
+		report("listen", err.Error(), `write it like "127.0.0.1:4222"; other machines are joined by [bus.leaf]`)
+	}
 }
 
 // LogConfig is the section [log].

@@ -35,6 +35,8 @@ func ExitCode(err error) int {
 		return ExitNewer
 	case errors.As(err, &locked):
 		return ExitLocked
+	case errors.As(err, &problems) && errors.Is(err, fs.ErrNotExist): // a file that is named there, a key perhaps
+		return ExitConfig
 	case errors.As(err, &key), errors.Is(err, fs.ErrPermission):
 		return ExitKey
 	case errors.As(err, &problems), errors.As(err, &refused):

@@ -116,6 +116,11 @@ func (o Options) bind(ctx context.Context, store *sqlite.Store, events *eventlog
 
 // early refuses a configuration that no vault can help, before anything is made.
 func (o Options) early() error {
+	if o.Loaded != nil {
+		if problems := o.Loaded.CheckFiles(); len(problems) > 0 {
+			return problems
+		}
+	}
 	if _, err := os.Stat(databasePath(o.DataDir)); !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -3,10 +3,12 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -100,6 +102,23 @@ func (c Config) Check(report func(key, message, hint string)) {
 	if !isLoopback(host) && !c.tls() && !c.BehindProxy {
 		report("listen", fmt.Sprintf("%q can be reached from other machines, and tokens and messages would travel in the clear", c.Listen),
 			"set tls_cert and tls_key, or behind_proxy = true if a proxy adds TLS, or listen on 127.0.0.1")
+	}
+}
+
+// CheckFiles tells whether the certificate can be used.
+func (c Config) CheckFiles(report func(key string, err error, hint string)) {
+	if !c.tls() {
+		return
+	}
+	const hint = "both files must be PEM and readable by the daemon's user"
+	for _, f := range []struct{ key, path string }{{"tls_cert", c.TLSCert}, {"tls_key", c.TLSKey}} {
+		if _, err := os.ReadFile(f.path); err != nil {
+			report(f.key, err, hint)
+			return
+		}
+	}
+	if _, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey); err != nil {
+		report("tls_cert", fmt.Errorf("read certificate %s with key %s: %w", c.TLSCert, c.TLSKey, err), hint)
 	}
 }
 

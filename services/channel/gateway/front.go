@@ -72,7 +72,13 @@ func (f *front) serve(ctx context.Context, ln net.Listener) error {
 			served <- f.server.Serve(ln)
 		}
 	}()
-	f.log.Info("listening", "url", f.URL())
+	f.log.Info("listening", "address", ln.Addr().String(), "url", f.URL())
+	if f.certs != nil && f.certs.open() {
+		f.log.Warn("everybody on this machine may read the gateway's private key", "file", f.certs.keyFile, "hint", "chmod o-rwx it")
+	}
+	if host, _, err := splitListen(f.cfg.Listen); err == nil && !isLoopback(host) {
+		f.log.Warn("the network can reach the gateway: it answers whoever has a token", "address", ln.Addr().String())
+	}
 	select {
 	case err := <-served:
 		f.drain(ctx)

@@ -34,6 +34,7 @@ type certificates struct {
 type fileStamp struct {
 	modified time.Time
 	size     int64
+	mode     os.FileMode
 }
 
 func loadCertificates(certFile, keyFile string, now func() time.Time) (*certificates, error) {
@@ -71,7 +72,7 @@ func (c *certificates) stamps() (s [2]fileStamp, err error) {
 		if err != nil {
 			return s, fmt.Errorf("look at certificate: %w", err)
 		}
-		s[i] = fileStamp{info.ModTime(), info.Size()}
+		s[i] = fileStamp{info.ModTime(), info.Size(), info.Mode()}
 	}
 	return s, nil
 }
@@ -98,9 +99,21 @@ func (c *certificates) config() *tls.Config {
 	}
 }
 
+// open reports whether everybody on this machine may read the private key. That its
+// group may is how certificates are often shared.
+func (c *certificates) open() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stamp[1].mode.Perm()&0o004 != 0
+}
+
 func (c *certificates) problems() []bus.Problem {
 	var problems []bus.Problem
 	cert, err := c.current()
+	if c.open() {
+		problems = append(problems, bus.Problem{Code: "tls_key_open", Title: "everybody on this machine may read the gateway's private key " + c.keyFile,
+			Hint: "chmod o-rwx " + c.keyFile + "; if it was read, get a new certificate with another key"})
+	}
 	if err != nil {
 		problems = append(problems, bus.Problem{Code: "tls_unreadable",
 			Title: err.Error(), Hint: "the certificate read before is still in use; mend the files, no restart is needed"})

@@ -98,3 +98,28 @@ func TestLoopback(t *testing.T) {
 		}
 	}
 }
+
+// A private key that everybody may read serves, for its owner may not be who started the
+// daemon; it is told until that is mended. One that its group may read is fine.
+func TestOpenPrivateKeyIsTold(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "c.pem"), filepath.Join(dir, "k.pem")
+	writeCert(t, certFile, keyFile, 1, time.Now().Add(1000*time.Hour))
+	clock := &fakeClock{at: time.Now()}
+	c, err := loadCertificates(certFile, keyFile, clock.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []struct {
+		mode os.FileMode
+		told bool
+	}{{0o644, true}, {0o640, false}, {0o600, false}, {0o604, true}} {
+		if err := os.Chmod(keyFile, s.mode); err != nil {
+			t.Fatal(err)
+		}
+		clock.add(certCheckEvery)
+		if p := c.problems(); (len(p) == 1 && p[0].Code == "tls_key_open") != s.told {
+			t.Errorf("mode %04o: %+v", s.mode, p)
+		}
+	}
+}

@@ -69,7 +69,7 @@ func (r *Ring) Metrics() []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		gauge("blufio_log_kept_bytes", "Bytes of the last log lines, kept for a report.", func() float64 { return float64(r.Bytes()) }),
-		gauge("blufio_log_kept_bytes_limit", "Bound of blufio_log_kept_bytes.", func() float64 { return maxBytes }),
+		gauge("blufio_log_kept_bytes_limit", "Bound of blufio_log_kept_bytes, fixed.", func() float64 { return maxBytes }),
 	}
 }
 

@@ -130,9 +130,10 @@ Ask me again later; /status and /cost tell more. Until then I keep your notes: s
 
 Without one I keep your notes: say "remember the boiler code is 4711", then "recall boiler". /help lists the commands.
 
-To give me a model, set two variables and restart:
-  export BLUFIO_AGENT__PROVIDER=anthropic BLUFIO_ANTHROPIC__API_KEY=…
-or the same with openai and BLUFIO_OPENAI__API_KEY, or, for Ollama on this machine, in ~/.config/blufio/blufio.toml:
+To give me a model, keep its key in the vault and start me again with its name:
+  blufio config set-secret anthropic.api_key
+  BLUFIO_AGENT__PROVIDER=anthropic blufio serve
+or the same with openai, or, for Ollama on this machine, in ~/.config/blufio/blufio.toml:
   [agent]
   provider = "ollama/llama3.2"
   [cost.prices."llama3.2"]

@@ -41,7 +41,7 @@ func TestUnderstands(t *testing.T) {
 		}
 		switch {
 		case c.tool == "":
-			if len(res.Calls) != 0 || !strings.Contains(res.Text, "no language model is configured") {
+			if len(res.Calls) != 0 || !strings.Contains(res.Text, "no language model is configured") || !strings.Contains(res.Text, "blufio config set-secret anthropic.api_key") {
 				t.Errorf("%q: %+v, want words", c.text, res)
 			}
 		case len(res.Calls) != 1 || res.Calls[0].Name != c.tool || string(res.Calls[0].Input) != c.input:
