@@ -47,11 +47,11 @@ func (a *app) keysIssueCommand() *cobra.Command {
 				return misuse(cmd, "a key needs --role and --name")
 			}
 			if o.expires != "" {
-				valid, err := config.ParseDuration(o.expires)
-				if err != nil || valid < time.Second {
-					return fail(exitUsage, "write a duration such as 24h or 30d", "--expires %q is not a duration of a second or more", o.expires)
+				seconds, err := validFor(o.expires, "; without --expires it is valid until it is revoked")
+				if err != nil {
+					return err
 				}
-				o.request.Seconds = int64(valid / time.Second)
+				o.request.Seconds = seconds
 			}
 			return a.issueKey(cmd.Context(), o)
 		},
@@ -68,6 +68,19 @@ func (a *app) keysIssueCommand() *cobra.Command {
 	_ = cmd.RegisterFlagCompletionFunc("allow-pub", completeSubjects(bus.Grantable))
 	_ = cmd.RegisterFlagCompletionFunc("out", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs))
 	return cmd
+}
+
+// validFor reads --expires, in seconds.
+func validFor(text, otherwise string) (int64, error) {
+	const most = 10 * 365 * 24 * time.Hour
+	switch valid, err := config.ParseDuration(text); {
+	case err != nil || valid < time.Second:
+		return 0, fail(exitUsage, "write a duration such as 24h or 30d"+otherwise, "--expires %q is not a duration of a second or more", text)
+	case valid > most:
+		return 0, fail(exitUsage, "use at most 3650d"+otherwise, "--expires %s is longer than ten years", text)
+	default:
+		return int64(valid / time.Second), nil
+	}
 }
 
 // completeSubjects offers the contract's subjects that fit.
@@ -102,8 +115,8 @@ type natsContext struct {
 
 // issueKey makes a key: the seed is on disk before anyone is asked to let it in.
 func (a *app) issueKey(ctx context.Context, o issueOptions) (err error) {
-	if !bus.ValidToken(o.request.Name) {
-		return fail(exitUsage, "use 1 to 64 of a-z, 0-9, - and _", "the name %q cannot be used", o.request.Name)
+	if !bus.ValidName(o.request.Name) {
+		return fail(exitUsage, bus.NameRule, "the name %q cannot be used", o.request.Name)
 	}
 	base, err := filepath.Abs(filepath.Join(o.out, o.request.Name))
 	if err != nil {

@@ -5,10 +5,8 @@ package cli
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/blufio/blufio/bus"
-	"github.com/blufio/blufio/services/config"
 	"github.com/spf13/cobra"
 )
 
@@ -74,11 +72,11 @@ func completeScopes(_ *cobra.Command, _ []string, typed string) ([]string, cobra
 }
 
 func (a *app) issueToken(cmd *cobra.Command, o tokenOptions) error {
-	valid, err := config.ParseDuration(o.expires)
-	if err != nil || valid < time.Second {
-		return fail(exitUsage, "write a duration such as 24h or 90d", "--expires %q is not a duration of a second or more", o.expires)
+	seconds, err := validFor(o.expires, "")
+	if err != nil {
+		return err
 	}
-	request := bus.TokenRequest{Subject: o.subject, Scopes: o.scopes, Seconds: int64(valid / time.Second), Name: o.name}
+	request := bus.TokenRequest{Subject: o.subject, Scopes: o.scopes, Seconds: seconds, Name: o.name}
 	if cmd.Flags().Changed("rate") {
 		request.Rate = &o.rate
 	}

@@ -44,8 +44,8 @@ func (a *app) tokenRevokeCommand() *cobra.Command {
 		Use:   "revoke {ID | NAME}",
 		Short: "Refuse a token from now on",
 		Long: "Refuse a token from now on, and end what it has open. The beginning of the id is enough\n" +
-			"if no other begins so, and so is the name if no other valid token has it. A token that\n" +
-			"is not valid any more stays as it is, and the exit code is 0 then too.",
+			"if no other begins so, and so is the name. A token that is not valid any more stays as\n" +
+			"it is, and the exit code is 0 then too.",
 		Example:           "  blufio token revoke phone\n  blufio token revoke q5x2mwk7",
 		Args:              oneArg("id or name"),
 		ValidArgsFunction: a.completeToken,

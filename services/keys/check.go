@@ -25,8 +25,8 @@ func (s *Service) make(q bus.KeyRequest, now time.Time) (record, error) {
 	k := embedded.Key{Public: q.PublicKey, Name: q.Name, Role: q.Role, Inbox: rand.Text()}
 	var err error
 	switch {
-	case !bus.ValidToken(q.Name):
-		return record{}, refuse("the name %.80q cannot be used", q.Name).WithHint("use 1 to 64 of a-z, 0-9, - and _")
+	case !bus.ValidName(q.Name):
+		return record{}, refuse("the name %.80q cannot be used", q.Name).WithHint(bus.NameRule)
 	case !slices.Contains(bus.Roles(), q.Role):
 		return record{}, refuse("there is no role %.80q", q.Role).WithHint("use one of: %s", strings.Join(bus.Roles(), ", "))
 	case !nkeys.IsValidPublicUserKey(q.PublicKey):
@@ -34,10 +34,13 @@ func (s *Service) make(q bus.KeyRequest, now time.Time) (record, error) {
 	case q.PublicKey == s.d.Bus.Device().PublicKey():
 		return record{}, refuse("that is the device key itself").WithHint("make a key of its own for everyone")
 	case q.Seconds < 0 || q.Seconds > maxSeconds:
-		return record{}, refuse("a key cannot be valid for %d seconds", q.Seconds).WithHint("use at most ten years, or 0 for no end")
+		return record{}, refuse("a key cannot be valid for that long: %d seconds", q.Seconds).WithHint("use at most ten years; a key without an end holds until it is revoked")
 	}
 	if err = checkRole(q); err != nil {
 		return record{}, err
+	}
+	if q.Role == bus.RoleTool && slices.Contains(s.d.Tools, q.Name) {
+		return record{}, refuse("%s is a tool of the agent itself", q.Name).WithHint("give yours another name")
 	}
 	if k.AllowSub, err = each(q.AllowSub, hearable); err != nil {
 		return record{}, err

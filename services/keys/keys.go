@@ -47,7 +47,8 @@ type Deps struct {
 	Store   *sqlite.Store
 	Events  *eventlog.Log
 	Bus     *embedded.Server
-	DataDir string // where the device key lies
+	DataDir string   // where the device key lies
+	Tools   []string // names of the agent's own, which no key for a tool may have
 	Logger  *slog.Logger
 	Now     func() time.Time
 	After   func(time.Duration) <-chan time.Time // nil: time.After

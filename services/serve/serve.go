@@ -221,7 +221,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	if r.gateway, err = gateway.New(cfg.Gateway, gateway.Deps{Key: server.DeviceKey, Store: store, Events: events, Metrics: registry, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
-	r.keys = keys.New(keys.Deps{Store: store, Events: events, Bus: server, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now, Replaced: o.learnDevice})
+	r.keys = keys.New(keys.Deps{Store: store, Events: events, Bus: server, DataDir: o.DataDir, Tools: tool.Names(), Logger: o.Logger, Now: o.Now, Replaced: o.learnDevice})
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
 		Report: func() services.Report { return r.report() }})
