@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/nats-io/nkeys"
@@ -111,7 +110,7 @@ func hearable(p string) error {
 	case len(bus.FactsOf(p)) > 0, len(bus.Calls(p)) > 0:
 		return bus.Errorf(bus.CodeInvalid, "a key may not listen on %s", short(p)).WithHint("it may hear facts (evt.>) and answers being made (msg.delta.*)")
 	}
-	return nothing(p, append(bus.FactsOf(bus.Facts), delta))
+	return nothing(p, append(bus.FactsOf(bus.Facts), delta), hearable)
 }
 
 // callable refuses a pattern that no key may call, or that nobody answers.
@@ -136,7 +135,7 @@ func callable(p string) error {
 	case fact != nil, bus.Covers(bus.Facts, p):
 		return bus.Errorf(bus.CodeInvalid, "%s is no call", short(p)).WithHint("only the daemon itself states facts; --allow-sub lets a key hear them")
 	}
-	return nothing(p, bus.Calls(bus.Prefix+">"))
+	return nothing(p, append(bus.Calls(bus.Prefix+">"), operatorCalls()...), callable)
 }
 
 // matches is the first call, or the first event, that the pattern matches or that matches
@@ -158,21 +157,6 @@ func calls() string {
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
-}
-
-// nothing says that a pattern matches nothing, and what comes nearest.
-func nothing(p string, known []string) error {
-	best, distance := "", len(p)
-	for _, k := range known {
-		if d := levenshtein.ComputeDistance(p, k); d < distance {
-			best, distance = k, d
-		}
-	}
-	e := bus.Errorf(bus.CodeInvalid, "there is no subject %s", short(p))
-	if best == "" {
-		return e
-	}
-	return e.WithHint("did you mean %s?", short(best))
 }
 
 func short(subject string) string { return strings.TrimPrefix(subject, bus.Prefix) }
