@@ -141,6 +141,13 @@ func (s *Service) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	dead, err := read(ctx, s.d.Store, `state <> 'living'`)
+	if err != nil {
+		return err
+	}
+	for _, r := range dead {
+		s.d.Bus.KeyLeft(r.Public, r.Name)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.living = make(map[string]*record, len(records))

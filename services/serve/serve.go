@@ -234,11 +234,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 // it, if it is known.
 func busDenials(server *embedded.Server, told *denial.Teller) *denial.Teller {
 	server.OnDenied(func(d embedded.Denial) {
-		who := d.Key
-		if d.Reason != embedded.DeniedBadKey { // that one only claims to be it
-			who = server.NameOf(who)
-		}
-		told.Note(denial.Denial{Reason: d.Reason, Who: who, Subject: d.Subject})
+		told.Note(denial.Denial{Reason: d.Reason, Who: server.Who(d), Subject: d.Subject})
 	})
 	return told
 }
