@@ -183,7 +183,7 @@ type DeniedFact struct {
 	Time   time.Time `json:"time"`
 	Where  string    `json:"where"`  // "bus", "gateway" or "telegram"
 	Reason string    `json:"reason"` // "no_key", "bad_key", "permission", "limit", "protocol", "slow" (cut off: it did not keep up); "no_token", "bad_token", "expired_token", "revoked_token", "scope", "rate_limited", …
-	// The key's name or, where it has none, the public key; the id of a token. A "bad_key" only claims to be it. Absent when not known, or when too many are.
+	// The key's name, also when it was revoked or has expired, or, where it has none, the public key; the id of a token. A "bad_key" only claims to be it. Absent when not known, or when too many are.
 	Who     string `json:"who,omitempty"`
 	Subject string `json:"subject,omitempty"` // what was denied: the first of those counted
 	Count   int64  `json:"count"`

@@ -127,6 +127,13 @@ func (e Event[T]) To(token string) Event[T] {
 	return e
 }
 
+// NameRule is what ValidName holds, for people.
+const NameRule = "use 1 to 64 of a-z, 0-9, - and _, with a letter or digit first"
+
+// ValidName reports whether s may be the name of a key or of a token: a word of a subject
+// that no command line takes for a flag.
+func ValidName(s string) bool { return ValidToken(s) && s[0] != '-' && s[0] != '_' }
+
 // Publish says v at once, without waiting for anyone to hear it. A durable event
 // is not published this way: its row is written with its fact and relayed.
 func (e Event[T]) Publish(c *Conn, v T) error {

@@ -114,6 +114,8 @@ func (a *app) keysShowCommand() *cobra.Command {
 				return fail(exitFailed, "`blufio keys list` shows them", "there is no key %q", args[0])
 			}
 			if a.json {
+				slices.Sort(k.Publish)
+				slices.Sort(k.Subscribe)
 				return a.printJSON(k)
 			}
 			return a.print(a.keyText(k))
@@ -137,7 +139,7 @@ func (a *app) keyText(k bus.Key) string {
 	rows := [][]string{
 		{u.bold("name"), line(k.Name)}, {u.bold("role"), line(k.Role)}, {u.bold("state"), line(k.State)},
 		{u.bold("public key"), line(k.PublicKey)}, {u.bold("inbox prefix"), line(k.Inbox)},
-		{u.bold("issued"), moment(k.Issued, a.now())}, {u.bold("expires"), a.ends(k)}, {u.bold("last seen"), ago(k.LastSeen, a.now())},
+		{u.bold("issued"), moment(k.Issued, a.now())}, {u.bold("expires"), a.expiry(k)}, {u.bold("last seen"), ago(k.LastSeen, a.now())},
 	}
 	if k.Revoked != nil {
 		rows = append(rows, []string{u.bold("revoked"), moment(*k.Revoked, a.now())})
@@ -146,7 +148,31 @@ func (a *app) keyText(k bus.Key) string {
 	for _, words := range dangers(k) {
 		text += u.warn() + " " + words + "\n"
 	}
-	return text + subjects(u, "may publish to", k.Publish) + subjects(u, "may subscribe to", k.Subscribe)
+	return text + subjects(u, "may publish to", spoken(k.Publish)) + subjects(u, "may subscribe to", k.Subscribe)
+}
+
+// expiry says when a key's time is over, to the second.
+func (a *app) expiry(k bus.Key) string {
+	if k.Expires == nil {
+		return "never"
+	}
+	at := k.Expires.Local().Format("2006-01-02 15:04:05")
+	if k.State == bus.KeyLives {
+		return at + ", " + a.ends(k)
+	}
+	return at
+}
+
+// replays is the question that whoever may replay may ask.
+const replays = "$JS.API.CONSUMER.CREATE.EVENTS"
+
+// spoken are the subjects that a key may publish to, with one line for the many of a replay.
+func spoken(list []string) []string {
+	if !slices.Contains(list, replays) {
+		return list
+	}
+	kept := slices.DeleteFunc(slices.Clone(list), func(s string) bool { return strings.HasPrefix(s, "$JS.") })
+	return append(kept, "may replay the stream EVENTS (--json lists the subjects of that)")
 }
 
 // dangers says in words what it means that a key may make a call that can do harm. An
@@ -237,6 +263,7 @@ func (a *app) keysRotateCommand() *cobra.Command {
 			if a.json {
 				return a.printJSON(rotated)
 			}
+			a.note("every gateway token has just ended: `blufio token issue` makes new ones")
 			return a.print(fmt.Sprintf("%s the device key is now %s\n", a.ui(a.out).ok(), line(rotated.PublicKey)))
 		},
 	}

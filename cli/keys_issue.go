@@ -34,7 +34,9 @@ func (a *app) keysIssueCommand() *cobra.Command {
 			"and NAME.json a context of the `nats` tool: address, seed file and inbox prefix, which\n" +
 			"other clients need too. Files that are there are never replaced.\n\n" +
 			"observer hears and replays facts; --allow-sub makes that fewer. channel and tool speak\n" +
-			"for the channel or tool NAME only. operator may do what you may. explicit may do only\n" +
+			"for the channel or tool NAME only; the agent does not call outside tools yet, so a tool\n" +
+			"key is of use only to try one. operator may do what you may, and replays facts with\n" +
+			"`blufio events`: a NATS client replays with an observer's key. explicit may do only\n" +
 			"what --allow-sub and --allow-pub list, of the calls that the command line makes: none\n" +
 			"about keys, tokens and secrets, and no messages, for which there is channel. Subjects\n" +
 			"are those of EVENTS.md, such as evt.turn.* to hear and ctl.status to call.",
@@ -47,11 +49,11 @@ func (a *app) keysIssueCommand() *cobra.Command {
 				return misuse(cmd, "a key needs --role and --name")
 			}
 			if o.expires != "" {
-				valid, err := config.ParseDuration(o.expires)
-				if err != nil || valid < time.Second {
-					return fail(exitUsage, "write a duration such as 24h or 30d", "--expires %q is not a duration of a second or more", o.expires)
+				seconds, err := validFor(o.expires, "; without --expires it is valid until it is revoked")
+				if err != nil {
+					return err
 				}
-				o.request.Seconds = int64(valid / time.Second)
+				o.request.Seconds = seconds
 			}
 			return a.issueKey(cmd.Context(), o)
 		},
@@ -61,13 +63,26 @@ func (a *app) keysIssueCommand() *cobra.Command {
 	f.StringVar(&o.request.Name, "name", "", "its `NAME`, of a-z 0-9 - _; a channel's or tool's own name")
 	f.StringArrayVar(&o.request.AllowSub, "allow-sub", nil, "let it hear this `SUBJECT` or pattern (repeatable)")
 	f.StringArrayVar(&o.request.AllowPub, "allow-pub", nil, "let it call this `SUBJECT` or pattern (repeatable)")
-	f.StringVar(&o.expires, "expires", "", "how long it is valid, such as 24h or 30d; without it, until it is revoked")
+	f.StringVar(&o.expires, "expires", "", "how long it is valid, as a `DURATION` such as 24h or 30d; without it, until it is revoked")
 	f.StringVar(&o.out, "out", ".", "write the files into this `DIR`")
 	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions(bus.Roles(), cobra.ShellCompDirectiveNoFileComp)) // the flags are there
 	_ = cmd.RegisterFlagCompletionFunc("allow-sub", completeSubjects(func(s *bus.Spec) bool { return bus.Hearable(s.Subject()) }))
 	_ = cmd.RegisterFlagCompletionFunc("allow-pub", completeSubjects(bus.Grantable))
 	_ = cmd.RegisterFlagCompletionFunc("out", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs))
 	return cmd
+}
+
+// validFor reads --expires, in seconds.
+func validFor(text, otherwise string) (int64, error) {
+	const most = 10 * 365 * 24 * time.Hour
+	switch valid, err := config.ParseDuration(text); {
+	case err != nil || valid < time.Second:
+		return 0, fail(exitUsage, "write a duration such as 24h or 30d"+otherwise, "--expires %q is not a duration of a second or more", text)
+	case valid > most:
+		return 0, fail(exitUsage, "use at most 3650d"+otherwise, "--expires %s is longer than ten years", text)
+	default:
+		return int64(valid / time.Second), nil
+	}
 }
 
 // completeSubjects offers the contract's subjects that fit.
@@ -102,8 +117,8 @@ type natsContext struct {
 
 // issueKey makes a key: the seed is on disk before anyone is asked to let it in.
 func (a *app) issueKey(ctx context.Context, o issueOptions) (err error) {
-	if !bus.ValidToken(o.request.Name) {
-		return fail(exitUsage, "use 1 to 64 of a-z, 0-9, - and _", "the name %q cannot be used", o.request.Name)
+	if !bus.ValidName(o.request.Name) {
+		return fail(exitUsage, bus.NameRule, "the name %q cannot be used", o.request.Name)
 	}
 	base, err := filepath.Abs(filepath.Join(o.out, o.request.Name))
 	if err != nil {
@@ -138,7 +153,7 @@ func (a *app) issueKey(ctx context.Context, o issueOptions) (err error) {
 	if out.Expires != nil {
 		a.note("it expires on %s", out.Expires.Local().Format("2006-01-02 15:04:05"))
 	}
-	a.note("other clients need the address %s and the inbox prefix %s; try it with:", out.URL, line(out.Inbox))
+	a.note("other clients need the address %s\nand the inbox prefix %s\ntry it with:", out.URL, line(out.Inbox))
 	return a.print(out.Command + "\n")
 }
 

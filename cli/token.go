@@ -5,10 +5,8 @@ package cli
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/blufio/blufio/bus"
-	"github.com/blufio/blufio/services/config"
 	"github.com/spf13/cobra"
 )
 
@@ -52,12 +50,12 @@ func (a *app) tokenIssueCommand() *cobra.Command {
 }
 
 func (o *tokenOptions) flags(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVar(&o.scopes, "scope", []string{"chat", "status"}, "what it permits: "+strings.Join(scopes, ", "))
+	cmd.Flags().StringSliceVar(&o.scopes, "scope", []string{"chat", "status"}, "what it permits, one `SCOPE` or more: "+strings.Join(scopes, ", "))
 	_ = cmd.RegisterFlagCompletionFunc("scope", completeScopes) // the flag is there
-	cmd.Flags().StringVar(&o.expires, "expires", "24h", "how long it is valid, such as 24h or 90d")
-	cmd.Flags().StringVar(&o.subject, "subject", terminalOwner, "whose conversations it opens")
-	cmd.Flags().StringVar(&o.name, "name", "", "to find it again in `blufio token list` and to revoke it by")
-	cmd.Flags().Int64Var(&o.rate, "rate", 0, "most requests a minute, 0 for any number (default gateway.token_rate)")
+	cmd.Flags().StringVar(&o.expires, "expires", "24h", "how long it is valid, as a `DURATION` such as 24h or 90d")
+	cmd.Flags().StringVar(&o.subject, "subject", terminalOwner, "the `OWNER` whose conversations it opens")
+	cmd.Flags().StringVar(&o.name, "name", "", "a `NAME` to list and revoke it by; no other valid token may have it")
+	cmd.Flags().Int64Var(&o.rate, "rate", 0, "most requests a minute, a `NUMBER`; 0 for any number (default gateway.token_rate)")
 }
 
 // scopes are what a token may permit.
@@ -74,11 +72,11 @@ func completeScopes(_ *cobra.Command, _ []string, typed string) ([]string, cobra
 }
 
 func (a *app) issueToken(cmd *cobra.Command, o tokenOptions) error {
-	valid, err := config.ParseDuration(o.expires)
-	if err != nil || valid < time.Second {
-		return fail(exitUsage, "write a duration such as 24h or 90d", "--expires %q is not a duration of a second or more", o.expires)
+	seconds, err := validFor(o.expires, "")
+	if err != nil {
+		return err
 	}
-	request := bus.TokenRequest{Subject: o.subject, Scopes: o.scopes, Seconds: int64(valid / time.Second), Name: o.name}
+	request := bus.TokenRequest{Subject: o.subject, Scopes: o.scopes, Seconds: seconds, Name: o.name}
 	if cmd.Flags().Changed("rate") {
 		request.Rate = &o.rate
 	}

@@ -5,6 +5,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,8 +46,8 @@ func (a *app) tokenRevokeCommand() *cobra.Command {
 		Use:   "revoke {ID | NAME}",
 		Short: "Refuse a token from now on",
 		Long: "Refuse a token from now on, and end what it has open. The beginning of the id is enough\n" +
-			"if no other begins so, and so is the name if no other valid token has it. A token that\n" +
-			"is not valid any more stays as it is, and the exit code is 0 then too.",
+			"if no other begins so, and so is the name. A token that is not valid any more stays as\n" +
+			"it is, and the exit code is 0 then too.",
 		Example:           "  blufio token revoke phone\n  blufio token revoke q5x2mwk7",
 		Args:              oneArg("id or name"),
 		ValidArgsFunction: a.completeToken,
@@ -124,26 +126,32 @@ func (a *app) tokens(ctx context.Context, all bool) ([]bus.TokenRecord, error) {
 	}
 }
 
-// tokenTable shows tokens, one a line.
+// tokenTable shows tokens, one a line of 80 columns as long as names are short; when all
+// of them are valid, it does not say so of each.
 func tokenTable(u ui, tokens []bus.TokenRecord, now time.Time) string {
 	if len(tokens) == 0 {
 		return u.ok() + " no token is valid\n"
 	}
-	head := []string{"ID", "NAME", "SUBJECT", "SCOPES", "RATE", "ISSUED", "EXPIRES", "LAST USED", "STATE"}
+	head := []string{"ID", "NAME", "SUBJECT", "SCOPES", "PER MIN", "EXPIRES", "LAST USED", "STATE"}
+	width := len(head)
+	if !slices.ContainsFunc(tokens, func(t bus.TokenRecord) bool { return t.State != bus.TokenStateValid }) {
+		width--
+	}
 	for i := range head {
 		head[i] = u.dim(head[i])
 	}
-	rows := [][]string{head}
+	rows := [][]string{head[:width]}
 	for _, t := range tokens {
 		state, rate := u.green(line(t.State)), "-"
 		if t.State != bus.TokenStateValid {
 			state = u.yellow(line(t.State))
 		}
 		if t.Rate > 0 {
-			rate = fmt.Sprintf("%d/min", t.Rate)
+			rate = strconv.FormatInt(t.Rate, 10)
 		}
-		rows = append(rows, []string{line(t.ID[:min(len(t.ID), shortID)]), line(t.Name), line(t.Subject), strings.Join(t.Scopes, ","), rate,
-			ago(&t.Issued, now), ahead(t.Expires, now), ago(t.LastUsed, now), state})
+		row := []string{line(t.ID[:min(len(t.ID), shortID)]), line(t.Name), line(t.Subject), strings.Join(t.Scopes, ","), rate,
+			ahead(t.Expires, now), ago(t.LastUsed, now), state}
+		rows = append(rows, row[:width])
 	}
 	return table(rows, 4)
 }

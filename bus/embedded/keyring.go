@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,9 @@ var (
 	ErrKnownKey   = errors.New("it is let in already")
 )
 
+// maxFormer is how many keys that are out have a name in denials.
+const maxFormer = 512
+
 // keyring decides who gets on. Users in the server's options would do for that, but
 // changing them reloads everything: it takes all accounts apart and puts them together
 // again under way, and switches off a JetStream that was switched on at run time.
@@ -35,7 +39,9 @@ type keyring struct {
 
 	// names of the keys in holders. The server tells of refusals with locks of its own
 	// held, and within Check: to find a name then must not wait for mu.
-	names sync.Map
+	names  sync.Map
+	former sync.Map // names of keys that are out, at most maxFormer
+	outs   []string // the keys of former, the oldest first; under mu
 
 	mu      sync.RWMutex
 	holders map[string]*holder // by public key
@@ -216,12 +222,31 @@ func (r *keyring) remove(public string) error {
 	}
 	delete(r.holders, public)
 	r.names.Delete(public)
+	r.left(public, h.key.Name)
 	err := r.disconnect(h, public)
 	if h.slot != nil {
 		r.ns.UpdateAccountClaims(h.slot.account, emptyWiring())
 		r.free = append(r.free, h.slot)
 	}
 	return err
+}
+
+// left notes the name of a key that is out. mu is held.
+func (r *keyring) left(public, name string) {
+	if _, known := r.former.Swap(public, name); known || name == "" {
+		return
+	}
+	if r.outs = append(r.outs, public); len(r.outs) > maxFormer {
+		r.former.Delete(r.outs[0])
+		r.outs = slices.Delete(r.outs, 0, 1)
+	}
+}
+
+// formerName is that of a key that is out, "" for any other. It waits for nobody.
+func (r *keyring) formerName(public string) string {
+	name, _ := r.former.Load(public)
+	text, _ := name.(string)
+	return text
 }
 
 // disconnect ends the connections that were made with the key.

@@ -3,6 +3,7 @@
 package embedded
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -174,6 +175,25 @@ func (s *Server) NameOf(public string) string {
 		return name
 	}
 	return public
+}
+
+// KeyLeft makes the name of a key known that was shut out before the server started.
+func (s *Server) KeyLeft(public, name string) {
+	s.ring.mu.Lock()
+	defer s.ring.mu.Unlock()
+	s.ring.left(public, name)
+}
+
+// Who is what people call the one who was refused: "device", the name of a key, also of one
+// that is out, or the key itself. A connection with a bad key only claims to have it, so
+// it is not called by the name of one that gets on. It waits for nobody.
+func (s *Server) Who(d Denial) string {
+	if d.Reason != DeniedBadKey {
+		if name := s.NameOf(d.Key); name != d.Key {
+			return name
+		}
+	}
+	return cmp.Or(s.ring.formerName(d.Key), d.Key)
 }
 
 func (s *Server) closeKeys() {

@@ -20,7 +20,8 @@ var _ server.Logger = (*logBridge)(nil)
 // level, so a notice is debug here. It also hears of refusals: the server says
 // in its log, and nowhere else, that it denied a publish, or cut a client off, then
 // with locks of the client held. Any client can
-// cause refusals as fast as it can write, so at most one a second is logged.
+// cause refusals as fast as it can write, and one that is shut out comes back every few
+// seconds: at most one line a second is written, and one a minute about the same client.
 type logBridge struct {
 	log         *slog.Logger
 	denied      atomic.Pointer[func(Denial)] // nil: nobody hears
@@ -29,11 +30,13 @@ type logBridge struct {
 	limitErrors atomic.Uint64
 	leaf        leafTrouble
 	cutOffs     atomic.Uint64
+	who         func(Denial) string // names the one who was refused; waits for nobody
 
 	mu     sync.Mutex
-	logged time.Time  // when the last refusal was logged
-	cut    [16]string // connections cut off last
-	fatal  error      // the first fatal line
+	logged time.Time               // when the last refusal was logged
+	quiet  map[refusalKey]*silence // who was logged within a minute
+	cut    [16]string              // connections cut off last
+	fatal  error                   // the first fatal line
 }
 
 func (b *logBridge) Debugf(format string, v ...any) { b.log.Debug(line(format, v)) }
@@ -94,10 +97,24 @@ func (b *logBridge) refused(d Denial) {
 	if hear := b.denied.Load(); hear != nil {
 		(*hear)(d)
 	}
-	if b.refusalDue(time.Now()) {
-		b.log.Warn("bus refused a client", "reason", d.Reason, "key", d.Key, "subject", d.Subject,
-			"auth_errors", b.authErrors.Load(), "denials", b.denials.Load(), "limit_errors", b.limitErrors.Load(), "cut_off", b.cutOffs.Load())
+	if times := b.refusalDue(d, time.Now()); times > 0 {
+		b.log.Warn("bus refused a client", b.told(d, times)...)
 	}
+}
+
+// told are the fields of the line about a refusal, without empty ones.
+func (b *logBridge) told(d Denial, times int) []any {
+	fields := []any{"reason", d.Reason}
+	if who := b.who(d); who != "" && who != d.Key {
+		fields = append(fields, "name", who)
+	}
+	if d.Key != "" {
+		fields = append(fields, "key", d.Key)
+	}
+	if d.Subject != "" {
+		fields = append(fields, "subject", d.Subject)
+	}
+	return append(fields, "times", times)
 }
 
 // counter is the one that a refusal belongs to.
@@ -113,15 +130,57 @@ func (b *logBridge) counter(reason string) *atomic.Uint64 {
 	return &b.limitErrors
 }
 
-// refusalDue says whether a second has passed since the last logged refusal.
-func (b *logBridge) refusalDue(now time.Time) bool {
+// Bounds of the lines about refusals.
+const (
+	refusalEvery = time.Second // any
+	sameEvery    = time.Minute // about the same client, for the same reason
+	maxQuiet     = 64          // clients told apart; more are told together
+)
+
+type refusalKey struct{ reason, key string }
+
+// silence is about a client that was logged and is not again until a minute is over.
+type silence struct {
+	logged time.Time // zero: not yet
+	times  int       // refused since
+}
+
+// refusalDue says how often the client was refused since it was logged last, this time
+// included, if a line about it is due, and else 0.
+func (b *logBridge) refusalDue(d Denial, now time.Time) (times int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if now.Sub(b.logged) < time.Second {
-		return false
+	key := refusalKey{d.Reason, d.Key}
+	q := b.quiet[key]
+	if q == nil {
+		b.forget(now)
+		if len(b.quiet) >= maxQuiet {
+			key.key = ""
+		}
+		if q = b.quiet[key]; q == nil {
+			q = &silence{}
+			if b.quiet == nil {
+				b.quiet = map[refusalKey]*silence{}
+			}
+			b.quiet[key] = q
+		}
 	}
-	b.logged = now
-	return true
+	q.times++
+	if now.Sub(b.logged) < refusalEvery || now.Sub(q.logged) < sameEvery {
+		return 0
+	}
+	times, b.logged = q.times, now
+	q.logged, q.times = now, 0
+	return times
+}
+
+// forget leaves out who was quiet for a minute since it was logged. b.mu is held.
+func (b *logBridge) forget(now time.Time) {
+	for key, q := range b.quiet {
+		if old := now.Sub(q.logged); old >= 2*sameEvery || old >= sameEvery && q.times == 0 {
+			delete(b.quiet, key)
+		}
+	}
 }
 
 func (b *logBridge) fatalError() error {

@@ -157,6 +157,7 @@ func newServer(cfg Config) (*Server, error) {
 	if s.ns, err = server.NewServer(s.options(host, port)); err != nil {
 		return nil, fmt.Errorf("configure bus: %w", err)
 	}
+	s.log.who = s.Who
 	s.ns.SetLogger(s.log, false, false)
 	if s.accounts, err = s.accounts.registered(s.ns); err != nil {
 		return nil, err

@@ -110,7 +110,27 @@ func (s *Service) revoke(ctx context.Context, q bus.KeyRevocation) (bus.Key, err
 		s.trouble.Store(nil)
 		return r.shown(), nil
 	}
-	return bus.Key{}, bus.Errorf(bus.CodeNotFound, "there is no living key %.80q", q.Key).WithHint("`blufio keys list` shows them")
+	return bus.Key{}, s.gone(ctx, q.Key)
+}
+
+// gone says that no living key has this name or public key, and what became of the last
+// one that had it.
+func (s *Service) gone(ctx context.Context, key string) error {
+	dead, err := read(ctx, s.d.Store, `state <> 'living'`)
+	if err != nil {
+		return err
+	}
+	e := bus.Errorf(bus.CodeNotFound, "there is no living key %.80q", key)
+	for _, r := range dead { // those of one name in the order of their issue
+		switch {
+		case r.Name != key && r.Public != key:
+		case r.state == bus.KeyOver:
+			e = bus.Errorf(bus.CodeNotFound, "the key %s has expired: it is out already", r.Name)
+		default:
+			e = bus.Errorf(bus.CodeNotFound, "the key %s was revoked before: it is out already", r.Name)
+		}
+	}
+	return e.WithHint("`blufio keys list --all` shows what became of each")
 }
 
 // rotate answers ctl.keys.rotate: the new key is in its file and gets on.

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/nats-io/nkeys"
@@ -25,8 +24,8 @@ func (s *Service) make(q bus.KeyRequest, now time.Time) (record, error) {
 	k := embedded.Key{Public: q.PublicKey, Name: q.Name, Role: q.Role, Inbox: rand.Text()}
 	var err error
 	switch {
-	case !bus.ValidToken(q.Name):
-		return record{}, refuse("the name %.80q cannot be used", q.Name).WithHint("use 1 to 64 of a-z, 0-9, - and _")
+	case !bus.ValidName(q.Name):
+		return record{}, refuse("the name %.80q cannot be used", q.Name).WithHint(bus.NameRule)
 	case !slices.Contains(bus.Roles(), q.Role):
 		return record{}, refuse("there is no role %.80q", q.Role).WithHint("use one of: %s", strings.Join(bus.Roles(), ", "))
 	case !nkeys.IsValidPublicUserKey(q.PublicKey):
@@ -34,10 +33,13 @@ func (s *Service) make(q bus.KeyRequest, now time.Time) (record, error) {
 	case q.PublicKey == s.d.Bus.Device().PublicKey():
 		return record{}, refuse("that is the device key itself").WithHint("make a key of its own for everyone")
 	case q.Seconds < 0 || q.Seconds > maxSeconds:
-		return record{}, refuse("a key cannot be valid for %d seconds", q.Seconds).WithHint("use at most ten years, or 0 for no end")
+		return record{}, refuse("a key cannot be valid for that long: %d seconds", q.Seconds).WithHint("use at most ten years; a key without an end holds until it is revoked")
 	}
 	if err = checkRole(q); err != nil {
 		return record{}, err
+	}
+	if q.Role == bus.RoleTool && slices.Contains(s.d.Tools, q.Name) {
+		return record{}, refuse("%s is a tool of the agent itself", q.Name).WithHint("give yours another name")
 	}
 	if k.AllowSub, err = each(q.AllowSub, hearable); err != nil {
 		return record{}, err
@@ -108,7 +110,7 @@ func hearable(p string) error {
 	case len(bus.FactsOf(p)) > 0, len(bus.Calls(p)) > 0:
 		return bus.Errorf(bus.CodeInvalid, "a key may not listen on %s", short(p)).WithHint("it may hear facts (evt.>) and answers being made (msg.delta.*)")
 	}
-	return nothing(p, append(bus.FactsOf(bus.Facts), delta))
+	return nothing(p, append(bus.FactsOf(bus.Facts), delta), hearable)
 }
 
 // callable refuses a pattern that no key may call, or that nobody answers.
@@ -133,7 +135,7 @@ func callable(p string) error {
 	case fact != nil, bus.Covers(bus.Facts, p):
 		return bus.Errorf(bus.CodeInvalid, "%s is no call", short(p)).WithHint("only the daemon itself states facts; --allow-sub lets a key hear them")
 	}
-	return nothing(p, bus.Calls(bus.Prefix+">"))
+	return nothing(p, append(bus.Calls(bus.Prefix+">"), operatorCalls()...), callable)
 }
 
 // matches is the first call, or the first event, that the pattern matches or that matches
@@ -155,21 +157,6 @@ func calls() string {
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
-}
-
-// nothing says that a pattern matches nothing, and what comes nearest.
-func nothing(p string, known []string) error {
-	best, distance := "", len(p)
-	for _, k := range known {
-		if d := levenshtein.ComputeDistance(p, k); d < distance {
-			best, distance = k, d
-		}
-	}
-	e := bus.Errorf(bus.CodeInvalid, "there is no subject %s", short(p))
-	if best == "" {
-		return e
-	}
-	return e.WithHint("did you mean %s?", short(best))
 }
 
 func short(subject string) string { return strings.TrimPrefix(subject, bus.Prefix) }

@@ -26,6 +26,8 @@ func TestRequestsAreChecked(t *testing.T) {
 		"no name":                 {bus.KeyRequest{Role: bus.RoleObserver}, "a-z"},
 		"a name of two words":     {bus.KeyRequest{Name: "a.b", Role: bus.RoleObserver}, "a-z"},
 		"no such role":            {bus.KeyRequest{Name: "x", Role: "god"}, "observer"},
+		"a flag for a name":       {bus.KeyRequest{Name: "-n", Role: bus.RoleObserver}, "letter or digit first"},
+		"a tool of the agent":     {bus.KeyRequest{Name: "recall", Role: bus.RoleTool}, "another name"},
 		"too long":                {bus.KeyRequest{Name: "x", Role: bus.RoleObserver, Seconds: maxSeconds + 1}, "ten years"},
 		"nothing allowed":         {bus.KeyRequest{Name: "x", Role: bus.RoleExplicit}, "--allow-sub"},
 		"an operator with a list": {bus.KeyRequest{Name: "x", Role: bus.RoleOperator, AllowSub: []string{"evt.>"}}, "explicit"},

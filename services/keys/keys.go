@@ -47,7 +47,8 @@ type Deps struct {
 	Store   *sqlite.Store
 	Events  *eventlog.Log
 	Bus     *embedded.Server
-	DataDir string // where the device key lies
+	DataDir string   // where the device key lies
+	Tools   []string // names of the agent's own, which no key for a tool may have
 	Logger  *slog.Logger
 	Now     func() time.Time
 	After   func(time.Duration) <-chan time.Time // nil: time.After
@@ -140,6 +141,13 @@ func (s *Service) load(ctx context.Context) error {
 	records, err := read(ctx, s.d.Store, `state = 'living'`)
 	if err != nil {
 		return err
+	}
+	dead, err := read(ctx, s.d.Store, `state <> 'living'`)
+	if err != nil {
+		return err
+	}
+	for _, r := range dead {
+		s.d.Bus.KeyLeft(r.Public, r.Name)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

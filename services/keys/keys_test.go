@@ -53,7 +53,7 @@ func newRig(t *testing.T) *rig {
 
 func (r *rig) start() {
 	r.t.Helper()
-	r.room = New(Deps{Store: r.store, Events: r.events, Bus: r.bus.Server(), DataDir: r.bus.Dir(), Logger: bustest.Logger(r.t),
+	r.room = New(Deps{Store: r.store, Events: r.events, Bus: r.bus.Server(), DataDir: r.bus.Dir(), Tools: []string{"recall"}, Logger: bustest.Logger(r.t),
 		Now: r.clock, After: func(time.Duration) <-chan time.Time { return r.ticks }})
 	r.stop = roomtest.Start(r.t, r.bus, r.room)
 }
@@ -212,6 +212,9 @@ func TestKeyExpires(t *testing.T) {
 	r.advance(0) // the look that ended it is over
 	if list := r.list(true); len(list) != 2 || list[0].Name != lasting.Name || list[1].State != bus.KeyOver {
 		t.Errorf("list %+v", list)
+	}
+	if _, err := bus.KeyRevoke.Ask(t.Context(), r.op, bus.KeyRevocation{Key: k.Name}); bus.CodeOf(err) != bus.CodeNotFound || !strings.Contains(err.Error(), "has expired") {
+		t.Errorf("revoked when its time is over: %v", err)
 	}
 	if got := r.told(); !strings.HasSuffix(got, "evt.key.expired") {
 		t.Errorf("told %s", got)

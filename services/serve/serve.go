@@ -230,7 +230,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	if r.gateway, err = gateway.New(cfg.Gateway, gateway.Deps{Key: server.DeviceKey, Store: store, Events: events, Metrics: registry, Logger: o.Logger, Now: o.Now}); err != nil {
 		return nil, err
 	}
-	r.keys = keys.New(keys.Deps{Store: store, Events: events, Bus: server, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now, Replaced: o.learnDevice})
+	r.keys = keys.New(keys.Deps{Store: store, Events: events, Bus: server, DataDir: o.DataDir, Tools: tool.Names(), Logger: o.Logger, Now: o.Now, Replaced: o.learnDevice})
 	reload := &reloader{o: o, rooms: r, names: secrets.Names, cfg: cfg, last: o.Loaded}
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
@@ -245,11 +245,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 // it, if it is known.
 func busDenials(server *embedded.Server, told *denial.Teller) *denial.Teller {
 	server.OnDenied(func(d embedded.Denial) {
-		who := d.Key
-		if d.Reason != embedded.DeniedBadKey { // that one only claims to be it
-			who = server.NameOf(who)
-		}
-		told.Note(denial.Denial{Reason: d.Reason, Who: who, Subject: d.Subject})
+		told.Note(denial.Denial{Reason: d.Reason, Who: server.Who(d), Subject: d.Subject})
 	})
 	return told
 }

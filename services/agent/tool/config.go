@@ -39,6 +39,9 @@ const (
 // model gets to see them.
 var optional = []string{"time", "remember", "recall", nameHTTPGet, nameListDir, nameReadFile, nameWriteFile}
 
+// Names are those of all tools that there can be.
+func Names() []string { return append(slices.Clone(optional), nameShell) }
+
 // Defaults are the settings of a fresh install.
 func Defaults() Config {
 	return Config{Enable: slices.Clone(optional), HTTPTimeout: 20 * time.Second, HTTPKB: 512,

@@ -29,7 +29,12 @@ func (s *Service) issue(ctx context.Context, r bus.TokenRequest) (bus.Token, err
 	if err != nil {
 		return bus.Token{}, err
 	}
-	if !s.passes.add(p) {
+	switch err := s.passes.add(p); err {
+	case nil:
+	case errTaken:
+		return bus.Token{}, bus.Errorf(bus.CodeConflict, "there is a valid token with the name %s", p.name).
+			WithHint("choose another name, or `blufio token revoke %s` first", p.name)
+	default:
 		return bus.Token{}, bus.Errorf(bus.CodeBusy, "%d tokens are valid", s.cfg.MaxTokens).
 			WithHint("revoke some (`blufio token list` shows them), let them expire sooner, or raise gateway.max_tokens")
 	}
@@ -48,15 +53,15 @@ func (s *Service) newPass(r bus.TokenRequest) (*pass, error) {
 	if !bus.ValidToken(r.Subject) {
 		return nil, unusable("subject", r.Subject)
 	}
-	if r.Name != "" && !bus.ValidToken(r.Name) {
-		return nil, unusable("name", r.Name)
+	if r.Name != "" && !bus.ValidName(r.Name) {
+		return nil, bus.Errorf(bus.CodeInvalid, "the name %q cannot be used", shorten(r.Name)).WithHint(bus.NameRule)
 	}
 	scopes, err := knownScopes(r.Scopes)
 	if err != nil {
 		return nil, err
 	}
 	if r.Seconds < 1 || r.Seconds > maxTokenSeconds {
-		return nil, bus.Errorf(bus.CodeInvalid, "a token cannot be valid for %d seconds", r.Seconds).
+		return nil, bus.Errorf(bus.CodeInvalid, "a token cannot be valid for that long: %d seconds", r.Seconds).
 			WithHint("use at least one second and at most ten years")
 	}
 	rate := int64(s.live.Load().TokenRate)

@@ -5,6 +5,7 @@ package gateway
 import (
 	"cmp"
 	"crypto/ed25519"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -104,18 +105,32 @@ func (ps *passes) admit(id, subject string) (admission, bool) {
 	return a, true
 }
 
-// add makes a new pass known. It reports false when there is no room for it.
-func (ps *passes) add(p *pass) bool {
+// Why a pass is not added.
+var (
+	errFull  = errors.New("there is no room for another token")
+	errTaken = errors.New("a valid token has this name")
+)
+
+// add makes a new pass known, unless there is no room for it or its name is taken.
+func (ps *passes) add(p *pass) error {
 	if ps.count() >= ps.limit {
 		ps.end() // some may have come to their end
 	}
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if ps.alive >= ps.limit {
-		return false
+		return errFull
+	}
+	if p.name != "" {
+		now, signer := ps.now(), ps.signer()
+		for _, other := range ps.byID {
+			if other.name == p.name && other.state(now, signer) == bus.TokenStateValid {
+				return errTaken
+			}
+		}
 	}
 	ps.enter(p)
-	return true
+	return nil
 }
 
 // restore makes a pass of the database known, unless it is.
@@ -211,24 +226,32 @@ func (ps *passes) unstored() (all []*pass) {
 }
 
 // find returns the passes that word may mean: the one of that id, or those that are
-// valid and have that name, or those whose ids begin so.
+// valid and have that name, or the latest that had it, or those whose ids begin so.
 func (ps *passes) find(word string) []*pass {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if p := ps.byID[word]; p != nil {
 		return []*pass{p}
 	}
-	var named, begun []*pass
+	var named, begun, ended []*pass
 	now, signer := ps.now(), ps.signer()
 	for _, p := range ps.byID {
-		if p.name == word && p.state(now, signer) == bus.TokenStateValid {
+		switch {
+		case p.name != word:
+		case p.state(now, signer) == bus.TokenStateValid:
 			named = append(named, p)
+		default:
+			ended = append(ended, p)
 		}
 		if strings.HasPrefix(p.id, word) {
 			begun = append(begun, p)
 		}
 	}
-	if len(named) == 0 {
+	switch {
+	case len(named) > 0:
+	case len(ended) > 0:
+		return []*pass{slices.MinFunc(ended, latest)}
+	default:
 		named = begun
 	}
 	slices.SortFunc(named, latest)

@@ -372,7 +372,15 @@ func TestChoiceOfTokens(t *testing.T) {
 	r := start(t)
 	cli := r.bus.Operator(t, bus.TokenList, bus.TokenRevoke)
 	req := bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 3600, Name: "twin"}
-	one, two := r.issue(req), r.issue(req)
+	one := r.issue(req)
+	if _, err := r.service.issue(t.Context(), req); bus.CodeOf(err) != bus.CodeConflict || !strings.Contains(err.Error(), "the name twin") {
+		t.Errorf("a second token of one name: %v", err)
+	}
+	req.Name = "other"
+	two := r.issue(req)
+	r.service.passes.mu.Lock()
+	r.service.passes.byID[two.ID].name = "twin" // as in a database of before names were unique
+	r.service.passes.mu.Unlock()
 	req.Name = one.ID[:3] // a name may look like an id's beginning: the name counts
 	odd := r.issue(req)
 	tests := []struct {
@@ -381,6 +389,7 @@ func TestChoiceOfTokens(t *testing.T) {
 	}{
 		{"", "", bus.CodeInvalid}, {"nobody", "", bus.CodeNotFound}, {"twin", "", bus.CodeConflict},
 		{one.ID, one.ID, ""}, {"twin", two.ID, ""}, // one of the two is left
+		{"twin", two.ID, ""}, {two.ID, two.ID, ""}, // and it was revoked already, by either name
 		{one.ID[:3], odd.ID, ""}, {one.ID[:5], one.ID, ""}, // revoked already
 	}
 	for _, tt := range tests {
@@ -392,6 +401,7 @@ func TestChoiceOfTokens(t *testing.T) {
 			t.Errorf("%q: no hint: %v", tt.word, err)
 		}
 	}
+	req.Name = ""
 	for range 5 {
 		r.issue(req)
 	}
