@@ -16,7 +16,7 @@ import (
 // cheap guessing, no eaten memory.
 func TestTampering(t *testing.T) {
 	flip := func(table, column, where string) string {
-		return fmt.Sprintf(`UPDATE %s SET %s = CAST(x'FF' || substr(%[2]s, 2) AS BLOB) %s`, table, column, where)
+		return fmt.Sprintf(`UPDATE %s SET %s = CAST(CASE substr(%[2]s, 1, 1) WHEN x'FF' THEN x'00' ELSE x'FF' END || substr(%[2]s, 2) AS BLOB) %s`, table, column, where)
 	}
 	one := `WHERE name = 'a'`
 	for name, c := range map[string]struct{ sql, code string }{

@@ -258,9 +258,10 @@ func (ps *passes) find(word string) []*pass {
 	return named
 }
 
-// latest sorts passes by when they were issued, the latest first.
+// latest sorts passes by when they were issued, the latest first; of those issued together
+// the one revoked last.
 func latest(a, b *pass) int {
-	return cmp.Or(b.issued.Compare(a.issued), strings.Compare(a.id, b.id))
+	return cmp.Or(b.issued.Compare(a.issued), b.revoked.Compare(a.revoked), strings.Compare(a.id, b.id))
 }
 
 // list returns records, the latest first; all: also of those that are no longer valid.
