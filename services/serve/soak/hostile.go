@@ -26,7 +26,7 @@ const (
 	floodWorkers = 24                    // each message in a session of its own
 	hugePerSec   = 20                    // of the longest text there may be
 	tooLargeEach = 50 * time.Millisecond // between two bodies that are too large
-	dribblers    = 60                    // send a body byte by byte
+	dribblers    = 12                    // send a body byte by byte; they hold most of the gateway's 16 slots for bodies
 	deafStreams  = 24                    // event streams that nobody reads
 	deafReaders  = 24                    // histories that nobody reads
 	deafBus      = 4                     // listeners on the bus that read nothing

@@ -150,14 +150,17 @@ func (s *speaker) burst(ctx context.Context) {
 }
 
 // swingHalf is how long the load of swing lasts, and how long the pause after it.
-const swingHalf = 15 * time.Second
+const (
+	swingHalf    = 15 * time.Second
+	swingWorkers = 48
+)
 
 // swing is a load that comes and goes, large enough to be felt.
 func (s *speaker) swing(ctx context.Context) {
 	text := strings.Repeat("so much to say ", hugeBytes/2/15)
 	for ctx.Err() == nil {
 		on, stop := context.WithTimeout(ctx, swingHalf)
-		s.hurry(on, 24, 1<<62, "30s", func(n int64) (string, string) { return fmt.Sprintf("swing-%d", n%400), text })
+		s.hurry(on, swingWorkers, 1<<62, "30s", func(n int64) (string, string) { return fmt.Sprintf("swing-%d", n%400), text })
 		stop()
 		sleep(ctx, swingHalf)
 	}

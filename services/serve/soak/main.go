@@ -20,8 +20,10 @@
 //	book.go      every accepted message, looked up in the database afterwards
 //	svg.go       the picture
 //
-// The hostile phase comes a second time to a daemon whose governor only watches (build
-// tag ungoverned): what is bounded must hold by itself.
+// Two more daemons come after the main one: load that comes and goes, to one that is
+// told to warn early, so that its level would change all the time; and a hostile phase,
+// shorter, to one whose governor only watches (build tag ungoverned), for what is
+// bounded must hold by itself. They take at most 15 minutes more.
 //
 // A run as long as a round (30 minutes) appends to BENCHMARKS.md and leaves its table
 // and picture in contrib/benchmarks; a shorter one is a try and leaves them in
@@ -50,7 +52,8 @@ type options struct {
 	turns    int64 // of a run as fast as it goes; 0: by phases
 	oneCPU   bool
 	provider string
-	control  bool // also without a governor
+	silence  time.Duration // of a stalled model, that the daemon bears
+	only     string        // of the works; "" is all
 	out      string
 	write    bool // append to BENCHMARKS.md
 	report   func(format string, args ...any)
@@ -63,7 +66,8 @@ func main() {
 	flag.Int64Var(&o.limitMB, "limit-mb", 128, "limit of the control group, in MiB")
 	flag.BoolVar(&o.oneCPU, "one-cpu", false, "let the daemon run on one processor")
 	flag.StringVar(&o.provider, "provider", "openai", "what answers: openai, a fake in this process that speaks its wire, or offline")
-	flag.BoolVar(&o.control, "ungoverned", true, "the hostile phase once more without a governor")
+	flag.DurationVar(&o.silence, "silence", 20*time.Second, "how long the daemon bears a stalled model: openai.timeout")
+	flag.StringVar(&o.only, "only", "", "only this part: governed, swing or ungoverned")
 	flag.StringVar(&o.out, "out", "", "where to put the table and the picture; empty: contrib/benchmarks, and for a try bin/soak")
 	flag.BoolVar(&o.write, "write", true, "append to BENCHMARKS.md, unless it was a try")
 	flag.Parse()
@@ -100,6 +104,9 @@ func soak(ctx context.Context, o options) (err error) {
 	}
 	r := newReport(o)
 	for _, w := range o.works() {
+		if o.only != "" && o.only != w.name {
+			continue
+		}
 		run, err := newRun(ctx, o, w, filepath.Join(tmp, w.name))
 		if err == nil {
 			err = run.drive(ctx)
@@ -118,22 +125,4 @@ func soak(ctx context.Context, o options) (err error) {
 		}
 	}
 	return r.verdict()
-}
-
-// work is one daemon's part of a run.
-type work struct {
-	name   string
-	tags   string // of its binary
-	phases []phase
-}
-
-func (o options) works() []work {
-	if o.turns > 0 {
-		return []work{{name: million, phases: []phase{{million, 0}}}}
-	}
-	out := []work{{name: "governed", phases: plan(o.total)}}
-	if o.control {
-		out = append(out, work{"ungoverned", "ungoverned", ungovernedPlan(o.total)})
-	}
-	return out
 }

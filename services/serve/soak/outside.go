@@ -14,9 +14,8 @@ import (
 )
 
 const (
-	modelTime    = 500 * time.Millisecond // until a model begins to answer
-	modelSilence = 20 * time.Second       // that the daemon bears: openai.timeout
-	remembered   = 50                     // questions that the fakes keep
+	modelTime  = 500 * time.Millisecond // until a model begins to answer
+	remembered = 50                     // questions that the fakes keep
 )
 
 // outside is what the daemon talks to, in this process: a model and a Telegram
@@ -67,13 +66,9 @@ func (o *outside) answer() fakellm.Answer {
 // slow sets how long the model takes.
 func (o *outside) slow(d time.Duration) { o.models.OpenAI.Latency(d) }
 
-// config is the daemon's, with everything on; limitMB of 0 leaves the memory limit as
-// it is installed.
-func (o *outside) config(path, provider string, limitMB int64) error {
-	limit := ""
-	if limitMB > 0 {
-		limit = fmt.Sprintf("[memory]\nlimit_mb = %d\n", limitMB)
-	}
+// config is the daemon's, with everything on. It bears a model's silence so long;
+// memory is its section of that name.
+func (o *outside) config(path, provider string, silence time.Duration, memory string) error {
 	return os.WriteFile(path, fmt.Appendf(nil, `[gateway]
 listen = "127.0.0.1:0"
 [bus]
@@ -94,7 +89,9 @@ shell = ["date", "uptime"]
 [cost]
 daily_usd = 0
 monthly_usd = 0
-%s`, provider, o.models.OpenAI.URL(), modelSilence, o.bot.URL(), o.bot.Token(), limit), 0o600)
+[memory]
+%s
+`, provider, o.models.OpenAI.URL(), silence, o.bot.URL(), o.bot.Token(), memory), 0o600)
 }
 
 func (o *outside) close() {

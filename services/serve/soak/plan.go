@@ -10,9 +10,9 @@ const (
 	steady  = "steady"
 	burst   = "burst"
 	rest    = "rest"    // after the burst
-	swing   = "swing"   // load that comes and goes
 	hostile = "hostile" // see hostile.go
 	calm    = "calm"    // after the hostile phase: how long until all is normal
+	swing   = "swing"   // load that comes and goes
 	million = "million"
 )
 
@@ -25,42 +25,54 @@ type phase struct {
 const (
 	round     = 30 * time.Minute // the shortest in which every phase has its full length
 	longest   = 6 * time.Hour    // of one round: a long run has several
-	settle    = 60 * time.Second // after which a burst is forgotten and all is normal
+	settle    = time.Minute      // after which a burst is forgotten and all is normal
 	idleFor   = time.Minute
 	burstFor  = time.Minute
 	restFor   = settle
-	swingFor  = 10 * time.Minute
 	attackFor = 10 * time.Minute // the hostile phase
 	calmFor   = settle + 10*time.Second
+	swingFor  = 10 * time.Minute
 )
 
-// plan divides a time into phases: rounds of idle, steady, burst, rest, swing, hostile and
+// plan divides a time into phases: rounds of idle, steady, burst, rest, hostile and
 // calm. What a round has left goes to steady. A run that is shorter than one round
 // has one, in which everything is shorter.
 func plan(total time.Duration) []phase {
-	scale := min(1, float64(total)/float64(round))
-	part := func(d time.Duration) time.Duration { return time.Duration(float64(d) * scale) }
-	others := part(idleFor + burstFor + restFor + swingFor + attackFor + calmFor)
+	part := func(d time.Duration) time.Duration { return scaled(d, total) }
+	others := part(idleFor + burstFor + restFor + attackFor + calmFor)
 	rounds := max(1, int((total+longest-1)/longest))
 	var out []phase
 	for range rounds {
 		out = append(out, phase{idle, part(idleFor)}, phase{steady, total/time.Duration(rounds) - others}, phase{burst, part(burstFor)}, phase{rest, part(restFor)},
-			phase{swing, part(swingFor)}, phase{hostile, part(attackFor)}, phase{calm, part(calmFor)})
+			phase{hostile, part(attackFor)}, phase{calm, part(calmFor)})
 	}
 	return out
 }
 
-// ungovernedPlan is for the daemon without a governor: the same crowd for a fifth of
-// the time, at most as long as the other had it.
-func ungovernedPlan(total time.Duration) []phase {
-	attack := min(total/5, attackFor)
-	return []phase{{idle, attack / 10}, {hostile, attack}, {calm, min(calmFor, attack)}}
+// scaled is d of a full round, in a run of total.
+func scaled(d, total time.Duration) time.Duration {
+	return time.Duration(float64(d) * min(1, float64(total)/float64(round)))
 }
 
-// length is how long phases last together.
-func length(phases []phase) (sum time.Duration) {
-	for _, p := range phases {
-		sum += p.last
+// work is one daemon's part of a run.
+type work struct {
+	name   string
+	tags   string // of its binary
+	memory string // the section of its configuration
+	phases []phase
+}
+
+// works are the daemons of a run. The main one has the whole time; two shorter ones
+// come on top.
+func (o options) works() []work {
+	if o.turns > 0 {
+		return []work{{name: million, phases: []phase{{idle, 10 * time.Second}, {million, 0}, {rest, settle}}}}
 	}
-	return sum
+	attack := scaled(attackFor, o.total) * 3 / 10
+	return []work{
+		{name: "governed", phases: plan(o.total)},
+		// A load that comes and goes has to cross a threshold to tell anything.
+		{name: swing, memory: "warn_percent = 28", phases: []phase{{idle, scaled(10*time.Second, o.total)}, {swing, scaled(swingFor, o.total)}}},
+		{name: "ungoverned", tags: "ungoverned", phases: []phase{{idle, attack / 10}, {hostile, attack}, {calm, scaled(calmFor, o.total)}}},
+	}
 }

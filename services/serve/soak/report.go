@@ -44,7 +44,7 @@ func (r *report) keep(run *run) error {
 	all := run.sampler.all()
 	path := filepath.Join(r.out, r.name(run))
 	limit := r.limitMB * mb
-	c := curve{title: r.title(run), samples: all, marks: []mark{{"limit", limit, "#c0392b"}, {"warning", limit / 100 * 80, "#e5a823"}}}
+	c := curve{title: r.title(run), samples: all, marks: []mark{{"limit", limit, "#c0392b"}, {"warning, for anonymous", limit / 100 * 80, "#e5a823"}}}
 	err := errors.Join(writeCSV(path+".csv", all), writeSVG(path+".svg", c))
 	r.report("%s.svg", path)
 	return err

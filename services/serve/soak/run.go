@@ -37,33 +37,33 @@ type run struct {
 }
 
 // newRun makes everything but starts nothing.
-func newRun(ctx context.Context, o options, w work, dir string) (*run, error) {
-	if err := os.Mkdir(dir, 0o700); err != nil {
+func newRun(ctx context.Context, o options, w work, dir string) (r *run, err error) {
+	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o700); err != nil {
 		return nil, err
 	}
-	r := &run{options: o, work: w, dir: dir}
-	var err error
-	limit := int64(0)
+	r = &run{options: o, work: w, dir: dir}
+	o.report("%s: build", w.name)
+	if err := build(ctx, filepath.Join(dir, "blufio"), w.tags); err != nil {
+		return nil, err
+	}
 	if r.group, err = newCgroup(o.limitMB * mb); err != nil {
 		o.report("no memory control group can be made, so no limit is enforced; the daemon is told %d MiB instead:\n%v", o.limitMB, err)
-		limit = o.limitMB
+		w.memory += fmt.Sprintf("\nlimit_mb = %d", o.limitMB)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.group.remove())
+		}
+	}()
+	r.daemon = &daemon{binary: filepath.Join(dir, "blufio"), dir: filepath.Join(dir, "data"), config: filepath.Join(dir, "blufio.toml"),
+		log: filepath.Join(dir, "daemon.log"), group: r.group, pinned: o.oneCPU}
+	if r.book, err = newBook(filepath.Join(dir, "accepted")); err != nil {
+		return nil, err
 	}
 	if r.outside, err = newOutside(); err != nil {
 		return nil, err
 	}
-	r.daemon = &daemon{binary: filepath.Join(dir, "blufio"), dir: filepath.Join(dir, "data"), config: filepath.Join(dir, "blufio.toml"),
-		log: filepath.Join(dir, "daemon.log"), group: r.group, pinned: o.oneCPU}
-	if err := os.Mkdir(r.daemon.dir, 0o700); err != nil {
-		return nil, err
-	}
-	if err := r.outside.config(r.daemon.config, o.provider, limit); err != nil {
-		return nil, err
-	}
-	if r.book, err = newBook(filepath.Join(dir, "accepted")); err != nil {
-		return nil, err
-	}
-	o.report("%s: build", w.name)
-	return r, build(ctx, r.daemon.binary, w.tags)
+	return r, r.outside.config(r.daemon.config, o.provider, o.silence, w.memory)
 }
 
 // drive runs the daemon through its phases, stops it, and looks at what it kept.

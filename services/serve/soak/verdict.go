@@ -21,6 +21,7 @@ const (
 	missed  verdict = "**missed**"
 	shown   verdict = ""
 	noProof verdict = "too short to judge"
+	noCross verdict = "not judged: no level was reached"
 )
 
 func judged(ok bool) verdict {
@@ -157,7 +158,11 @@ func swingRow(all []sample) []row {
 	for _, s := range part {
 		highest = max(highest, s.pressure)
 	}
-	return []row{{fmt.Sprintf("load that comes and goes: level changes in %s (highest: %s)", changeIn, levelNames[highest]), fmt.Sprint(n), fmt.Sprintf("≤ %d", changeBar), judged(n <= changeBar)}}
+	crossed := judged(n <= changeBar)
+	if highest == 0 {
+		crossed = noCross // of a level that is never left, nothing is to be said
+	}
+	return []row{{fmt.Sprintf("load that comes and goes: level changes in %s (highest: %s)", changeIn, levelNames[highest]), fmt.Sprint(n), fmt.Sprintf("≤ %d", changeBar), crossed}}
 }
 
 // slopeRow fits the minima of the last turns of a phase. Turns are counted within

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The whole way in some seconds: the real binary, every phase, both files, nothing
+// lost. Numbers of memory and time are not looked at: these are too few.
+func TestSoakSmoke(t *testing.T) {
+	if _, err := os.Stat("/proc/self/status"); err != nil {
+		t.Skip("only Linux has /proc")
+	}
+	o := options{total: 6 * time.Second, limitMB: 256, silence: time.Second, provider: "openai", out: t.TempDir(), report: t.Logf}
+	w := o.works()[0]
+	r, err := newRun(t.Context(), o, w, filepath.Join(t.TempDir(), w.name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.drive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	rep := newReport(o)
+	if err := rep.keep(r); err != nil {
+		t.Fatal(err)
+	}
+	if r.kept.lost != 0 || r.kept.open() != 0 || len(r.daemon.died()) != 0 || r.oomKills != 0 {
+		t.Errorf("kept %+v, deaths %v, killed for memory %d times", r.kept, r.daemon.died(), r.oomKills)
+	}
+	if n := r.book.accepted.Load(); n == 0 || r.kept.states["answered"] == 0 {
+		t.Errorf("%d accepted, %v", n, r.kept.states)
+	}
+	rows := readCSV(t, filepath.Join(o.out, rep.name(r)+".csv"))
+	for _, phase := range []string{steady, hostile, calm} {
+		if !slices.ContainsFunc(rows, func(row []string) bool { return row[1] == phase }) {
+			t.Errorf("%s was not sampled", phase)
+		}
+	}
+	if text := rep.markdown(); !strings.Contains(text, rep.name(r)+".svg") || !strings.Contains(text, "by the wall clock") {
+		t.Errorf("the report: %s", text)
+	}
+}
