@@ -53,6 +53,7 @@ type options struct {
 	oneCPU   bool
 	provider string
 	silence  time.Duration // of a stalled model, that the daemon bears
+	agent    string        // more of the configuration's section [agent]
 	only     string        // of the works; "" is all
 	out      string
 	write    bool // append to BENCHMARKS.md

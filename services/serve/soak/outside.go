@@ -66,9 +66,9 @@ func (o *outside) answer() fakellm.Answer {
 // slow sets how long the model takes.
 func (o *outside) slow(d time.Duration) { o.models.OpenAI.Latency(d) }
 
-// config is the daemon's, with everything on. It bears a model's silence so long;
-// memory is its section of that name.
-func (o *outside) config(path, provider string, silence time.Duration, memory string) error {
+// config is the daemon's, with everything on: what is not set is as installed, but for
+// how long it bears a model's silence.
+func (o *outside) config(path string, opt options, memory string) error {
 	return os.WriteFile(path, fmt.Appendf(nil, `[gateway]
 listen = "127.0.0.1:0"
 [bus]
@@ -77,6 +77,7 @@ listen = "127.0.0.1:0"
 format = "json"
 [agent]
 provider = %q
+%s
 [openai]
 base_url = %q
 timeout = %q
@@ -91,7 +92,7 @@ daily_usd = 0
 monthly_usd = 0
 [memory]
 %s
-`, provider, o.models.OpenAI.URL(), silence, o.bot.URL(), o.bot.Token(), memory), 0o600)
+`, opt.provider, opt.agent, o.models.OpenAI.URL(), opt.silence, o.bot.URL(), o.bot.Token(), memory), 0o600)
 }
 
 func (o *outside) close() {

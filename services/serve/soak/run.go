@@ -63,7 +63,7 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 	if r.outside, err = newOutside(); err != nil {
 		return nil, err
 	}
-	return r, r.outside.config(r.daemon.config, o.provider, o.silence, w.memory)
+	return r, r.outside.config(r.daemon.config, o, w.memory)
 }
 
 // drive runs the daemon through its phases, stops it, and looks at what it kept.
