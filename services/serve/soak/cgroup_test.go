@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 )
@@ -50,5 +51,23 @@ func TestGroupIsNotMadeUp(t *testing.T) {
 	}
 	if _, err := os.Stat(g.dir); err == nil {
 		t.Error("the directory is still there")
+	}
+}
+
+// A group of the real kernel kills what wants more than there is, and counts it.
+func TestGroupKills(t *testing.T) {
+	g, err := newCgroup(20 * mb)
+	if err != nil {
+		t.Skipf("no memory control group can be made here: %v", err)
+	}
+	args := wrap(g, false, "sh", "-c", "head -c 100000000 /dev/zero | tail") // tail keeps a line that does not end
+	if out, err := exec.Command(args[0], args[1:]...).Output(); err == nil {
+		t.Errorf("100 MB fit into 20: %d bytes came", len(out))
+	}
+	if n, err := g.oomKills(); n == 0 || err != nil {
+		t.Errorf("%d kills, %v", n, err)
+	}
+	if err := g.remove(); err != nil {
+		t.Error(err)
 	}
 }

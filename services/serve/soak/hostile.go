@@ -51,7 +51,13 @@ func (s *speaker) hostile(ctx context.Context) {
 		}
 	})
 	for range dribblers {
-		group.Go(func() { again(ctx, s.dribble) })
+		group.Go(func() {
+			again(ctx, func(ctx context.Context) error {
+				err := s.dribble(ctx)
+				sleep(ctx, deafFor) // while they hold the slots, the others hardly get in
+				return err
+			})
+		})
 	}
 	for range deafStreams {
 		group.Go(func() { again(ctx, func(ctx context.Context) error { return s.deaf(ctx, "/v1/events?since=1h") }) })

@@ -8,6 +8,7 @@
 //
 //	make soak-memory            half an hour; SOAK=72h for longer, SOAK=2m for a try
 //	make soak-million           a million turns in 5 000 sessions, as fast as it goes
+//	SOAK_FLAGS=…                "-one-cpu -limit-mb 1024", or "-phases idle=1m,hostile=1h,calm=70s"
 //
 //	plan.go      the phases, and how a time is divided into them
 //	load.go      who speaks to the daemon: steady, in a burst, on and off
@@ -49,7 +50,8 @@ import (
 type options struct {
 	total    time.Duration
 	limitMB  int64
-	turns    int64 // of a run as fast as it goes; 0: by phases
+	turns    int64   // of a run as fast as it goes; 0: by phases
+	byHand   []phase // instead of those that total makes
 	oneCPU   bool
 	provider string
 	silence  time.Duration // of a stalled model, that the daemon bears
@@ -64,6 +66,10 @@ func main() {
 	var o options
 	flag.DurationVar(&o.total, "for", round, "how long the phases last together")
 	flag.Int64Var(&o.turns, "turns", 0, "instead of the phases: so many turns in 5 000 sessions, as fast as it goes")
+	flag.Func("phases", "instead of them: by hand, such as idle=1m,hostile=1h,calm=70s", func(s string) (err error) {
+		o.byHand, err = parsePhases(s)
+		return err
+	})
 	flag.Int64Var(&o.limitMB, "limit-mb", 128, "limit of the control group, in MiB")
 	flag.BoolVar(&o.oneCPU, "one-cpu", false, "let the daemon run on one processor")
 	flag.StringVar(&o.provider, "provider", "openai", "what answers: openai, a fake in this process that speaks its wire, or offline")
@@ -83,7 +89,17 @@ func main() {
 
 // try reports that a run is too short to be kept.
 func (o options) try() bool {
-	return o.turns == 0 && o.total < round || o.turns > 0 && o.turns < fitTurns
+	switch {
+	case o.turns > 0:
+		return o.turns < fitTurns
+	case len(o.byHand) > 0:
+		var sum time.Duration
+		for _, p := range o.byHand {
+			sum += p.last
+		}
+		return sum < round
+	}
+	return o.total < round
 }
 
 func soak(ctx context.Context, o options) (err error) {

@@ -2,7 +2,12 @@
 
 package main
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
 
 // Phases.
 const (
@@ -58,7 +63,7 @@ func scaled(d, total time.Duration) time.Duration {
 type work struct {
 	name   string
 	tags   string // of its binary
-	memory string // the section of its configuration
+	warn   int    // percent of the limit, where it is another than as installed
 	phases []phase
 }
 
@@ -68,11 +73,31 @@ func (o options) works() []work {
 	if o.turns > 0 {
 		return []work{{name: million, phases: []phase{{idle, 10 * time.Second}, {million, 0}, {rest, settle}}}}
 	}
+	if len(o.byHand) > 0 {
+		return []work{{name: "phases", phases: o.byHand}}
+	}
 	attack := scaled(attackFor, o.total) * 3 / 10
 	return []work{
 		{name: "governed", phases: plan(o.total)},
 		// A load that comes and goes has to cross a threshold to tell anything.
-		{name: swing, memory: "warn_percent = 28", phases: []phase{{idle, scaled(10*time.Second, o.total)}, {swing, scaled(swingFor, o.total)}}},
+		{name: swing, warn: 28, phases: []phase{{idle, scaled(10*time.Second, o.total)}, {swing, scaled(swingFor, o.total)}}},
 		{name: "ungoverned", tags: "ungoverned", phases: []phase{{idle, attack / 10}, {hostile, attack}, {calm, scaled(calmFor, o.total)}}},
 	}
+}
+
+// parsePhases reads "idle=1m,hostile=1h,calm=70s".
+func parsePhases(s string) ([]phase, error) {
+	var out []phase
+	for part := range strings.SplitSeq(s, ",") {
+		name, last, _ := strings.Cut(part, "=")
+		d, err := time.ParseDuration(last)
+		if err != nil || d <= 0 {
+			return nil, fmt.Errorf("%q is not a phase and its time, such as hostile=1h", part)
+		}
+		if known := []string{idle, steady, burst, rest, hostile, calm, swing}; !slices.Contains(known, name) {
+			return nil, fmt.Errorf("there is no phase %q, only %s", name, strings.Join(known, ", "))
+		}
+		out = append(out, phase{name, d})
+	}
+	return out, nil
 }

@@ -43,8 +43,11 @@ func (r *report) keep(run *run) error {
 	r.runs = append(r.runs, run)
 	all := run.sampler.all()
 	path := filepath.Join(r.out, r.name(run))
-	limit := r.limitMB * mb
-	c := curve{title: r.title(run), samples: all, marks: []mark{{"limit", limit, "#c0392b"}, {"warning, for anonymous", limit / 100 * 80, "#e5a823"}}}
+	limit, warn := r.limitMB*mb, int64(run.warn)
+	if warn == 0 {
+		warn = 80 // as installed
+	}
+	c := curve{title: r.title(run), samples: all, marks: []mark{{"limit", limit, "#c0392b"}, {"warning, for anonymous", limit / 100 * warn, "#e5a823"}}}
 	err := errors.Join(writeCSV(path+".csv", all), writeSVG(path+".svg", c))
 	r.report("%s.svg", path)
 	return err

@@ -46,9 +46,13 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 	if err := build(ctx, filepath.Join(dir, "blufio"), w.tags); err != nil {
 		return nil, err
 	}
+	memory := ""
+	if w.warn > 0 {
+		memory = fmt.Sprintf("warn_percent = %d\n", w.warn)
+	}
 	if r.group, err = newCgroup(o.limitMB * mb); err != nil {
 		o.report("no memory control group can be made, so no limit is enforced; the daemon is told %d MiB instead:\n%v", o.limitMB, err)
-		w.memory += fmt.Sprintf("\nlimit_mb = %d", o.limitMB)
+		memory += fmt.Sprintf("limit_mb = %d\n", o.limitMB)
 	}
 	defer func() {
 		if err != nil {
@@ -63,7 +67,7 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 	if r.outside, err = newOutside(); err != nil {
 		return nil, err
 	}
-	return r, r.outside.config(r.daemon.config, o, w.memory)
+	return r, r.outside.config(r.daemon.config, o, memory)
 }
 
 // drive runs the daemon through its phases, stops it, and looks at what it kept.

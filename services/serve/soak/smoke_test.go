@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -26,6 +27,7 @@ func TestSoakSmoke(t *testing.T) {
 	if err := r.drive(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	restarts(t, r)
 	rep := newReport(o)
 	if err := rep.keep(r); err != nil {
 		t.Fatal(err)
@@ -44,5 +46,28 @@ func TestSoakSmoke(t *testing.T) {
 	}
 	if text := rep.markdown(); !strings.Contains(text, rep.name(r)+".svg") || !strings.Contains(text, "by the wall clock") {
 		t.Errorf("the report: %s", text)
+	}
+}
+
+// restarts kills a daemon on the run's data: that has to be seen, and it has to come
+// back.
+func restarts(t *testing.T, r *run) {
+	t.Helper()
+	d := &daemon{binary: r.daemon.binary, dir: r.daemon.dir, config: r.daemon.config, log: r.daemon.log}
+	if err := d.start(); err != nil {
+		t.Fatal(err)
+	}
+	first := d.at().PID
+	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(startLimit); d.at().PID == first && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if err := d.stop(); err != nil {
+		t.Error(err)
+	}
+	if died := d.died(); d.at().PID == first || len(died) != 1 || !strings.Contains(died[0], "killed") {
+		t.Errorf("after a kill: deaths %q, process %d and then %d", died, first, d.at().PID)
 	}
 }

@@ -175,3 +175,15 @@ func TestPlan(t *testing.T) {
 		}
 	}
 }
+
+func TestParsePhases(t *testing.T) {
+	got, err := parsePhases("idle=1m,hostile=1h,calm=70s")
+	if want := []phase{{idle, time.Minute}, {hostile, time.Hour}, {calm, 70 * time.Second}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, s := range []string{"", "idle", "idle=soon", "idle=-1s", "million=1m", "idle=1s,,calm=1s"} {
+		if got, err := parsePhases(s); err == nil {
+			t.Errorf("%q is %v", s, got)
+		}
+	}
+}
