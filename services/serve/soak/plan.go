@@ -18,6 +18,7 @@ const (
 	hostile = "hostile" // see hostile.go
 	calm    = "calm"    // after the hostile phase: how long until all is normal
 	swing   = "swing"   // load that comes and goes
+	drain   = "drain"   // at the end: until nothing waits
 	million = "million"
 )
 

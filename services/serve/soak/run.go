@@ -119,6 +119,7 @@ func (r *run) live(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	r.sampler.enter(drain)
 	return r.drain(ctx)
 }
 
@@ -170,6 +171,7 @@ func (r *run) recover(ctx context.Context, last time.Duration) {
 
 // drain waits until nothing is on its way.
 func (r *run) drain(ctx context.Context) error {
+	sleep(ctx, 1100*time.Millisecond) // then a reading is of this phase
 	quiet := 0
 	for deadline := time.Now().Add(drainLimit); time.Now().Before(deadline); {
 		if s, ok := r.sampler.last(); ok && s.inbox == 0 {

@@ -68,15 +68,27 @@ func newSampler(d *daemon, b *book, every time.Duration) *sampler {
 	return &sampler{d: d, book: b, every: every, client: &http.Client{Timeout: 3 * time.Second}, began: time.Now()}
 }
 
-// run samples until ctx ends. What the daemon says of itself is asked for once a
-// second at most; between, the last answer holds.
+// askEvery is how often the daemon is asked for its metrics; between, the last answer
+// holds. A scrape is garbage of its own, so that where rest is measured it comes as
+// rarely as a Prometheus asks.
+func askEvery(phase string) time.Duration {
+	switch phase {
+	case idle, rest:
+		return 15 * time.Second
+	case steady, burst, million:
+		return 5 * time.Second
+	}
+	return time.Second
+}
+
+// run samples until ctx ends.
 func (s *sampler) run(ctx context.Context) {
 	tick := time.NewTicker(s.every)
 	defer tick.Stop()
 	defer s.client.CloseIdleConnections()
 	told, asked := untold(), time.Time{}
 	for {
-		if time.Since(asked) >= time.Second-s.every/2 {
+		if time.Since(asked) >= askEvery(s.now())-s.every/2 {
 			asked = time.Now()
 			told = s.ask(ctx)
 		}
@@ -106,6 +118,13 @@ func (s *sampler) enter(phase string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.phase = phase
+}
+
+// now is the phase.
+func (s *sampler) now() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase
 }
 
 // all returns what there is so far.

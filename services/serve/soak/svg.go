@@ -39,7 +39,7 @@ type mark struct {
 }
 
 // shades are the phases' backgrounds.
-var shades = map[string]string{idle: "#f2f5f7", steady: "#e4f1e6", burst: "#fff0cc", rest: "#f2f5f7", swing: "#e9e4f5", hostile: "#fbe0dc", calm: "#f2f5f7", million: "#e4f1e6"}
+var shades = map[string]string{idle: "#f2f5f7", steady: "#e4f1e6", burst: "#fff0cc", rest: "#f2f5f7", swing: "#e9e4f5", hostile: "#fbe0dc", calm: "#f2f5f7", million: "#e4f1e6", drain: "#ffffff"}
 
 // levelColours are those of normal, warn and critical.
 var levelColours = []string{"#7fb58a", "#e5a823", "#c0392b"}
