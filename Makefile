@@ -3,11 +3,12 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS  = -s -w -X github.com/blufio/blufio/cli.version=$(VERSION)
 PACKAGES = ./...
+SOAK    ?= 30m
 
-.PHONY: help build run test check race lint generate generated bench soak clean
+.PHONY: help build run test check race lint generate generated bench soak soak-memory soak-million clean
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/blufio, one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/blufio .
@@ -27,7 +28,7 @@ race: ## every test under the race detector
 lint: ## gofmt, go vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { echo 'not formatted:'; gofmt -l .; exit 1; }
 	go vet $(PACKAGES)
-	go vet -tags failpoint,mutate ./services/agent ./services/internal/failpoint
+	go vet -tags failpoint,mutate,ungoverned ./services/agent ./services/internal/failpoint ./services/governor
 	go tool staticcheck $(PACKAGES)
 
 generate: ## write the generated files: bus/EVENTS.md, CONFIG.md, DOCTOR.md, METRICS.md, contrib
@@ -39,8 +40,15 @@ generated: generate ## fail when a generated file was not up to date
 bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 10 minutes)
 	go run ./services/serve/bench
 
-soak: ## the long proofs: many kills, trouble of every kind, and that the proofs can fail (about 16 minutes)
+soak: ## the long proofs: many kills, trouble of every kind, that the proofs can fail, then soak-memory (about 16 and 45 minutes)
 	SOAK_KILLS=$${SOAK_KILLS:-500} go test -count 1 -timeout 120m -v ./services/serve/crashtest
+	$(MAKE) soak-memory
+
+soak-memory: ## memory under load and attack, drawn and judged: SOAK=30m, or 72h, or 2m for a try
+	go run ./services/serve/soak -for $(SOAK) $(SOAK_FLAGS)
+
+soak-million: ## a million turns in 5 000 sessions, as fast as it goes: does memory grow?
+	go run ./services/serve/soak -turns 1000000 $(SOAK_FLAGS)
 
 clean: ## remove what was built
 	rm -rf bin

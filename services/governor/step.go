@@ -39,7 +39,7 @@ func (s *Service) step() {
 	g := s.deps.Go()
 	next := s.read(before, g)
 	now := s.deps.Now()
-	if next.err == nil {
+	if next.err == nil && acts {
 		s.judge(&next, now, relieved)
 		s.steer(&next, g)
 	}
@@ -52,7 +52,9 @@ func (s *Service) step() {
 	}
 	s.say()
 	s.tell(now, next.Pressure, next.Pressure != before.Pressure)
-	s.ask(now, next.Pressure, s.back.due(g.Allocated))
+	if acts {
+		s.ask(now, next.Pressure, s.back.due(g.Allocated))
+	}
 }
 
 // read looks at the process and at its control group.

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// report gathers the runs.
+type report struct {
+	options
+	date   time.Time
+	commit string
+	runs   []*run
+}
+
+func newReport(o options) *report {
+	return &report{options: o, date: time.Now().UTC(), commit: commit()}
+}
+
+func commit() string {
+	out, err := exec.Command("git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// name is of a run's files, without what they end in.
+func (r *report) name(run *run) string {
+	return fmt.Sprintf("%s-%s-memory-%s", r.date.Format("2006-01-02-1504"), r.commit, run.name)
+}
+
+// keep writes a run's table and picture.
+func (r *report) keep(run *run) error {
+	r.runs = append(r.runs, run)
+	all := run.sampler.all()
+	path := filepath.Join(r.out, r.name(run))
+	limit, warn := r.limitMB*mb, int64(run.warn)
+	if warn == 0 {
+		warn = 80 // as installed
+	}
+	c := curve{title: r.title(run), samples: all, marks: []mark{{"limit", limit, "#c0392b"}, {"warning, for anonymous", limit / 100 * warn, "#e5a823"}}}
+	err := errors.Join(writeCSV(path+".csv", all), writeSVG(path+".svg", c))
+	r.report("%s.svg", path)
+	return err
+}
+
+func (r *report) title(run *run) string {
+	return fmt.Sprintf("blufio %s, memory over %s (%s)", r.commit, run.lasted.Round(time.Second), run.name)
+}
+
+// where tells what the daemon had.
+func (r *report) where(run *run) string {
+	cpus := fmt.Sprintf("%d CPUs", runtime.NumCPU())
+	if r.oneCPU {
+		cpus = "one CPU"
+	}
+	if run.group == nil {
+		return cpus + ", no control group"
+	}
+	return fmt.Sprintf("%s, a control group (v%d) of %d MiB", cpus, run.group.files.version, r.limitMB)
+}
+
+// markdown is the report as BENCHMARKS.md has it.
+func (r *report) markdown() string {
+	var b strings.Builder
+	for _, run := range r.runs {
+		fmt.Fprintf(&b, "\n## Memory, %s, %s, commit %s\n\n", run.name, r.date.Format("2006-01-02 15:04 UTC"), r.commit)
+		fmt.Fprintf(&b, "It lasted %s by the wall clock. %s, %s.\n\n![memory over time](%s.svg)\n\nReadings: [%s.csv](%s.csv)\n\n", run.lasted.Round(time.Second), r.where(run),
+			runtime.Version(), filepath.ToSlash(filepath.Join(r.out, r.name(run))), r.name(run), filepath.ToSlash(filepath.Join(r.out, r.name(run))))
+		b.WriteString("| what | measured | bar | |\n|---|---|---|---|\n")
+		for _, w := range run.rows() {
+			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", w.what, w.measured, w.bar, w.verdict)
+		}
+	}
+	return b.String()
+}
+
+func (r *report) append(path string) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(r.markdown())
+	return errors.Join(err, f.Close())
+}
+
+// verdict is an error that names what was missed.
+func (r *report) verdict() error {
+	var errs []error
+	for _, run := range r.runs {
+		for _, w := range run.rows() {
+			if w.verdict == missed {
+				errs = append(errs, fmt.Errorf("%s: %s: %s, not %s", run.name, w.what, w.measured, w.bar))
+			}
+		}
+		for _, death := range run.daemon.died() {
+			errs = append(errs, fmt.Errorf("%s: the daemon ended at %s", run.name, death))
+		}
+		for _, id := range run.kept.examples {
+			errs = append(errs, fmt.Errorf("%s: message %s is lost", run.name, id))
+		}
+	}
+	return errors.Join(errs...)
+}

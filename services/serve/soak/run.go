@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	millionSessions = 5000
+	millionWorkers  = 96 // below gateway.max_waiters
+	drainLimit      = 5 * time.Minute
+)
+
+// run is one daemon and what happens to it.
+type run struct {
+	options
+	work
+	dir     string
+	group   *cgroup
+	outside *outside
+	daemon  *daemon
+	book    *book
+	speaker *speaker
+	sampler *sampler
+
+	lasted    time.Duration
+	recovered []time.Duration // after each hostile phase; unknown: not in time
+	oomKills  int
+	kept      kept
+}
+
+// newRun makes everything but starts nothing.
+func newRun(ctx context.Context, o options, w work, dir string) (r *run, err error) {
+	if err := os.MkdirAll(filepath.Join(dir, "data"), 0o700); err != nil {
+		return nil, err
+	}
+	r = &run{options: o, work: w, dir: dir}
+	o.report("%s: build", w.name)
+	if err := build(ctx, filepath.Join(dir, "blufio"), w.tags); err != nil {
+		return nil, err
+	}
+	memory := ""
+	if w.warn > 0 {
+		memory = fmt.Sprintf("warn_percent = %d\n", w.warn)
+	}
+	if r.group, err = newCgroup(o.limitMB * mb); err != nil {
+		o.report("no memory control group can be made, so no limit is enforced; the daemon is told %d MiB instead:\n%v", o.limitMB, err)
+		memory += fmt.Sprintf("limit_mb = %d\n", o.limitMB)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.group.remove())
+		}
+	}()
+	r.daemon = &daemon{binary: filepath.Join(dir, "blufio"), dir: filepath.Join(dir, "data"), config: filepath.Join(dir, "blufio.toml"),
+		log: filepath.Join(dir, "daemon.log"), group: r.group, pinned: o.oneCPU}
+	if r.book, err = newBook(filepath.Join(dir, "accepted")); err != nil {
+		return nil, err
+	}
+	if r.outside, err = newOutside(); err != nil {
+		return nil, err
+	}
+	return r, r.outside.config(r.daemon.config, o, memory)
+}
+
+// drive runs the daemon through its phases, stops it, and looks at what it kept.
+func (r *run) drive(ctx context.Context) (err error) {
+	defer r.outside.close()
+	defer func() { err = errors.Join(err, r.group.remove()) }()
+	if err := r.daemon.start(); err != nil {
+		return err
+	}
+	began := time.Now()
+	err = r.live(ctx)
+	r.lasted = time.Since(began)
+	if err = errors.Join(err, r.daemon.stop(), r.book.close()); err != nil {
+		return err
+	}
+	if r.oomKills, err = r.group.oomKills(); err != nil {
+		return err
+	}
+	r.kept, err = r.book.compare(ctx, filepath.Join(r.daemon.dir, "blufio.db"))
+	return err
+}
+
+// live goes through the phases, sampling all the time.
+func (r *run) live(ctx context.Context) error {
+	token, err := r.daemon.token(ctx)
+	if err != nil {
+		return err
+	}
+	r.speaker = newSpeaker(r.daemon, token, r.book)
+	every := time.Second
+	if r.turns > 0 {
+		every /= 5 // of 10 000 turns there must be some
+	}
+	r.sampler = newSampler(r.daemon, r.book, every)
+	sampling, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.sampler.run(sampling)
+	}()
+	defer func() {
+		stop()
+		<-done
+	}()
+	for _, p := range r.phases {
+		r.report("%s: %s, %s", r.name, p.name, p.last.Round(time.Second))
+		r.sampler.enter(p.name)
+		if r.phase(ctx, p); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	r.sampler.enter(drain)
+	return r.drain(ctx)
+}
+
+// phase lives through one.
+func (r *run) phase(ctx context.Context, p phase) {
+	r.outside.slow(0)
+	during, stop := context.WithTimeout(ctx, p.last)
+	defer stop()
+	switch p.name {
+	case steady:
+		r.outside.slow(modelTime)
+		r.speaker.steady(during)
+	case burst:
+		r.speaker.burst(during)
+	case swing:
+		r.speaker.swing(during)
+	case hostile:
+		r.outside.sick.Store(true)
+		r.speaker.hostile(during)
+		r.outside.sick.Store(false)
+	case calm:
+		r.recover(ctx, p.last)
+	case million:
+		r.speaker.hurry(ctx, millionWorkers, r.turns, "30s", func(n int64) (string, string) {
+			return fmt.Sprintf("m-%d", n%millionSessions), fmt.Sprintf("hello, this is message %d", n)
+		})
+	default:
+		sleep(during, p.last)
+	}
+}
+
+// recover waits until the daemon is normal again, and at least for as long as the
+// phase lasts. Normal is: no pressure, nothing waiting, and someone new gets an
+// answer.
+func (r *run) recover(ctx context.Context, last time.Duration) {
+	began, normal := time.Now(), time.Duration(unknown)
+	for n := 0; normal == unknown && time.Since(began) < max(last, calmFor) && ctx.Err() == nil; n++ {
+		s, ok := r.sampler.last()
+		if ok && s.pressure == 0 && s.inbox == 0 {
+			if a, err := r.speaker.say(ctx, fmt.Sprintf("newcomer-%d-%d", len(r.recovered), n), "are you well?", "10s"); err == nil && a.State == "answered" {
+				normal = time.Since(began)
+			}
+		}
+		sleep(ctx, 250*time.Millisecond)
+	}
+	r.recovered = append(r.recovered, normal)
+	sleep(ctx, last-time.Since(began))
+}
+
+// drain waits until nothing is on its way.
+func (r *run) drain(ctx context.Context) error {
+	sleep(ctx, 1100*time.Millisecond) // then a reading is of this phase
+	quiet := 0
+	for deadline := time.Now().Add(drainLimit); time.Now().Before(deadline); {
+		if s, ok := r.sampler.last(); ok && s.inbox == 0 {
+			quiet++
+		} else {
+			quiet = 0
+		}
+		if quiet == 3 { // readings: one may be older than the last message
+			return nil
+		}
+		if !sleep(ctx, 1100*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	r.report("%s: messages are still waiting after %s", r.name, drainLimit)
+	return nil // the books will say so
+}
+
+// rows judge the run.
+func (r *run) rows() []row {
+	all := r.sampler.all()
+	var rows []row
+	if r.tags == "" { // what only watches gives nothing back
+		rows = append(rows, idleRows(all)...)
+		rows = append(rows, steadyRows(all)...)
+		rows = append(rows, swingRow(all)...)
+	}
+	for _, p := range []string{steady, million} {
+		if len(during(all, p)) > 0 {
+			rows = append(rows, slopeRow(all, p, fitTurns)...)
+		}
+	}
+	return append(append(rows, r.hostileRows(all)...), r.keptRows(all)...)
+}
+
+// hostileRows judge how the hostile phases ended.
+func (r *run) hostileRows(all []sample) (rows []row) {
+	if part := during(all, hostile); len(part) > 0 {
+		rows = append(rows, row{"hostile: RSS, most", megabytes(most(part)), "for comparison", shown})
+	}
+	for n, d := range r.recovered {
+		what := "normal again after the hostile phase"
+		if len(r.recovered) > 1 {
+			what += fmt.Sprintf(" of round %d", n+1)
+		}
+		measured := d.Round(100 * time.Millisecond).String()
+		if d == unknown {
+			measured = "not in " + calmFor.String()
+		}
+		rows = append(rows, row{what, measured, "≤ " + settle.String(), judged(d != unknown && d <= settle)})
+	}
+	return rows
+}
+
+// keptRows judge whether it lived, and kept what it had accepted.
+func (r *run) keptRows(all []sample) []row {
+	deaths := r.daemon.died()
+	rows := []row{{"ended unasked", fmt.Sprint(len(deaths)), "0", judged(len(deaths) == 0)}}
+	if r.group != nil {
+		rows = append(rows, row{fmt.Sprintf("killed for memory, at %d MiB", r.limitMB), fmt.Sprint(r.oomKills), "0", judged(r.oomKills == 0)})
+	}
+	states := []string{}
+	for _, s := range []string{"answered", "failed", "dead"} {
+		states = append(states, fmt.Sprintf("%d %s", r.kept.states[s], s))
+	}
+	accepted := r.book.accepted.Load()
+	rows = append(rows,
+		row{"messages accepted, and what became of them", fmt.Sprintf("%d: %s", accepted, strings.Join(states, ", ")), "for comparison", shown},
+		row{"refused with a reason; without an answer", fmt.Sprintf("%d; %d", r.book.refused.Load(), r.book.broken.Load()), "for comparison", shown},
+		row{"accepted and lost; accepted and without an end", fmt.Sprintf("%d; %d", r.kept.lost, r.kept.open()), "0; 0", judged(r.kept.lost == 0 && r.kept.open() == 0)})
+	if n := len(all); n > 0 && all[n-1].refused > 0 {
+		rows = append(rows, row{"new sessions refused for memory", fmt.Sprint(all[n-1].refused), "for comparison", shown})
+	}
+	return rows
+}

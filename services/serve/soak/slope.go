@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package main
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+// A resident set is a saw: it rises between two collections and its level depends on
+// when it is read. What stays is in the minima. So the samples of each block of turns
+// become their minimum, a line is fitted that outliers do not move (Theil–Sen: the
+// median of the slopes between all pairs), and how sure it is comes from a bootstrap
+// of the line's residuals. Neighbouring minima are alike, so residuals are drawn in
+// runs, not one by one: drawn one by one they would promise too much.
+
+// point is the least of a block, at the turn where it was seen.
+type point struct{ turn, mb float64 }
+
+// minima returns the least of each full block of so many turns; at and mb are equally
+// long, at never falls.
+func minima(at []int64, mb []float64, block int64) []point {
+	var out []point
+	if len(at) == 0 {
+		return nil
+	}
+	first := at[0]
+	number, least := int64(0), point{mb: math.Inf(1)}
+	for i, turn := range at {
+		if n := (turn - first) / block; n > number {
+			if !math.IsInf(least.mb, 1) {
+				out = append(out, least)
+			}
+			number, least = n, point{mb: math.Inf(1)}
+		}
+		if mb[i] < least.mb {
+			least = point{float64(turn), mb[i]}
+		}
+	}
+	return out // the last block is not full
+}
+
+// line is what was fitted: mb = start + slope × turn.
+type line struct{ slope, start float64 }
+
+func (l line) at(turn float64) float64 { return l.start + l.slope*turn }
+
+// theilSen fits a line to at least two points at different turns.
+func theilSen(points []point) line {
+	l := line{slope: medianSlope(points, nil)}
+	starts := make([]float64, len(points))
+	for i, p := range points {
+		starts[i] = p.mb - l.slope*p.turn
+	}
+	l.start = median(starts)
+	return l
+}
+
+// medianSlope is the median of the slopes between all pairs. It uses room, if that is
+// large enough.
+func medianSlope(points []point, room []float64) float64 {
+	slopes := slices.Grow(room[:0], len(points)*(len(points)-1)/2)
+	for i, p := range points {
+		for _, q := range points[i+1:] {
+			if q.turn != p.turn {
+				slopes = append(slopes, (q.mb-p.mb)/(q.turn-p.turn))
+			}
+		}
+	}
+	return median(slopes)
+}
+
+// trend is a fitted line with the bounds of its slope: in 95 of 100 cases the true
+// one is at most upper, and in 95 of 100 at least lower.
+type trend struct {
+	line
+	lower, upper float64
+	run          int // residuals that were drawn together
+}
+
+// resamples are the bootstrap's.
+const resamples = 500
+
+// fit finds the trend of points. The random draws come from seed.
+func fit(points []point, seed uint64) trend {
+	t := trend{line: theilSen(points)}
+	rest := make([]float64, len(points))
+	for i, p := range points {
+		rest[i] = p.mb - t.at(p.turn)
+	}
+	t.run = runLength(rest)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	slopes, drawn := make([]float64, resamples), slices.Clone(points)
+	room := make([]float64, 0, len(points)*(len(points)-1)/2)
+	for n := range slopes {
+		for i, from := 0, 0; i < len(points); i++ {
+			if i%t.run == 0 {
+				from = rng.IntN(len(rest))
+			}
+			drawn[i].mb = t.at(points[i].turn) + rest[(from+i%t.run)%len(rest)]
+		}
+		slopes[n] = medianSlope(drawn, room)
+	}
+	slices.Sort(slopes)
+	t.lower, t.upper = slopes[resamples*5/100], slopes[resamples*95/100-1]
+	return t
+}
+
+// runLength is how many neighbours to draw together: the more alike they are the
+// more. It is Carlstein's rule for a series in which each is ρ times the one before
+// and something new (Annals of Statistics 14, 1986), at most a quarter of all.
+func runLength(rest []float64) int {
+	rho := min(max(autocorrelation(rest), 0), 0.95)
+	n := float64(len(rest))
+	run := math.Ceil(math.Pow(2*rho/(1-rho*rho), 2.0/3) * math.Cbrt(n))
+	return max(1, min(int(run), len(rest)/4))
+}
+
+// autocorrelation is how alike neighbours are, from -1 to 1.
+func autocorrelation(v []float64) float64 {
+	mean := 0.0
+	for _, x := range v {
+		mean += x / float64(len(v))
+	}
+	with, all := 0.0, 0.0
+	for i, x := range v {
+		all += (x - mean) * (x - mean)
+		if i > 0 {
+			with += (x - mean) * (v[i-1] - mean)
+		}
+	}
+	if all == 0 {
+		return 0
+	}
+	return with / all
+}
+
+// median of v, whose order it changes.
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	high := ranked(v, len(v)/2)
+	if len(v)%2 == 1 {
+		return high
+	}
+	return (slices.Max(v[:len(v)/2]) + high) / 2
+}
+
+// ranked is the k-th smallest of v, from 0; what is left of it in v is not larger.
+// Sorting all would take ten times as long, and a fit does this a thousand times.
+func ranked(v []float64, k int) float64 {
+	for from, to := 0, len(v)-1; from < to; {
+		pivot, i, j := v[(from+to)/2], from, to
+		for i <= j {
+			for v[i] < pivot {
+				i++
+			}
+			for v[j] > pivot {
+				j--
+			}
+			if i <= j {
+				v[i], v[j] = v[j], v[i]
+				i, j = i+1, j-1
+			}
+		}
+		switch {
+		case k <= j:
+			to = j
+		case k >= i:
+			from = i
+		default:
+			return v[k]
+		}
+	}
+	return v[k]
+}

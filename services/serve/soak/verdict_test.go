@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package main
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// stretch is a phase that lasts so many seconds with one sample each: of a size in MB
+// and turns that may depend on the second.
+func stretch(all []sample, phase string, seconds int, size func(second int) float64, turnsPerSecond int64) []sample {
+	last := sample{at: -time.Second}
+	if n := len(all); n > 0 {
+		last = all[n-1]
+	}
+	for s := range seconds {
+		all = append(all, sample{at: last.at + time.Duration(s+1)*time.Second, phase: phase, turns: last.turns + int64(s+1)*turnsPerSecond, rss: int64(size(s) * mb)})
+	}
+	return all
+}
+
+func flat(size float64) func(int) float64 { return func(int) float64 { return size } }
+
+// verdictsOf are the verdicts of rows.
+func verdictsOf(rows []row) (out []verdict) {
+	for _, r := range rows {
+		out = append(out, r.verdict)
+	}
+	return out
+}
+
+func TestIdleRows(t *testing.T) {
+	falling := func(s int) float64 { return 90 - float64(s) } // 31 MB at the end of a minute
+	for _, tc := range []struct {
+		name string
+		all  []sample
+		want []verdict
+	}{
+		{"nothing", nil, nil},
+		{"held", stretch(stretch(nil, idle, 60, flat(30), 0), rest, 60, falling, 0), []verdict{held, held}},
+		{"too much a minute after the burst", stretch(stretch(nil, idle, 60, flat(30), 0), rest, 60, flat(41), 0), []verdict{held, missed}},
+		{"too much, but looked at too soon", stretch(nil, rest, 20, falling, 0), []verdict{noProof}},
+		{"too much in one round of two", stretch(stretch(stretch(nil, idle, 60, flat(50), 0), steady, 5, flat(50), 50), idle, 60, flat(30), 0), []verdict{missed}},
+	} {
+		if got := verdictsOf(idleRows(tc.all)); !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
+func TestSteadyRows(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		all  []sample
+		want []verdict
+	}{
+		{"held", stretch(nil, steady, 60, flat(99), 50), []verdict{held, held}},
+		{"too slow", stretch(nil, steady, 60, flat(99), 40), []verdict{missed, held}},
+		{"a peak", stretch(stretch(nil, steady, 60, flat(60), 50), steady, 1, flat(101), 50), []verdict{held, missed}},
+		{"another phase's peak", stretch(stretch(nil, steady, 60, flat(60), 50), burst, 9, flat(150), 50), []verdict{held, held}},
+	} {
+		if got := verdictsOf(steadyRows(tc.all)); !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
+// levelsOf has one sample for each level, so many seconds apart.
+func levelsOf(apart time.Duration, levels ...int64) (out []sample) {
+	for i, l := range levels {
+		out = append(out, sample{at: time.Duration(i) * apart, phase: swing, pressure: l})
+	}
+	return out
+}
+
+func TestChanges(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		all  []sample
+		want int
+	}{
+		{"none", levelsOf(time.Second, 0, 0, 0), 0},
+		{"up and down", levelsOf(time.Minute, 0, 1, 1, 0), 2},
+		{"unknown in between is no change", levelsOf(time.Second, 1, unknown, 1, unknown, 0), 1},
+		{"with each reading", levelsOf(time.Second, 0, 1, 0, 1, 0, 2), 5},
+		{"four in all, two in ten minutes", levelsOf(6*time.Minute, 0, 1, 0, 1, 0), 2},
+		{"far apart", levelsOf(time.Hour, 0, 1, 0, 1, 0), 1},
+	} {
+		if got := changes(tc.all); got != tc.want {
+			t.Errorf("%s: %d, want %d", tc.name, got, tc.want)
+		}
+	}
+	for want, all := range map[verdict][]sample{
+		held: levelsOf(time.Minute, 0, 1, 1, 0), missed: levelsOf(time.Minute, 0, 1, 0, 1), noCross: levelsOf(time.Minute, 0, 0),
+	} {
+		if got := swingRow(all)[0].verdict; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+// Growth is judged over the last million turns, of the phase alone.
+func TestSlopeRow(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 2))
+	saw := func(s int) float64 { return 60 + float64(s%7) + rng.Float64() }
+	grows := func(s int) float64 { return saw(s) + 0.005*float64(s) } // 0.5 MB per 100 000 turns of 1 000 a second
+	warm := func(s int) float64 { return saw(s) - max(0, 20-float64(s)/20) }
+	for _, tc := range []struct {
+		name string
+		all  []sample
+		want verdict
+	}{
+		{"none", stretch(nil, million, 1100, saw, 1000), held},
+		{"some", stretch(nil, million, 1100, grows, 1000), missed},
+		{"only before the last million", stretch(nil, million, 1500, warm, 1000), held},
+		{"some, over too few turns", stretch(nil, million, 200, grows, 1000), noProof},
+		{"hardly any turns", stretch(nil, million, 20, grows, 1000), noProof},
+		{"with idle and burst between", stretch(stretch(stretch(nil, million, 600, saw, 1000), burst, 100, flat(90), 2000), million, 600, saw, 1000), held},
+	} {
+		rows := slopeRow(tc.all, million, fitTurns)
+		if len(rows) != 1 || rows[0].verdict != tc.want {
+			t.Errorf("%s: %+v, want %s", tc.name, rows, tc.want)
+		}
+	}
+}
+
+// A verdict names what was missed, and nothing else.
+func TestReportVerdict(t *testing.T) {
+	r := &run{work: work{name: "governed"}, options: options{limitMB: 128}, daemon: &daemon{}, book: &book{}, sampler: &sampler{}}
+	rep := &report{options: r.options, runs: []*run{r}}
+	if err := rep.verdict(); err != nil {
+		t.Errorf("nothing is wrong: %v", err)
+	}
+	r.kept = kept{lost: 1, examples: []string{"m-77"}}
+	r.recovered = []time.Duration{time.Second, unknown}
+	r.daemon.deaths = []string{"12:00:00: signal: killed"}
+	err := rep.verdict()
+	if err == nil {
+		t.Fatal("a loss, a death and no recovery are fine")
+	}
+	for _, want := range []string{"m-77", "signal: killed", "of round 2", "1; 0, not 0; 0"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "of round 1") {
+		t.Errorf("round 1 was held: %v", err)
+	}
+}
+
+func TestPlan(t *testing.T) {
+	for _, total := range []time.Duration{2 * time.Minute, 30 * time.Minute, time.Hour, 72 * time.Hour} {
+		p := plan(total)
+		got := time.Duration(0)
+		for _, one := range p {
+			got += one.last
+			if one.last <= 0 {
+				t.Errorf("%s: %s lasts %s", total, one.name, one.last)
+			}
+		}
+		if got < total-time.Millisecond || got > total {
+			t.Errorf("%s: the phases last %s", total, got)
+		}
+	}
+	if n := len(plan(72 * time.Hour)); n != 12*6 {
+		t.Errorf("72 h have %d phases, want 12 rounds of 6", n)
+	}
+	for _, p := range plan(round) {
+		if p.name == hostile && p.last != attackFor || p.name == rest && p.last != settle {
+			t.Errorf("a whole round has %s for %s", p.name, p.last)
+		}
+	}
+}
+
+func TestParsePhases(t *testing.T) {
+	got, err := parsePhases("idle=1m,hostile=1h,calm=70s")
+	if want := []phase{{idle, time.Minute}, {hostile, time.Hour}, {calm, 70 * time.Second}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, s := range []string{"", "idle", "idle=soon", "idle=-1s", "million=1m", "idle=1s,,calm=1s"} {
+		if got, err := parsePhases(s); err == nil {
+			t.Errorf("%q is %v", s, got)
+		}
+	}
+}
