@@ -12,8 +12,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const passphraseVariable = "BLUFIO_VAULT_KEY"
-
 func (a *app) rotateVaultKeyCommand() *cobra.Command {
 	var newPassphrase, toKeyFile bool
 	cmd := &cobra.Command{
@@ -69,7 +67,7 @@ func (a *app) rotation(ctx context.Context, newPassphrase, toKeyFile bool) (r bu
 		}
 		r.To, r.Passphrase = bus.KeyPassphrase, bus.Hide(text)
 	default:
-		if text := a.getenv(passphraseVariable); text != "" {
+		if text := a.getenv(serve.PassphraseVariable); text != "" {
 			r.Meant = bus.ProvePassphrase(text, rand.Text())
 		}
 	}
@@ -80,7 +78,7 @@ func (a *app) rotation(ctx context.Context, newPassphrase, toKeyFile bool) (r bu
 // has none and there is somebody to ask.
 func (a *app) askPassphrase(ctx context.Context) error {
 	tty, ok := terminal(a.in)
-	if !ok || a.getenv(passphraseVariable) != "" {
+	if !ok || a.getenv(serve.PassphraseVariable) != "" {
 		return nil
 	}
 	needed := false
@@ -96,7 +94,7 @@ func (a *app) askPassphrase(ctx context.Context) error {
 		return err
 	}
 	text, err := a.promptHidden(tty, "the passphrase of now")
-	a.environ = append(a.environ[:len(a.environ):len(a.environ)], passphraseVariable+"="+text)
+	a.environ = append(a.environ[:len(a.environ):len(a.environ)], serve.PassphraseVariable+"="+text)
 	return err
 }
 
@@ -124,7 +122,7 @@ func (a *app) readPassphrase() (text string, err error) {
 
 func (a *app) tellRotation(r bus.VaultRotation, out bus.VaultRotated) error {
 	if r.To == bus.KeyPassphrase {
-		a.warn("from its next start on the daemon needs the new passphrase in "+passphraseVariable,
+		a.warn("from its next start on the daemon needs the new passphrase in "+serve.PassphraseVariable,
 			"change it now where the daemon is started: in its unit, its container or its script")
 	}
 	if out.Next != "" {

@@ -133,7 +133,7 @@ func TestPassphraseIsAskedFor(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	environ := []string{"TERM=xterm", "HOME=" + t.TempDir(), "BLUFIO_DATA_DIR=" + dir}
 	var out strings.Builder
-	if code := Main([]string{"config", "set-secret", "a.b"}, strings.NewReader("sesame-1"), &out, &out, append(environ, passphraseVariable+"=sesame-first")); code != 0 {
+	if code := Main([]string{"config", "set-secret", "a.b"}, strings.NewReader("sesame-1"), &out, &out, append(environ, serve.PassphraseVariable+"=sesame-first")); code != 0 {
 		t.Fatal(out.String())
 	}
 	for _, c := range []struct {

@@ -4,23 +4,19 @@ package cli
 
 import (
 	"context"
-	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/serve"
 	"github.com/spf13/cobra"
 )
 
 const (
 	healthTimeout = 3 * time.Second
 	healthEvery   = 100 * time.Millisecond // while waiting
-	maxHealth     = 1 << 20                // bytes of an answer
 )
 
 func (a *app) healthCommand() *cobra.Command {
@@ -68,34 +64,11 @@ func (a *app) askHealth(ctx context.Context) (bus.Health, error) {
 	if d.Gateway == "" {
 		return bus.Health{}, fail(exitNoAnswer, "`blufio status` asks by the bus", "the daemon has no gateway to ask")
 	}
-	h, err := getHealth(ctx, d.Gateway)
-	if err != nil {
-		return h, d.unreachable(err)
-	}
-	return h, nil
-}
-
-func getHealth(ctx context.Context, gateway string) (h bus.Health, err error) {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, gateway+"/health", nil)
+	h, err := serve.GetHealth(ctx, d.Gateway)
 	if err != nil {
-		return h, err
-	}
-	// The address comes from a file that only the daemon's user can write, and no
-	// secret is sent. The certificate is made for the name that others use.
-	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // see above
-	defer transport.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: transport}).Do(req)
-	if err != nil {
-		return h, err
-	}
-	defer resp.Body.Close() //nolint:errcheck // only read
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxHealth)).Decode(&h); err != nil {
-		return h, fmt.Errorf("read answer (HTTP %d): %w", resp.StatusCode, err)
-	}
-	if h.State == "" || h.State == bus.Healthy && resp.StatusCode != http.StatusOK {
-		return h, fmt.Errorf("HTTP %d without a state", resp.StatusCode)
+		return h, d.unreachable(err)
 	}
 	return h, nil
 }

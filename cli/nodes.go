@@ -27,7 +27,8 @@ func (a *app) nodesCommand() *cobra.Command {
 		Short: "List the daemons on the hub, one line each",
 		Long: "List the daemons that are joined to the same hub as the one on this machine, itself\n" +
 			"included: name, state, version, uptime, memory, and what was spent today. Those that\n" +
-			"answer within two seconds are there. `blufio --node NAME status` shows one of them.\n" +
+			"answer within two seconds are there. `blufio --node NAME status` shows one of\n" +
+			"them, `blufio --node NAME doctor` has it examine itself.\n" +
 			"Exit code 4: this daemon has no hub, or does not reach it.",
 		Example: "  blufio nodes\n  blufio nodes --json | jq -r .nodes[].node",
 		Args:    noArgs,

@@ -64,16 +64,18 @@ func (e Exam) askGateway(ctx context.Context) services.Result {
 		return services.Skip("see BLF-RUN-001")
 	}
 	began := time.Now()
-	h, err := getHealth(ctx, e.Daemon.Gateway)
+	h, err := GetHealth(ctx, e.Daemon.Gateway)
 	if err != nil {
 		return services.Fail("%s does not answer: %v", e.Daemon.Gateway, err)
 	}
 	return services.OK("%s answers in %d ms: %s", e.Daemon.Gateway, time.Since(began).Milliseconds(), h.State)
 }
 
-// getHealth asks once. What the daemon says of itself there is other checks' business:
-// here it counts that it says something.
-func getHealth(ctx context.Context, gateway string) (h bus.Health, err error) {
+const maxHealth = 1 << 20 // bytes of an answer
+
+// GetHealth asks a gateway's /health once, until ctx ends. Whatever the daemon says of itself
+// there is no error; that it says nothing is.
+func GetHealth(ctx context.Context, gateway string) (h bus.Health, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, gateway+"/health", nil)
 	if err != nil {
 		return h, err
@@ -87,7 +89,10 @@ func getHealth(ctx context.Context, gateway string) (h bus.Health, err error) {
 		return h, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // only read
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&h); err != nil || h.State == "" {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxHealth)).Decode(&h); err != nil {
+		return h, fmt.Errorf("read answer (HTTP %d): %w", resp.StatusCode, err)
+	}
+	if h.State == "" || h.State == bus.Healthy && resp.StatusCode != http.StatusOK {
 		return h, fmt.Errorf("HTTP %d without a state", resp.StatusCode)
 	}
 	return h, nil

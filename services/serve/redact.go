@@ -10,11 +10,12 @@ import (
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/internal/logring"
+	"github.com/blufio/blufio/services/vault"
 	"github.com/nats-io/nkeys"
 )
 
-// vaultKey is the variable with the vault's passphrase.
-const vaultKey = "BLUFIO_VAULT_KEY"
+// PassphraseVariable is the one of the environment with the vault's passphrase.
+const PassphraseVariable = vault.PassphraseVariable
 
 // Redactor knows the secrets of a configuration and of the environment, which is as
 // os.Environ gives it. Give it to [Run], and take out with it what the caller itself
@@ -27,7 +28,7 @@ func Redactor(cfg Config, environ []string) *config.Redactor {
 	for _, variable := range environ {
 		name, value, _ := strings.Cut(variable, "=")
 		switch {
-		case name == vaultKey:
+		case name == PassphraseVariable:
 			_ = r.Add(config.NewSecret(value)) // short: what is that bad a passphrase is told by the vault
 		case strings.HasSuffix(strings.ToUpper(name), "_PROXY"):
 			_ = r.Add(password(value)) // likewise: at worst the proxy's password is too short

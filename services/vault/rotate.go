@@ -120,7 +120,7 @@ func CheckPassphrase(text string) error {
 	case len(text) > maxBytes:
 		return bus.Errorf(bus.CodeInvalid, "the passphrase has more than %d bytes", maxBytes)
 	case !utf8.ValidString(text) || strings.ContainsAny(text, "\x00\r\n"):
-		return bus.Errorf(bus.CodeInvalid, "the passphrase is not one line of text").WithHint("%s has to hold it", passphraseName)
+		return bus.Errorf(bus.CodeInvalid, "the passphrase is not one line of text").WithHint("%s has to hold it", PassphraseVariable)
 	}
 	return nil
 }
@@ -132,12 +132,12 @@ func (v *Vault) meant(r bus.VaultRotation) error {
 	if r.Meant == nil || !s.IsZero() && r.Meant.Names(s.Reveal()) {
 		return nil
 	}
-	why := "the " + passphraseName + " of this shell is not the daemon's, and the daemon's counts"
+	why := "the " + PassphraseVariable + " of this shell is not the daemon's, and the daemon's counts"
 	if s.IsZero() {
-		why = "the daemon has no " + passphraseName + "; that of this shell does not count"
+		why = "the daemon has no " + PassphraseVariable + "; that of this shell does not count"
 	}
 	return bus.Errorf(bus.CodeInvalid, "%s: nothing was changed", why).
-		WithHint("`blufio config rotate-vault-key --new-passphrase` changes the passphrase; unset %s here to rotate with what the daemon has", passphraseName)
+		WithHint("`blufio config rotate-vault-key --new-passphrase` changes the passphrase; unset %s here to rotate with what the daemon has", PassphraseVariable)
 }
 
 // nextMaterial is what the vault will be locked with: a file anew, anything else as it
@@ -172,7 +172,7 @@ func (v *Vault) took(m *material, r bus.VaultRotation) {
 		if text := string(m.bytes); s.passphrase.IsZero() || s.passphrase.Reveal() != text {
 			s.passphrase = config.NewSecret(text)
 			v.look()
-			v.log.Warn("the vault has a new passphrase", "hint", "put it into "+passphraseName+" of the daemon's environment before the next start")
+			v.log.Warn("the vault has a new passphrase", "hint", "put it into "+PassphraseVariable+" of the daemon's environment before the next start")
 		}
 	}
 }

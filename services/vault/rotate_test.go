@@ -19,7 +19,7 @@ import (
 func TestVaultMoves(t *testing.T) {
 	r := newRig(t)
 	r.set(r.open(), "a", planted)
-	environ := passphraseName + "=correct horse"
+	environ := PassphraseVariable + "=correct horse"
 	v := r.open(environ)
 	r.want(v, "a", planted)
 	if l := v.List(); l.Source != bus.KeyFile || l.Next != bus.KeyPassphrase {
@@ -121,7 +121,7 @@ func newPassphrase(text string) bus.VaultRotation {
 // A passphrase is changed, counts in this process from then on, and only the new one
 // opens the vault afterwards.
 func TestPassphraseIsChanged(t *testing.T) {
-	const first, then = passphraseName + "=correct horse", passphraseName + "=battery staple"
+	const first, then = PassphraseVariable + "=correct horse", PassphraseVariable + "=battery staple"
 	r := newRig(t)
 	v := r.open(first)
 	r.set(v, "a", planted)
@@ -146,7 +146,7 @@ func TestPassphraseIsChanged(t *testing.T) {
 // From a file to a passphrase and back, whatever the environment has; what is left of
 // the file is told.
 func TestVaultMovesWhereItIsTold(t *testing.T) {
-	const environ = passphraseName + "=battery staple"
+	const environ = PassphraseVariable + "=battery staple"
 	r := newRig(t)
 	v := r.open()
 	r.set(v, "a", planted)
@@ -176,14 +176,14 @@ func TestRotationIsMeant(t *testing.T) {
 		r       bus.VaultRotation
 		want    string
 	}{
-		"the same":          {[]string{passphraseName + "=correct horse"}, proof("correct horse"), ""},
-		"another":           {[]string{passphraseName + "=correct horse"}, proof("battery staple"), "is not the daemon's"},
+		"the same":          {[]string{PassphraseVariable + "=correct horse"}, proof("correct horse"), ""},
+		"another":           {[]string{PassphraseVariable + "=correct horse"}, proof("battery staple"), "is not the daemon's"},
 		"the daemon's none": {nil, proof("battery staple"), "the daemon has no"},
 		"short":             {nil, newPassphrase("seven b"), "fewer than 8 bytes"},
 		"lines":             {nil, newPassphrase("two\nlines and more"), "not one line"},
 		"elsewhere":         {nil, bus.VaultRotation{To: "credential"}, "cannot be moved"},
 		"without a word":    {nil, bus.VaultRotation{Passphrase: bus.Hide("battery staple")}, "needs to"},
-		"nonce too short":   {[]string{passphraseName + "=correct horse"}, bus.VaultRotation{Meant: bus.ProvePassphrase("correct horse", "0")}, "is not the daemon's"},
+		"nonce too short":   {[]string{PassphraseVariable + "=correct horse"}, bus.VaultRotation{Meant: bus.ProvePassphrase("correct horse", "0")}, "is not the daemon's"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)

@@ -16,9 +16,11 @@ import (
 	"github.com/blufio/blufio/services/config"
 )
 
+// PassphraseVariable is the one of the environment that may hold the vault's passphrase.
+const PassphraseVariable = "BLUFIO_VAULT_KEY"
+
 const (
 	credentialName = "vault-key"
-	passphraseName = "BLUFIO_VAULT_KEY"
 	fileName       = "vault.key"
 
 	leastMaterial   = 32 // bytes: as many as the keys have
@@ -40,7 +42,7 @@ func SourcesOf(environ []string, dataDir string) Sources {
 		if dir, ok := strings.CutPrefix(line, "CREDENTIALS_DIRECTORY="); ok && dir != "" {
 			s.credential = filepath.Join(dir, credentialName)
 		}
-		if text, ok := strings.CutPrefix(line, passphraseName+"="); ok {
+		if text, ok := strings.CutPrefix(line, PassphraseVariable+"="); ok {
 			s.passphrase = config.NewSecret(text)
 		}
 	}
@@ -66,7 +68,7 @@ func SourceName(source string) string {
 	case bus.KeyCredential:
 		return "the systemd credential " + credentialName
 	case bus.KeyPassphrase:
-		return passphraseName
+		return PassphraseVariable
 	case bus.KeyFile:
 		return fileName + " in the data directory"
 	}

@@ -80,7 +80,7 @@ func TestTampering(t *testing.T) {
 // Parameters outside of the bounds are refused before anything is computed.
 func TestArgonParameters(t *testing.T) {
 	r := newRig(t)
-	environ := passphraseName + "=correct horse"
+	environ := PassphraseVariable + "=correct horse"
 	r.set(r.open(environ), "a", planted)
 	for _, change := range []string{"passes = 2", "passes = 9", "passes = -3", "memory_kib = 65535", "memory_kib = 4000000", "lanes = 3", "lanes = 255", "passes = 4294967299"} {
 		r.exec(`UPDATE vault_key SET passes = 3, memory_kib = 65536, lanes = 4`)
@@ -98,7 +98,7 @@ func TestArgonParameters(t *testing.T) {
 // Argon2id runs once in a process, whatever is done, and leaves no memory behind.
 func TestArgonRunsOnce(t *testing.T) {
 	r := newRig(t)
-	environ := passphraseName + "=correct horse"
+	environ := PassphraseVariable + "=correct horse"
 	v := r.open(environ)
 	r.set(v, "a", "old")
 	v = r.open(environ)
@@ -123,7 +123,7 @@ func TestArgonRunsOnce(t *testing.T) {
 	}
 	w := r.open(environ)
 	r.want(w, "a", planted)
-	if wrong := r.open(passphraseName + "=wrong horse"); code(wrong) != "vault_locked" || !strings.Contains(wrong.List().Hint, passphraseName) || strings.Contains(wrong.List().Problem, "horse") {
+	if wrong := r.open(PassphraseVariable + "=wrong horse"); code(wrong) != "vault_locked" || !strings.Contains(wrong.List().Hint, PassphraseVariable) || strings.Contains(wrong.List().Problem, "horse") {
 		t.Errorf("a wrong passphrase: %+v", wrong.List())
 	}
 	if none := r.open(); code(none) != "vault_locked" || !strings.Contains(none.List().Problem, "which is not there") {

@@ -203,7 +203,7 @@ func locked(row *keyRow, why string) *bus.Error {
 	case bus.KeyCredential:
 		hint = "give the daemon the right credential (LoadCredential=" + credentialName + ":… in its unit) and restart it"
 	case bus.KeyPassphrase:
-		hint = "set " + passphraseName + " to the right passphrase where the daemon is started, and restart it; while none runs, in this shell"
+		hint = "set " + PassphraseVariable + " to the right passphrase where the daemon is started, and restart it; while none runs, in this shell"
 	}
 	return bus.Errorf(bus.CodeUnavailable, "%s", why).
 		WithHint("%s; if it is lost, delete each secret with `blufio config delete-secret` and set it again", hint)

@@ -197,11 +197,11 @@ func TestSources(t *testing.T) {
 		kdf     string
 	}{
 		"file":                       {nil, bus.KeyFile, kdfHKDF},
-		"credential":                 {[]string{credential(t, long+"\n"), passphraseName + "=ignored-here"}, bus.KeyCredential, kdfHKDF},
+		"credential":                 {[]string{credential(t, long+"\n"), PassphraseVariable + "=ignored-here"}, bus.KeyCredential, kdfHKDF},
 		"binary credential":          {[]string{credential(t, "\x00\xff with blanks \x01"+long)}, bus.KeyCredential, kdfHKDF},
 		"short credential":           {[]string{credential(t, "correct horse")}, bus.KeyCredential, kdfArgon2},
 		"credential of words":        {[]string{credential(t, "correct horse battery staple, and one more")}, bus.KeyCredential, kdfArgon2},
-		"passphrase":                 {[]string{passphraseName + "=correct horse"}, bus.KeyPassphrase, kdfArgon2},
+		"passphrase":                 {[]string{PassphraseVariable + "=correct horse"}, bus.KeyPassphrase, kdfArgon2},
 		"directory without our name": {[]string{"CREDENTIALS_DIRECTORY=" + t.TempDir()}, bus.KeyFile, kdfHKDF},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -220,7 +220,7 @@ func TestSources(t *testing.T) {
 			}
 		})
 	}
-	for name, environ := range map[string]string{"passphrase": passphraseName + "=short", "credential": credential(t, "short\n")} {
+	for name, environ := range map[string]string{"passphrase": PassphraseVariable + "=short", "credential": credential(t, "short\n")} {
 		r := newRig(t)
 		if _, err := r.open(environ).Set(t.Context(), "a", config.NewSecret("x")); err == nil || strings.Contains(err.Error(), "short\"") {
 			t.Errorf("a short %s: %v", name, err)
@@ -273,7 +273,7 @@ func second[T any](_ T, err error) error { return err }
 
 // The way out of a lost key: once nothing is left, the vault is begun anew.
 func TestLostKey(t *testing.T) {
-	for name, again := range map[string][]string{"file": nil, "passphrase": {passphraseName + "=another passphrase"}} {
+	for name, again := range map[string][]string{"file": nil, "passphrase": {PassphraseVariable + "=another passphrase"}} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			if name == "file" {
@@ -282,7 +282,7 @@ func TestLostKey(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else {
-				r.set(r.open(passphraseName+"=the first passphrase"), "a", "old")
+				r.set(r.open(PassphraseVariable+"=the first passphrase"), "a", "old")
 			}
 			v := r.open(again...)
 			if code(v) != "vault_locked" {
