@@ -61,7 +61,6 @@ func (a *app) root() *cobra.Command {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagError(cmd, err) })
-	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configFile, "config", a.getenv("BLUFIO_CONFIG"), "read this `FILE` instead of the usual ones (BLUFIO_CONFIG)")

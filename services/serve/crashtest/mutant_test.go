@@ -64,3 +64,19 @@ func TestShippedBinaryHasNoFailpoints(t *testing.T) {
 		}
 	}
 }
+
+// The shipped binary does not look methods up by name. Once anything reaches
+// text/template (cobra's SetVersionTemplate is enough) the linker must keep every
+// exported method of every type: 4 MB, and a binary's pages are memory.
+func TestShippedBinaryHasNoTemplates(t *testing.T) {
+	data, err := os.ReadFile(build(t, shipped))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(data, []byte("blufio/cli.Main")) {
+		t.Fatal("the names of functions are not in the binary: this test sees nothing")
+	}
+	if bytes.Contains(data, []byte("text/template.(*Template).Execute")) {
+		t.Error("text/template is reached: find who calls it with `go build -ldflags=-dumpdep`")
+	}
+}
