@@ -42,8 +42,8 @@ func TestRequireMount(t *testing.T) {
 
 func TestNoteBackup(t *testing.T) {
 	for want, env := range map[string][]string{
-		`^\S+Z ok: 123 bytes /b/x.tar.zst\n$`:           {"BLUFIO_BACKUP_PATH=/b/x.tar.zst", "BLUFIO_BACKUP_BYTES=123", "BLUFIO_ERROR="},
-		`^\S+Z ok: 123 bytes to the command line\n$`:    {"BLUFIO_BACKUP_PATH=", "BLUFIO_BACKUP_BYTES=123", "BLUFIO_ERROR="},
+		`^\S+Z ok: 123 bytes /b/x.tar.zst\n$`:          {"BLUFIO_BACKUP_PATH=/b/x.tar.zst", "BLUFIO_BACKUP_BYTES=123", "BLUFIO_ERROR="},
+		`^\S+Z ok: 123 bytes to the command line\n$`:   {"BLUFIO_BACKUP_PATH=", "BLUFIO_BACKUP_BYTES=123", "BLUFIO_ERROR="},
 		`^\S+Z failed: no space left on the device\n$`: {"BLUFIO_ERROR=no space left on the device"},
 	} {
 		file := filepath.Join(t.TempDir(), "last")
