@@ -33,6 +33,7 @@ import (
 	"github.com/blufio/blufio/services/cost"
 	"github.com/blufio/blufio/services/doctor"
 	"github.com/blufio/blufio/services/governor"
+	"github.com/blufio/blufio/services/hooks"
 	"github.com/blufio/blufio/services/hub"
 	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/denial"
@@ -67,6 +68,7 @@ type Options struct {
 	Reload      <-chan struct{}
 	SetLogLevel func(level string)
 
+	hooks  *hooks.Runner
 	ring   *logring.Ring          // the last of the log
 	opened func(*embedded.Server) // for tests: hears of the bus before the rooms do; may be nil
 	look   bool                   // at the vault, for doctor: nothing is changed
@@ -100,6 +102,14 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.release()) }()
+	o.hooks = o.runner()
+	if err := o.hooks.Run(ctx, hooks.PreStart); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop meanwhile
+		}
+		return err
+	}
+	defer func() { o.ended(ctx, err) }()
 	if device, err = embedded.LoadDevice(o.DataDir); err != nil { // it may have been replaced before the lock was ours
 		return err
 	}
@@ -151,16 +161,21 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 	if err := registerProcess(registry, o.Version, store, server, o.ring); err != nil {
 		return err
 	}
+	wait := func() {}
+	ctx, done := o.untilHook(ctx)
 	err = house.Run(ctx, func() {
 		info := Info{PID: os.Getpid(), Version: o.Version, Bus: server.URL(), Gateway: rooms.gateway.URL()}
 		if err := writeInfo(o.DataDir, info); err != nil {
 			o.Logger.Warn("the command line will not find the daemon", "err", err)
 		}
 		close(open)
+		wait = o.started(ctx, info.Gateway)
 		if o.Ready != nil {
 			o.Ready(info)
 		}
 	})
+	done()
+	wait()
 	return errors.Join(err, removeInfo(o.DataDir))
 }
 
@@ -169,6 +184,7 @@ type rooms struct {
 	relay    *relay.Service
 	vault    *vault.Service
 	hub      *hub.Service
+	hooks    *hooks.Service
 	governor *governor.Service
 	cost     *cost.Service
 	agent    *agent.Service
@@ -186,7 +202,7 @@ type rooms struct {
 // inOrder is the start order: what others ask comes before those who ask. The hub
 // room comes early so that it ends late, and the others' last events go out.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.hub, r.vault, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.doctor, r.control}
+	return []services.Service{r.relay, r.hub, r.hooks, r.vault, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.doctor, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
@@ -201,6 +217,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	r = &rooms{}
 	r.relay = relay.New(events, server, open, o.Logger)
 	r.vault = vault.New(secrets, open)
+	r.hooks = hooks.New(o.runner(), o.Now)
 	r.hub = hub.New(hub.Deps{Server: server, Store: store, Logger: o.Logger, Now: o.Now})
 	o.Memory.Store, o.Memory.Events, o.Memory.Logger, o.Memory.Now = store, events, o.Logger, o.Now
 	if r.governor, err = governor.New(cfg.Memory, o.Memory); err != nil {
