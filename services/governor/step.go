@@ -97,15 +97,15 @@ func (s *Service) judge(r *reading, now time.Time, relieved bool) {
 	if group.of > 0 {
 		percent = max(percent, share(group.used, group.of, r.Baseline))
 	}
-	if relieved {
-		s.levels.shed(percent)
-	}
 	stalled := 0.0
 	if r.stallOurs { // that the machine waits for memory may be somebody else's doing
 		stalled = r.stall.full
 	}
 	t := s.thresholds.Load()
 	s.levels.warn, s.levels.critical = float64(t.WarnPercent), float64(t.CriticalPercent)
+	if relieved {
+		s.levels.shed(percent)
+	}
 	r.Pressure = s.levels.next(now, percent, stalled)
 }
 
