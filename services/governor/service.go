@@ -61,7 +61,7 @@ func (d *Deps) defaults() {
 		d.GoLimit = debug.SetMemoryLimit
 	}
 	if d.Free == nil {
-		d.Free = debug.FreeOSMemory
+		d.Free = giveBackMemory
 	}
 	if d.DropProgram == nil {
 		d.DropProgram = dropProgramPages
