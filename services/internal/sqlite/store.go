@@ -5,6 +5,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -180,10 +181,10 @@ func (s *Store) QueryRow(ctx context.Context, query string, args ...any) *sql.Ro
 }
 
 // Shrink gives back the memory of caches and prepared statements, which lies
-// outside the Go heap. It waits for running reads and queued writes, or for
-// ctx.
+// outside the Go heap, and closes the readers; the next query opens one. It waits for
+// running reads and queued writes, or for ctx.
 func (s *Store) Shrink(ctx context.Context) error {
-	if err := s.shrinkReaders(ctx); err != nil {
+	if err := s.closeReaders(ctx); err != nil {
 		return fmt.Errorf("shrink readers: %w", err)
 	}
 	if s.writer == nil {
@@ -197,12 +198,13 @@ func (s *Store) Shrink(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("shrink writer: %w", err)
 	}
+	trim()
 	return nil
 }
 
-// shrinkReaders holds all open readers before it lets one go, so that none is
-// met twice and another missed.
-func (s *Store) shrinkReaders(ctx context.Context) error {
+// closeReaders holds all open readers before it closes one, so that none is met
+// twice and another missed.
+func (s *Store) closeReaders(ctx context.Context) error {
 	s.shrink.Lock()
 	defer s.shrink.Unlock()
 	for range s.readers.Stats().OpenConnections {
@@ -210,10 +212,7 @@ func (s *Store) shrinkReaders(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
-		if _, err := conn.ExecContext(ctx, "PRAGMA shrink_memory"); err != nil {
-			return err
-		}
+		defer func() { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }() // the pool forgets it
 	}
 	return nil
 }
