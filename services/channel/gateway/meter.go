@@ -35,7 +35,7 @@ func newMeter(s *Service) *meter {
 	m.bounded("tokens_ended", "Tokens that are valid no more and still listed; those that ended first are forgotten.", s.cfg.MaxTokens, "gateway.max_tokens", s.passes.ended)
 	m.bounded("streams", "Open event streams and sockets.", cap(s.streams), "gateway.max_streams", func() int { return len(s.streams) })
 	m.bounded("bodies", "Bodies and frames being read or handed over; small ones count when they are there.", cap(s.bodies), "gateway.max_bodies", func() int { return len(s.bodies) })
-	m.bounded("large_bodies", "Of those, the large ones being read.", cap(s.large), "three quarters of gateway.max_bodies", func() int { return len(s.large) })
+	m.bounded("large_bodies", "Of those, the large ones being read.", cap(s.large), "gateway.max_bodies: three quarters of it", func() int { return len(s.large) })
 	m.bounded("scrapes", "Scrapes being answered, this one included.", cap(s.scrapes), "fixed", func() int { return len(s.scrapes) })
 	m.bounded("remotes", "Addresses remembered for a bad token; the least recent is forgotten.", maxRemotes, "fixed", s.slow.len)
 	m.bounded("slowed", "Answers to bad tokens that are delayed.", cap(s.slow.slots), "fixed", func() int { return len(s.slow.slots) })

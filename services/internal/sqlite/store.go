@@ -42,6 +42,12 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// Bytes is the most memory that the page caches take, of the writer and all readers.
+func (o Options) Bytes() int64 {
+	o = o.withDefaults()
+	return int64(o.Readers+1) * 2 * int64(o.CacheKiB) << 10
+}
+
 // Store is an open database. Its methods may be called from any goroutine.
 type Store struct {
 	readers *sql.DB
