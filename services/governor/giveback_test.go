@@ -14,11 +14,15 @@ func TestMemoryIsGivenBackTwicePerPause(t *testing.T) {
 	const mib = 1 << 20
 	g := newGiveBack()
 	var total uint64
+	programs := 0
 	read := func(bytes uint64, times int) (due int) {
 		for range times {
 			total += bytes
-			if g.due(total) {
+			switch g.due(total) {
+			case allSpare:
 				due++
+			case program:
+				programs++
 			}
 		}
 		return due
@@ -44,6 +48,9 @@ func TestMemoryIsGivenBackTwicePerPause(t *testing.T) {
 		if got := read(step.bytes, step.times); got != step.want {
 			t.Errorf("%s: due %d times, want %d", step.what, got, step.want)
 		}
+	}
+	if want := 1000/calmAgain + 100/calmAgain - 1; programs != want {
+		t.Errorf("the program's pages went %d more times, want %d", programs, want)
 	}
 }
 

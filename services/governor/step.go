@@ -151,14 +151,14 @@ func (s *Service) tell(now time.Time, level string, changed bool) {
 }
 
 // ask asks for relief: under pressure now and then, else in a pause.
-func (s *Service) ask(now time.Time, level string, pause bool) {
+func (s *Service) ask(now time.Time, level, pause string) {
 	switch {
 	case level != bus.PressureNormal:
 		if s.shedAt.IsZero() || now.Sub(s.shedAt) >= shedEvery {
 			s.shedAt = now
 			s.want(level)
 		}
-	case pause:
-		s.want(level)
+	case pause != nothing:
+		s.want(pause)
 	}
 }
