@@ -51,6 +51,7 @@ func (o Options) Bytes() int64 {
 // Store is an open database. Its methods may be called from any goroutine.
 type Store struct {
 	readers *sql.DB
+	kept    readStmts
 	writer  *writer // nil when read-only
 	meter   *meter
 
@@ -80,7 +81,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 func open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{meter: newMeter(o.Path)}
+	s := &Store{meter: newMeter(o.Path), kept: readStmts{limit: keptReads}}
 	if o.ReadOnly {
 		err := s.openReadOnly(ctx, o)
 		return s, err
@@ -107,6 +108,7 @@ func (s *Store) Close() error {
 		if s.writer != nil {
 			s.writer.drain() // its hooks may still read
 		}
+		s.kept.clear()
 		err := s.readers.Close()
 		if s.writer != nil { // last, so that no reader holds up the checkpoint
 			err = errors.Join(err, s.writer.close())
@@ -173,7 +175,15 @@ func (s *Store) WriteLazy(fn func(tx *Tx) error, done func(error)) error {
 // closes the rows soon: while they are open the write-ahead log only grows,
 // and one of few readers is taken. A write through it fails.
 func (s *Store) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	rows, err := s.readers.QueryContext(ctx, query, args...)
+	var rows *sql.Rows
+	st, done := s.kept.get(ctx, s.readers, query)
+	defer done()
+	var err error
+	if st != nil {
+		rows, err = st.QueryContext(ctx, args...)
+	} else {
+		rows, err = s.readers.QueryContext(ctx, query, args...)
+	}
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -183,6 +193,11 @@ func (s *Store) Query(ctx context.Context, query string, args ...any) (*sql.Rows
 // QueryRow is Query for the first row; Scan reports any error and must be
 // called, for it gives the reader back.
 func (s *Store) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
+	st, done := s.kept.get(ctx, s.readers, query)
+	defer done()
+	if st != nil {
+		return st.QueryRowContext(ctx, args...)
+	}
 	return s.readers.QueryRowContext(ctx, query, args...)
 }
 
@@ -213,6 +228,7 @@ func (s *Store) Shrink(ctx context.Context) error {
 func (s *Store) closeReaders(ctx context.Context) error {
 	s.shrink.Lock()
 	defer s.shrink.Unlock()
+	s.kept.clear()
 	for range s.readers.Stats().OpenConnections {
 		conn, err := s.readers.Conn(ctx)
 		if err != nil {

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
+//go:build !race
+
+// The race detector's own memory is large, and counts.
+
 package sqlite
 
 import (
@@ -35,8 +39,8 @@ func outside(t *testing.T) (kib int) {
 func TestShrinkReturnsMemory(t *testing.T) {
 	s := openTest(t, Options{CacheKiB: 2048})
 	if err := s.Write(t.Context(), func(tx *Tx) error {
-		_, err := tx.Exec(`INSERT INTO t (v) WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 3000)
-			SELECT hex(randomblob(n * 5)) FROM c`)
+		_, err := tx.Exec(`INSERT INTO t (v) WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 1000)
+			SELECT hex(randomblob(n * 10)) FROM c`)
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -60,20 +64,7 @@ func TestShrinkReturnsMemory(t *testing.T) {
 	if grown < 2048 || left > grown/3 {
 		t.Errorf("grown by %d KiB, of which %d are left", grown, left)
 	}
-	if n, err := rowsOf(s, `SELECT v FROM t`); n != 3000 || err != nil {
+	if n, err := rowsOf(s, `SELECT v FROM t`); n != 1000 || err != nil {
 		t.Errorf("afterwards: %d rows, %v", n, err)
 	}
-}
-
-// rowsOf counts what a query returns.
-func rowsOf(s *Store, query string) (n int, err error) {
-	rows, err := s.Query(s.writer.ctx, query)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		n++
-	}
-	return n, rows.Err()
 }
