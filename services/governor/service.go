@@ -61,7 +61,7 @@ func (d *Deps) defaults() {
 		d.GoLimit = debug.SetMemoryLimit
 	}
 	if d.Free == nil {
-		d.Free = debug.FreeOSMemory
+		d.Free = giveBackMemory
 	}
 	if d.DropProgram == nil {
 		d.DropProgram = dropProgramPages
@@ -80,7 +80,7 @@ type Service struct {
 	cfg        Config
 	thresholds atomic.Pointer[Config] // what of cfg may change: the percentages
 	shedBytes  *prometheus.CounterVec
-	wanted     chan string // relief, at this level
+	wanted     chan string // relief, at this level, or what a pause calls for
 
 	// Of the reading loop alone.
 	ticks   int // since the limits were read

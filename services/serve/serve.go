@@ -281,7 +281,9 @@ func schemas() []sqlite.Schema {
 }
 
 func openStore(ctx context.Context, o Options) (*sqlite.Store, error) {
-	store, err := sqlite.Open(ctx, sqlite.Options{Path: databasePath(o.DataDir), Logger: o.Logger})
+	open := o.Config.databaseOptions()
+	open.Path, open.Logger = databasePath(o.DataDir), o.Logger
+	store, err := sqlite.Open(ctx, open)
 	if err != nil {
 		return nil, err
 	}
