@@ -135,11 +135,18 @@ func failRelay(p *patient) {
 
 // crowdBus takes all of the bus's connections but two, one of which is doctor's.
 func crowdBus(p *patient) {
+	for _, nc := range p.takeConnections()[:2] {
+		nc.Close()
+	}
+}
+
+// takeConnections takes all that the bus leaves to others.
+func (p *patient) takeConnections() (all []*nats.Conn) {
+	p.Helper()
 	info, err := serve.ReadInfo(p.dir)
 	p.check(err)
 	device, err := embedded.LoadDevice(p.dir)
 	p.check(err)
-	var all []*nats.Conn
 	for {
 		nc, err := nats.Connect(info.Bus, device.NATSOption(), nats.CustomInboxPrefix(embedded.OperatorInbox), nats.NoReconnect())
 		if err != nil {
@@ -151,19 +158,11 @@ func crowdBus(p *patient) {
 	if len(all) < 10 {
 		p.Fatalf("the house leaves only %d of 32 connections to others", len(all))
 	}
-	for _, nc := range all[:2] {
-		nc.Close()
-	}
+	return all
 }
 
 func occupyGateway(p *patient) {
-	info, err := serve.ReadInfo(p.dir)
-	p.check(err)
-	var d net.Dialer
-	c, err := d.DialContext(p.Context(), "tcp", strings.TrimPrefix(info.Gateway, "http://"))
-	p.check(err)
-	p.Cleanup(func() { _ = c.Close() })
-	_, err = c.Write([]byte("GET /health HTTP/1.1\r\n")) // and never to its end
+	_, err := p.gateway().Write([]byte("GET /health HTTP/1.1\r\n")) // and never to its end
 	p.check(err)
 }
 
