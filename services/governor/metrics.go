@@ -30,8 +30,8 @@ var (
 	groupLimitDesc = desc("cgroup_bytes_limit", "Bound of blufio_memory_cgroup_bytes, set by the system: +Inf without one; absent without a control group.")
 	stallDesc      = prometheus.NewDesc("blufio_memory_stall_percent",
 		"Share of the last 10 s in which some task, or all at once, waited for memory; absent where the kernel does not tell.", []string{"tasks"}, nil)
-	historyDesc      = desc("history_hours", "Hours of readings on record, which doctor compares with now.")
-	historyLimitDesc = desc("history_hours_limit", "Bound of blufio_memory_history_hours, fixed: the oldest are forgotten.")
+	historyDesc      = desc("history_rows", "Rows of memory's history, one for each full hour, which doctor compares with now.")
+	historyLimitDesc = desc("history_rows_limit", "Bound of blufio_memory_history_rows, fixed: the oldest are forgotten.")
 	pressureDesc     = desc("pressure", "Memory pressure level: 0 normal, 1 warn, 2 critical.")
 )
 

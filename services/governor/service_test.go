@@ -330,12 +330,12 @@ blufio_memory_go_limit_bytes 1.6777216e+07
 # HELP blufio_memory_heap_bytes Bytes of objects on the Go heap, live and not yet swept.
 # TYPE blufio_memory_heap_bytes gauge
 blufio_memory_heap_bytes 5.24288e+06
-# HELP blufio_memory_history_hours Hours of readings on record, which doctor compares with now.
-# TYPE blufio_memory_history_hours gauge
-blufio_memory_history_hours 0
-# HELP blufio_memory_history_hours_limit Bound of blufio_memory_history_hours, fixed: the oldest are forgotten.
-# TYPE blufio_memory_history_hours_limit gauge
-blufio_memory_history_hours_limit 720
+# HELP blufio_memory_history_rows Rows of memory's history, one for each full hour, which doctor compares with now.
+# TYPE blufio_memory_history_rows gauge
+blufio_memory_history_rows 0
+# HELP blufio_memory_history_rows_limit Bound of blufio_memory_history_rows, fixed: the oldest are forgotten.
+# TYPE blufio_memory_history_rows_limit gauge
+blufio_memory_history_rows_limit 720
 # HELP blufio_memory_limit_bytes Effective limit: the configured one or the control group's, whichever is lower.
 # TYPE blufio_memory_limit_bytes gauge
 blufio_memory_limit_bytes 1.048576e+08
