@@ -19,7 +19,7 @@ func Probes(s *Service) []services.Probe {
 	return []services.Probe{{
 		ID: "BLF-SYS-002", Title: "There is memory left",
 		Why:      "a process that takes more than it may is ended by the system",
-		Fix:      "raise limit_mb in [memory] or the control group's limit, or give blufio less to do",
+		Fix:      "raise memory.limit_mb or the control group's limit, or give blufio less to do",
 		Problems: []string{"memory_critical", "memory_unreadable"},
 		Run:      s.probeMemory,
 	}, {

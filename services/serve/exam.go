@@ -131,7 +131,7 @@ func table() []services.Probe {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b services.Probe) int { return services.CompareIDs(a.ID, b.ID) })
-	return all
+	return newEffects().tell(all)
 }
 
 // roomProbes are those that the rooms make.
@@ -145,7 +145,7 @@ func (c Config) limitProbes() []services.Probe {
 	return []services.Probe{{
 		ID: "BLF-COST-004", Title: "There is a budget", Place: services.Either,
 		Why: "without one nothing ends a bill but the provider",
-		Fix: "set daily_usd or monthly_usd in [cost]",
+		Fix: "set cost.daily_usd or cost.monthly_usd",
 		Run: func(context.Context) services.Result {
 			switch {
 			case c.Cost.DailyUSD > 0 || c.Cost.MonthlyUSD > 0:

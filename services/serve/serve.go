@@ -231,13 +231,14 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 		return nil, err
 	}
 	r.keys = keys.New(keys.Deps{Store: store, Events: events, Bus: server, DataDir: o.DataDir, Tools: tool.Names(), Logger: o.Logger, Now: o.Now, Replaced: o.learnDevice})
+	effects := newEffects()
 	reload := &reloader{o: o, rooms: r, names: secrets.Names, cfg: cfg, last: o.Loaded}
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
 		Reload: reload.call(), Hangups: o.Reload, Part: reporter{o, o.ring, reload, secrets.Names}.part,
-		Report: func() services.Report { return r.report() }})
+		Report: func() services.Report { return effects.report(r.report()) }})
 	r.doctor = doctor.New(doctor.Deps{Store: store, Schemas: schemas(), Server: server, MaxConns: cfg.Bus.MaxConns, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now,
-		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return append(r.probes(), o.probes(reload)...) }})
+		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return effects.tell(append(r.probes(), o.probes(reload)...)) }})
 	return r, nil
 }
 
