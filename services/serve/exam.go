@@ -29,9 +29,10 @@ import (
 type Exam struct {
 	DataDir string
 	Sources config.Sources
-	Daemon  Info // where it is reached; zero when none runs
-	Live    bool // it makes its own checks: only those are made here that are the outside's
-	Locked  bool // one runs, whether it answers or not: its database is left alone
+	Daemon  Info                                    // where it is reached; zero when none runs
+	Live    bool                                    // it makes its own checks: only those are made here that are the outside's
+	Locked  bool                                    // one runs, whether it answers or not: its database is left alone
+	Vaulted func(context.Context) ([]string, error) // names in the vault of a daemon that answers
 	Deep    bool
 	Only    []string // ids; empty is all
 	Skip    []string
@@ -109,7 +110,7 @@ func (e Exam) probes(s *sight) []services.Probe {
 
 // outside are the checks that the daemon cannot make of itself.
 func (e Exam) outside() []services.Probe {
-	return slices.Concat(doctor.FileProbes(e.DataDir, e.Now), e.gatewayProbes())
+	return slices.Concat(e.otherConfig(), doctor.FileProbes(e.DataDir, e.Now), e.gatewayProbes())
 }
 
 // either are the checks that are made here only when no daemon makes them.
@@ -118,7 +119,7 @@ func (e Exam) either(s *sight) []services.Probe {
 	if e.Locked {
 		open = doctor.HeldDatabase
 	}
-	return slices.Concat(configProbes(e.Sources, s.vaulted), doctor.DatabaseProbes(open), doctor.DiskProbes(e.DataDir), doctor.MachineProbes(), s.probes(e))
+	return slices.Concat(configProbes(e.Sources, s.vaulted, notMine), doctor.DatabaseProbes(open), doctor.DiskProbes(e.DataDir), doctor.MachineProbes(), s.probes(e))
 }
 
 // table is every check there is; they can be listed, not run.

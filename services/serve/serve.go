@@ -78,6 +78,8 @@ type Info struct {
 	Version string `json:"version"`
 	Bus     string `json:"bus"`     // nats://…
 	Gateway string `json:"gateway"` // http://…
+
+	Config []string `json:"config"` // files that it read at its start; null where an older version does not say
 }
 
 // Run is the daemon: it returns when ctx ends and everything is drained (nil),
@@ -152,7 +154,7 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 		return err
 	}
 	err = house.Run(ctx, func() {
-		info := Info{PID: os.Getpid(), Version: o.Version, Bus: server.URL(), Gateway: rooms.gateway.URL()}
+		info := Info{PID: os.Getpid(), Version: o.Version, Bus: server.URL(), Gateway: rooms.gateway.URL(), Config: o.files()}
 		if err := writeInfo(o.DataDir, info); err != nil {
 			o.Logger.Warn("the command line will not find the daemon", "err", err)
 		}
