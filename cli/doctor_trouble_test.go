@@ -35,7 +35,7 @@ func TestDoctorFindsTrouble(t *testing.T) {
 		}, id: "BLF-FILE-001", seen: "mode 0500", fix: "chmod 700"},
 		{name: "a file system that takes no writes", pre: smallDisk, sick: readOnlyDisk, id: "BLF-FILE-001", seen: "read-only", fix: "mount it for writing"},
 		{name: "a key of the bus that ends", up: true, sick: func(p *patient) { p.issueKey("5d") }, id: "BLF-KEY-002", level: bus.LevelInfo, seen: "dash at ", fix: "keys issue"},
-		{name: "a key that cannot be taken back for good", up: true, sick: halfRevoked, id: "BLF-KEY-001", seen: "no space", fix: "revoke the key again"},
+		{name: "a key that cannot be taken back for good", up: true, sick: halfRevoked, id: "BLF-KEY-001", seen: "no space", fix: "tried again until it is stored"},
 		{name: "memory that grows", up: true, args: []string{"--deep"}, set: []string{"BLUFIO_GATEWAY__MAX_BODY_BYTES=1048576"},
 			pre: func(p *patient) { p.runOnce(); p.weighed() }, sick: fatten,
 			id: "BLF-SYS-008", level: bus.LevelWarn, seen: "of its own", fix: "bugreport"},
@@ -145,6 +145,32 @@ func (p *patient) issueKey(expires string) {
 	if out, err := p.command("keys", "issue", "--name", "dash", "--role", "observer", "--expires", expires, "--out", p.TempDir()).CombinedOutput(); err != nil {
 		p.Fatalf("%v: %s", err, out)
 	}
+}
+
+// A key that lives without its context is said to live, and how it is taken back.
+func TestKeyWithoutItsContext(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t)
+	p.start()
+	const longest = 4095 // bytes of a path: the seed's fits, the context's does not
+	out := p.TempDir()
+	for left := longest - len(out) - len("/dash.nk"); left > 0; left = longest - len(out) - len("/dash.nk") {
+		n := min(left-1, 200)
+		if left-1-n == 1 {
+			n-- // a name cannot be empty
+		}
+		out += "/" + strings.Repeat("d", n)
+	}
+	p.check(os.MkdirAll(out, 0o700))
+	cmd := p.command("keys", "issue", "--name", "dash", "--role", "observer", "--out", out)
+	said, _ := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(said), "the key dash lives") || !strings.Contains(string(said), "`blufio keys revoke dash`") {
+		t.Errorf("exit code %d: %s", cmd.ProcessState.ExitCode(), said)
+	}
+	if list, err := p.command("keys", "list").Output(); err != nil || !strings.Contains(string(list), "dash") {
+		t.Errorf("%v: %s", err, list)
+	}
+	p.check(p.command("keys", "revoke", "dash").Run())
 }
 
 // halfRevoked revokes a key while the database takes no word of it.
