@@ -172,7 +172,10 @@ func TestFleet(t *testing.T) {
 	all[2].stop()
 	all[2].start(t) // is ready without the hub
 	stops[2] = all[2].load(t)
-	time.Sleep(300 * time.Millisecond) // let the others go on for a while
+	for _, m := range all { // they go on meanwhile
+		begun, _ := m.recorded(t)
+		wait(t, m.cfg.Daemon.Node+" records events without the hub", func() bool { events, _ := m.recorded(t); return len(events) >= len(begun)+30 })
+	}
 	h.start()
 	s = h.stream()
 	before := counts(t, s)
