@@ -3,10 +3,14 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
+	"net"
+	"strings"
 	"syscall"
 	"time"
 
@@ -16,7 +20,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-const connectTimeout = 2 * time.Second
+const (
+	connectTimeout = 2 * time.Second
+	crowdTime      = 300 * time.Millisecond
+)
 
 // Hints that several commands give.
 const (
@@ -87,7 +94,25 @@ func (a *app) dial(says ...bus.Lane) (*bus.Conn, error) {
 		}
 		return nil, f
 	}
+	if d.crowded() {
+		return nil, fail(exitNoAnswer, "end programs that hold a connection, such as a forgotten `blufio events`, or raise bus.max_connections and restart it",
+			"the daemon (process %d) has no connection left", d.PID)
+	}
 	return nil, d.unreachable(err)
+}
+
+// crowded reports that the bus has no place left. It says so and hangs up at once, so
+// that whoever has written to it meanwhile may not come to read why: here nothing is
+// written.
+func (d daemon) crowded() bool {
+	c, err := net.DialTimeout("tcp", strings.TrimPrefix(d.Bus, "nats://"), crowdTime)
+	if err != nil {
+		return false
+	}
+	defer c.Close() //nolint:errcheck // only read
+	_ = c.SetDeadline(time.Now().Add(crowdTime))
+	said, _ := io.ReadAll(io.LimitReader(c, 64<<10)) // to its end, or until it would wait for an answer
+	return bytes.Contains(said, []byte("-ERR 'maximum connections exceeded'"))
 }
 
 // hangUp ends a connection on which nothing of interest is in flight any more.

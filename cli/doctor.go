@@ -194,7 +194,7 @@ func (r *round) finish() error {
 }
 
 func (a *app) exam(dir string, c checkup, r reached) serve.Exam {
-	return serve.Exam{DataDir: dir, Sources: a.sources(nil), Daemon: r.info, Live: r.conn != nil, Locked: r.locked,
+	return serve.Exam{DataDir: dir, Sources: a.sources(nil), Daemon: r.info, Live: r.conn != nil, Locked: r.locked, Vaulted: a.vaulted,
 		Deep: c.deep, Only: c.only, Skip: c.skip, Timeout: c.timeout, Now: a.now}
 }
 

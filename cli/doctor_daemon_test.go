@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -93,6 +94,22 @@ func TestDoctorFindsABrokenDaemon(t *testing.T) {
 			id: "BLF-GW-001", seen: "does not answer", fix: "log", sick: occupyGateway},
 		{name: "a certificate that ends", up: true, id: "BLF-GW-002", level: bus.LevelWarn, seen: "ends in 2 days", fix: "renew", pre: certify(60 * time.Hour)},
 		{name: "a certificate that has ended", up: true, id: "BLF-GW-002", seen: "has ended on", fix: "renew", pre: certify(-time.Minute)},
+		{name: "a private key that everybody may read", up: true, id: "BLF-GW-002", level: bus.LevelWarn, seen: "may read the gateway's private key", fix: "chmod o-rwx",
+			pre: and(certify(1000*time.Hour), func(p *patient) { p.check(os.Chmod(p.toml+".key", 0o604)) })},
+		{name: "a certificate that is gone", up: true, id: "BLF-GW-002", level: bus.LevelWarn, seen: "no such file", fix: "still in use", pre: certify(1000 * time.Hour),
+			sick: func(p *patient) { p.check(os.Remove(p.toml + ".crt")) }},
+		{name: "a certificate that is gone before the start", id: "BLF-CFG-001", seen: "gateway.tls_cert", fix: "PEM",
+			sick: and(certify(1000*time.Hour), func(p *patient) { p.check(os.Remove(p.toml + ".crt")) })},
+		{name: "a certificate of the next start", up: true, id: "BLF-CFG-001", seen: "gateway.tls_cert", fix: "PEM", also: "BLF-CFG-002",
+			sick: and(certify(1000*time.Hour), func(p *patient) { p.check(os.Remove(p.toml + ".crt")) })},
+		{name: "another file, while the daemon runs", up: true, id: "BLF-CFG-005", seen: "other.toml:2:1: unknown key \"gateway.lissten\"; in force is ", fix: "did you mean",
+			sick: func(p *patient) { p.other(badTOML) }},
+		{name: "another file, which is fine", up: true, id: "BLF-CFG-005", level: bus.LevelInfo, seen: "other.toml is valid, and not in force: that is ", fix: "--config",
+			sick: func(p *patient) { p.other("[agent]\nname = \"x\"\n") }},
+		{name: "another file without a key", up: true, id: "BLF-CFG-005", seen: "needs a key", fix: "set-secret openai.api_key",
+			sick: func(p *patient) { p.other("[agent]\nprovider = \"openai\"\n") }},
+		{name: "another file with a secret", up: true, id: "BLF-CFG-005", level: bus.LevelWarn, seen: "other.toml:2:1: \"openai.api_key\" is a secret", fix: "set-secret openai.api_key",
+			sick: func(p *patient) { p.other("[openai]\napi_key = \"sk-nobody-at-all\"\n") }},
 		{name: "little memory", up: true, id: "BLF-SYS-002", seen: "MiB are taken", fix: "limit_mb",
 			set: []string{"BLUFIO_MEMORY__LIMIT_MB=32", "BLUFIO_GATEWAY__MAX_BODY_BYTES=1024", "BLUFIO_GATEWAY__MAX_WAITERS=1", "BLUFIO_GATEWAY__MAX_STREAMS=1", "BLUFIO_GATEWAY__MAX_CONNECTIONS=20", "BLUFIO_AGENT__PICTURES_MB=1", "BLUFIO_TOOLS__MAX_FETCHES=1"}},
 		{name: "a database that takes no writes", up: true, id: "BLF-DB-002", seen: "no space", fix: "log",
@@ -135,11 +152,18 @@ func failRelay(p *patient) {
 
 // crowdBus takes all of the bus's connections but two, one of which is doctor's.
 func crowdBus(p *patient) {
+	for _, nc := range p.takeConnections()[:2] {
+		nc.Close()
+	}
+}
+
+// takeConnections takes all that the bus leaves to others.
+func (p *patient) takeConnections() (all []*nats.Conn) {
+	p.Helper()
 	info, err := serve.ReadInfo(p.dir)
 	p.check(err)
 	device, err := embedded.LoadDevice(p.dir)
 	p.check(err)
-	var all []*nats.Conn
 	for {
 		nc, err := nats.Connect(info.Bus, device.NATSOption(), nats.CustomInboxPrefix(embedded.OperatorInbox), nats.NoReconnect())
 		if err != nil {
@@ -151,19 +175,19 @@ func crowdBus(p *patient) {
 	if len(all) < 10 {
 		p.Fatalf("the house leaves only %d of 32 connections to others", len(all))
 	}
-	for _, nc := range all[:2] {
-		nc.Close()
-	}
+	return all
+}
+
+// other has doctor be told of another file than the daemon's.
+func (p *patient) other(text string) {
+	p.Helper()
+	path := filepath.Join(filepath.Dir(p.toml), "other.toml")
+	p.write(path, text)
+	p.env = append(slices.Clone(p.env), "BLUFIO_CONFIG="+path) // the last one counts
 }
 
 func occupyGateway(p *patient) {
-	info, err := serve.ReadInfo(p.dir)
-	p.check(err)
-	var d net.Dialer
-	c, err := d.DialContext(p.Context(), "tcp", strings.TrimPrefix(info.Gateway, "http://"))
-	p.check(err)
-	p.Cleanup(func() { _ = c.Close() })
-	_, err = c.Write([]byte("GET /health HTTP/1.1\r\n")) // and never to its end
+	_, err := p.gateway().Write([]byte("GET /health HTTP/1.1\r\n")) // and never to its end
 	p.check(err)
 }
 

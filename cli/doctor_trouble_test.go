@@ -4,9 +4,11 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,7 +35,12 @@ func TestDoctorFindsTrouble(t *testing.T) {
 		}, id: "BLF-FILE-001", seen: "mode 0500", fix: "chmod 700"},
 		{name: "a file system that takes no writes", pre: smallDisk, sick: readOnlyDisk, id: "BLF-FILE-001", seen: "read-only", fix: "mount it for writing"},
 		{name: "a key of the bus that ends", up: true, sick: func(p *patient) { p.issueKey("5d") }, id: "BLF-KEY-002", level: bus.LevelInfo, seen: "dash at ", fix: "keys issue"},
-		{name: "a key that cannot be taken back for good", up: true, sick: halfRevoked, id: "BLF-KEY-001", seen: "no space", fix: "revoke the key again"},
+		{name: "a key that cannot be taken back for good", up: true, sick: halfRevoked, id: "BLF-KEY-001", seen: "no space", fix: "tried again until it is stored"},
+		{name: "memory that grows", up: true, args: []string{"--deep"}, set: []string{"BLUFIO_GATEWAY__MAX_BODY_BYTES=1048576"},
+			pre: func(p *patient) { p.runOnce(); p.weighed() }, sick: fatten,
+			id: "BLF-SYS-008", level: bus.LevelWarn, seen: "of its own", fix: "bugreport"},
+		{name: "no connection left", up: true, set: []string{"BLUFIO_BUS__MAX_CONNECTIONS=32"}, sick: func(p *patient) { p.takeConnections() },
+			id: reachID, seen: "has no connection left", fix: "bus.max_connections", code: exitFailed},
 	} {
 		b.run(t)
 	}
@@ -140,6 +147,32 @@ func (p *patient) issueKey(expires string) {
 	}
 }
 
+// A key that lives without its context is said to live, and how it is taken back.
+func TestKeyWithoutItsContext(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t)
+	p.start()
+	const longest = 4095 // bytes of a path: the seed's fits, the context's does not
+	out := p.TempDir()
+	for left := longest - len(out) - len("/dash.nk"); left > 0; left = longest - len(out) - len("/dash.nk") {
+		n := min(left-1, 200)
+		if left-1-n == 1 {
+			n-- // a name cannot be empty
+		}
+		out += "/" + strings.Repeat("d", n)
+	}
+	p.check(os.MkdirAll(out, 0o700))
+	cmd := p.command("keys", "issue", "--name", "dash", "--role", "observer", "--out", out)
+	said, _ := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(said), "the key dash lives") || !strings.Contains(string(said), "`blufio keys revoke dash`") {
+		t.Errorf("exit code %d: %s", cmd.ProcessState.ExitCode(), said)
+	}
+	if list, err := p.command("keys", "list").Output(); err != nil || !strings.Contains(string(list), "dash") {
+		t.Errorf("%v: %s", err, list)
+	}
+	p.check(p.command("keys", "revoke", "dash").Run())
+}
+
 // halfRevoked revokes a key while the database takes no word of it.
 func halfRevoked(p *patient) {
 	p.issueKey("90d")
@@ -149,18 +182,51 @@ func halfRevoked(p *patient) {
 	}
 }
 
-// metrics is what the gateway shows.
-func (p *patient) metrics() string {
+// weighed writes three days on record, of a daemon that was light and became heavy.
+func (p *patient) weighed() {
+	p.Helper()
+	p.sql(fmt.Sprintf(`INSERT INTO memory_hour WITH RECURSIVE h(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM h WHERE n < 72)
+		SELECT (unixepoch() - n * 3600) * 1000, '%s', 0, 1, 1, 1, iif(n < 12, 64, 2) << 20, 1, 1, 1, 1, 1 FROM h`, buildInfo().Version))
+}
+
+// fatten has the daemon hold bodies of a MiB, of which the end never comes.
+func fatten(p *patient) {
+	token, err := p.command("token", "issue").Output()
+	p.check(err)
+	const size = 1 << 20
+	for range 40 {
+		c := p.gateway()
+		_, err = fmt.Fprintf(c, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s",
+			strings.TrimSpace(string(token)), size, strings.Repeat(" ", size-1))
+		p.check(err)
+	}
+	heavy := regexp.MustCompile(`(?m)^blufio_memory_anonymous_bytes [4-9]\.\d+e\+07$|^blufio_memory_anonymous_bytes \d\.\d+e\+08$`)
+	for end := time.Now().Add(20 * time.Second); !heavy.MatchString(p.metrics()); {
+		if time.Now().After(end) {
+			p.Fatal("the daemon does not become heavy")
+		}
+	}
+}
+
+// gateway is a connection to it.
+func (p *patient) gateway() net.Conn {
 	p.Helper()
 	info, err := serve.ReadInfo(p.dir)
 	p.check(err)
 	c, err := net.Dial("tcp", strings.TrimPrefix(info.Gateway, "http://"))
 	p.check(err)
-	defer c.Close()
-	_, err = fmt.Fprint(c, "GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
+	p.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// metrics is what the gateway shows.
+func (p *patient) metrics() string {
+	p.Helper()
+	c := p.gateway()
+	_, err := fmt.Fprint(c, "GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
 	p.check(err)
 	var all bytes.Buffer
 	_, err = all.ReadFrom(c)
-	p.check(err)
+	p.check(errors.Join(err, c.Close()))
 	return all.String()
 }

@@ -132,6 +132,12 @@ func TestDoctorFindsWhatIsWrongWithTelegram(t *testing.T) {
 	keep := func(at **fakebot.Bot, fit func(*fakebot.Bot)) func(*fakebot.Bot) {
 		return func(b *fakebot.Bot) { *at = b; fit(b) }
 	}
+	allow := func(ids string) func(*patient) {
+		return func(p *patient) {
+			p.env = slices.DeleteFunc(slices.Clone(p.env), func(line string) bool { return strings.HasPrefix(line, "BLUFIO_TELEGRAM__ALLOW=") })
+			p.write(p.toml, "[telegram]\nallow = ["+ids+"]\n")
+		}
+	}
 	var contested, hooked *fakebot.Bot
 	conflicts, limits := make([]fakebot.Fault, 50), make([]fakebot.Fault, 50)
 	for i := range conflicts {
@@ -151,6 +157,8 @@ func TestDoctorFindsWhatIsWrongWithTelegram(t *testing.T) {
 		{name: "a webhook", up: true, set: bot(keep(&hooked, func(b *fakebot.Bot) { b.SetWebhook(true) })), sick: asked(&hooked),
 			id: "BLF-TG-002", seen: "webhook", fix: "deleteWebhook"},
 		{name: "nobody may", set: bot(func(*fakebot.Bot) {}, "BLUFIO_TELEGRAM__ALLOW="), id: "BLF-TG-003", level: bus.LevelWarn, seen: "empty", fix: "write to the bot"},
+		{name: "nobody may any more", up: true, set: bot(func(*fakebot.Bot) {}, "BLUFIO_TELEGRAM__ALLOW="), pre: allow("7"), sick: and(allow(""), (*patient).reload),
+			id: "BLF-TG-003", level: bus.LevelWarn, seen: "empty", fix: "write to the bot"},
 	} {
 		b.run(t)
 	}

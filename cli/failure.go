@@ -12,6 +12,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services/config"
+	"github.com/blufio/blufio/services/serve"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -119,6 +120,7 @@ func explainBus(err error, e *bus.Error) *failure {
 	if f.hint == "" {
 		f.hint = busHints[e.Code]
 	}
+	f.hint = serve.Effect(f.hint)
 	return f
 }
 

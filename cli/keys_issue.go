@@ -137,10 +137,10 @@ func (a *app) issueKey(ctx context.Context, o issueOptions) (err error) {
 		return err
 	}
 	if out.Key, err = ask(ctx, a, bus.KeyIssue, o.request); err != nil {
-		return errors.Join(err, os.Remove(out.SeedFile))
+		return errors.Join(mayLive(err, o.request.Name), os.Remove(out.SeedFile))
 	}
 	if err := out.writeContext(); err != nil {
-		return err
+		return out.lives(err)
 	}
 	out.Command = out.use()
 	if a.json {
@@ -155,6 +155,20 @@ func (a *app) issueKey(ctx context.Context, o issueOptions) (err error) {
 	}
 	a.note("other clients need the address %s\nand the inbox prefix %s\ntry it with:", out.URL, line(out.Inbox))
 	return a.print(out.Command + "\n")
+}
+
+// lives tells of a key that is on the bus, and of which a part could not be written.
+func (k *issuedKey) lives(err error) error {
+	return fail(explain(err).code, fmt.Sprintf("`blufio keys revoke %s` takes it back; or use it as it is, at %s with the inbox prefix %s", k.Name, k.URL, k.Inbox),
+		"the key %s lives, with its seed in %s, but its context could not be written: %w", k.Name, k.SeedFile, err)
+}
+
+// mayLive tells of one that the daemon was asked for, and of which it said nothing.
+func mayLive(err error, name string) error {
+	if f := explain(err); f.code == exitNoAnswer && bus.CodeOf(err) == bus.CodeTimeout {
+		return fail(f.code, fmt.Sprintf("`blufio keys list` tells; if it does, `blufio keys revoke %s`: nobody has its seed", name), "whether the key %s lives is not known: %w", name, err)
+	}
+	return err
 }
 
 // newSeedFile writes the seed of a new key where there is no file yet, and returns the

@@ -22,8 +22,9 @@ type Config struct {
 	Connect      func(name string) (*nats.Conn, error)
 	Logger       *slog.Logger
 	Registry     *prometheus.Registry
-	DrainTimeout time.Duration // for the whole stop; default 8 s
-	StartTimeout time.Duration // for one room to become ready; default 30 s
+	DrainTimeout time.Duration                        // for the whole stop; default 8 s
+	StartTimeout time.Duration                        // for one room to become ready; default 30 s
+	After        func(time.Duration) <-chan time.Time // measures it; nil: time.After
 	Backoff      Backoff
 	Redactor     bus.Redactor // for what rooms say; nil: nothing is redacted
 }
@@ -76,6 +77,9 @@ func NewHouse(cfg Config) (*House, error) {
 func (c *Config) defaults() {
 	setDefault(&c.DrainTimeout, 8*time.Second)
 	setDefault(&c.StartTimeout, 30*time.Second)
+	if c.After == nil {
+		c.After = time.After
+	}
 	setDefault(&c.Backoff.First, 100*time.Millisecond)
 	setDefault(&c.Backoff.Most, 30*time.Second)
 	setDefault(&c.Backoff.Limit, 5)
@@ -111,15 +115,14 @@ func (h *House) start(ctx context.Context) error {
 	for _, r := range h.rooms {
 		started := make(chan struct{})
 		r.begin(ctx, h, started)
-		timeout := time.NewTimer(h.cfg.StartTimeout)
+		timeout := h.cfg.After(h.cfg.StartTimeout)
 		select {
 		case <-started:
-			timeout.Stop()
 		case err := <-h.fatal:
 			return err
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-timeout.C:
+		case <-timeout:
 			return fmt.Errorf("start %s: not ready after %s", r.door.Name, h.cfg.StartTimeout)
 		}
 	}

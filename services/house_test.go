@@ -48,7 +48,6 @@ func TestStartAndStopOrder(t *testing.T) {
 
 // A failed start names the room, stops what had started and begins no more.
 func TestFailedStart(t *testing.T) {
-	stuck := func(ctx context.Context, _ *bus.Conn, _ func()) error { <-ctx.Done(); return nil }
 	tests := map[string]struct {
 		run  func(context.Context, *bus.Conn, func()) error
 		want string
@@ -56,7 +55,7 @@ func TestFailedStart(t *testing.T) {
 		"error":       {func(context.Context, *bus.Conn, func()) error { return errBroken }, "bad: broken"},
 		"panic":       {func(context.Context, *bus.Conn, func()) error { panic("oh") }, "bad: panic: oh"},
 		"nil":         {func(context.Context, *bus.Conn, func()) error { return nil }, "bad: returned without being asked to"},
-		"not in time": {stuck, "start bad: not ready after 50ms"},
+		"not in time": {nil, "start bad: not ready after 30s"},
 		"no such lane": {func(ctx context.Context, c *bus.Conn, ready func()) error {
 			c.NATS().Close()
 			ready()
@@ -75,7 +74,11 @@ func TestFailedStart(t *testing.T) {
 					return nil
 				}}
 			}
-			h := open(t, bustest.New(t), func(c *services.Config) { c.StartTimeout = 50 * time.Millisecond },
+			over := make(chan time.Time) // the time of the room that is being started
+			if tt.run == nil {
+				tt.run = func(ctx context.Context, _ *bus.Conn, _ func()) error { close(over); <-ctx.Done(); return nil }
+			}
+			h := open(t, bustest.New(t), func(c *services.Config) { c.After = func(time.Duration) <-chan time.Time { return over } },
 				noted("one"), noted("two"), &room{door: services.Door{Name: "bad"}, run: tt.run}, noted("never"))
 			wait(t, h.ended)
 			if h.err == nil || !strings.HasPrefix(h.err.Error(), tt.want) {

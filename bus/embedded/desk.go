@@ -40,6 +40,7 @@ type desk struct {
 	done               sync.WaitGroup
 
 	mu     sync.RWMutex
+	closed bool             // nothing more is begun
 	posted map[string]*post // by the key's inbox word
 }
 
@@ -76,6 +77,9 @@ func newDesk(s *Server) (*desk, error) {
 
 func (d *desk) close() {
 	d.stop()
+	d.mu.Lock()
+	d.closed = true // a message may be on its way through a connection that is closed
+	d.mu.Unlock()
 	for _, nc := range []*nats.Conn{d.house, d.watch, d.edge} {
 		if nc != nil {
 			nc.Close()
@@ -166,7 +170,7 @@ func (d *desk) passOn(nc *nats.Conn, p *post, m *nats.Msg, answer func(context.C
 		_ = nc.PublishMsg(refusal(m.Reply, bus.Errorf(bus.CodeBusy, "%d calls with the key %s are under way", keyWork, p.key.Name)))
 		return
 	}
-	d.done.Go(func() {
+	d.begin(func() {
 		defer func() { <-p.work }()
 		ctx, cancel := context.WithTimeout(d.ctx, patienceOf(m))
 		defer cancel()
@@ -179,6 +183,15 @@ func (d *desk) passOn(nc *nats.Conn, p *post, m *nats.Msg, answer func(context.C
 		}
 		_ = nc.PublishMsg(&nats.Msg{Subject: m.Reply, Header: answerHeader(reply), Data: reply.Data})
 	})
+}
+
+// begin does work that close waits for; once the desk is closed, none.
+func (d *desk) begin(work func()) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if !d.closed {
+		d.done.Go(work)
+	}
 }
 
 // answerHeader are the headers of an answer that cross with it: whether it is an error.

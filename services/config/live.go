@@ -92,3 +92,16 @@ func Check(cfg any, l *Loaded) (Problems, error) {
 	check.problems.sort(l.files)
 	return check.problems, nil
 }
+
+// Effects says of every key and of every map of entries whether its change counts
+// without a restart. Secrets are left out: the vault has them, and they count at once.
+func Effects(defaults any) map[string]bool {
+	root, _ := newSchema(defaults) // Undocumented names what cannot be configuration
+	live := map[string]bool{}
+	root.walk(nil, func(path []string, n *node) {
+		if (n.isValue() || n.form == formEntries) && !n.secret {
+			live[joinKey(path)] = n.live
+		}
+	})
+	return live
+}

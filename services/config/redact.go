@@ -99,7 +99,8 @@ func (r *Redactor) Redact(text string) string {
 }
 
 // RedactJSON does the same within the strings of a JSON text, which stays valid, and
-// leaves numbers alone.
+// leaves numbers alone. So it does with names of fields as structs have them, a-z 0-9 _:
+// whoever reads the text looks for them, also when somebody chose one for a passphrase.
 func (r *Redactor) RedactJSON(data []byte) []byte {
 	if r == nil || r.table.Load() == nil || len(data) < minRedacted {
 		return data
@@ -111,7 +112,7 @@ func (r *Redactor) RedactJSON(data []byte) []byte {
 			continue
 		}
 		end := endOfString(data, at)
-		if clean, ok := r.redactString(data[at:end]); ok {
+		if clean, ok := r.redactString(data[at:end]); ok && !isField(data, at, end) {
 			out = append(append(out, data[copied:at]...), clean...)
 			copied = end
 		}
@@ -121,6 +122,19 @@ func (r *Redactor) RedactJSON(data []byte) []byte {
 		return data
 	}
 	return append(out, data[copied:]...)
+}
+
+// isField reports whether the JSON string from start to end is the name of a field.
+func isField(data []byte, start, end int) bool {
+	if rest := bytes.TrimLeft(data[end:], " \t\r\n"); len(rest) == 0 || rest[0] != ':' {
+		return false
+	}
+	for _, c := range data[start+1 : end-1] {
+		if c != '_' && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
 }
 
 // endOfString returns where the JSON string that begins at start ends.

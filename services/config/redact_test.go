@@ -157,6 +157,22 @@ func TestRedactJSON(t *testing.T) {
 	}
 }
 
+// A passphrase may be the name of a field, which stays; what is no such name goes.
+func TestRedactJSONLeavesFields(t *testing.T) {
+	r := redactor(t, "messages", plainKey)
+	in := `{"messages" : {"messages":"messages", "a": ["messages"]}, "` + plainKey + `": 1}`
+	want := `{"messages" : {"messages":"[redacted]", "a": ["[redacted]"]}, "[redacted]": 1}`
+	if got := string(r.RedactJSON([]byte(in))); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	if got := string(r.RedactJSON([]byte(`"messages"`))); got != `"[redacted]"` {
+		t.Error(got)
+	}
+	if got := string(r.RedactJSON([]byte(`{"x":"messages`))); got != `{"x":"messages` {
+		t.Error(got)
+	}
+}
+
 type (
 	stringer struct{ text string }
 	loud     struct{ text string }

@@ -22,7 +22,7 @@ func Probes(s *Service) []services.Probe {
 	return []services.Probe{{
 		ID: "BLF-COST-001", Title: "The budgets are not spent",
 		Why:      "beyond them no model is asked, until the day or the month ends",
-		Fix:      "raise daily_usd or monthly_usd in [cost], or wait",
+		Fix:      "raise cost.daily_usd or cost.monthly_usd, or wait",
 		Problems: []string{"budget_exhausted"},
 		Run:      s.probeBudgets,
 	}, {
@@ -34,7 +34,7 @@ func Probes(s *Service) []services.Probe {
 	}, {
 		ID: "BLF-COST-003", Title: "Every call could be booked",
 		Why:      "a call without a price waits, and the totals are too low meanwhile",
-		Fix:      "add the model's price to [cost.prices] and restart",
+		Fix:      "add the model's price to [cost.prices]",
 		Problems: []string{"price_unknown"},
 		Run:      s.probePrices,
 	}}
@@ -57,9 +57,9 @@ func (s *Service) probeBudgets(ctx context.Context) services.Result {
 			parts = append(parts, fmt.Sprintf("%v %s, without a limit", a.spent, a.when()))
 			continue
 		case a.spent >= a.limit:
-			worst = services.Fail("").WithFix("raise %s_usd in [cost], or wait until %s", a.adjective(), a.ends.Format("2006-01-02 15:04 MST"))
+			worst = services.Fail("").WithFix("raise cost.%s_usd, or wait until %s", a.adjective(), a.ends.Format("2006-01-02 15:04 MST"))
 		case a.spent >= a.limit/100*nearLimit && worst.Level == bus.LevelOK:
-			worst = services.Warn("").WithFix("raise %s_usd in [cost] if that is too little", a.adjective())
+			worst = services.Warn("").WithFix("raise cost.%s_usd if that is too little", a.adjective())
 		}
 		parts = append(parts, fmt.Sprintf("%v of %v %s", a.spent, a.limit, a.when()))
 	}
@@ -95,5 +95,5 @@ func (s *Service) probePrices(context.Context) services.Result {
 		return services.OK("none waits for a price")
 	}
 	models := slices.Sorted(maps.Keys(s.unpriced))
-	return services.Fail("calls wait for the price of %s", strings.Join(models, ", ")).WithFix("set %s in the configuration and restart", table(models[0]))
+	return services.Fail("calls wait for the price of %s", strings.Join(models, ", ")).WithFix("set %s in the configuration", table(models[0]))
 }

@@ -180,18 +180,18 @@ func overBudget(a account, reserved, amount bus.MicroUSD, now time.Time) error {
 	name, key := a.adjective(), a.adjective()+"_usd"
 	if amount > a.limit {
 		return bus.Errorf(bus.CodeBudget, "this call may cost up to %v, more than the whole %s budget of %v", amount, name, a.limit).
-			WithHint("ask for fewer output tokens, or raise %s in [cost]", key)
+			WithHint("ask for fewer output tokens, or raise cost.%s", key)
 	}
 	if amount > a.limit-a.spent {
 		e := bus.Errorf(bus.CodeBudget, "the %s budget of %v is exhausted: %v is spent, and this call may cost up to %v; it starts anew at %s",
 			name, a.limit, a.spent, amount, a.ends.Format("2006-01-02 15:04 MST"))
 		e.RetryAfter = a.ends.Sub(now).Round(time.Second)
-		return e.WithHint("raise %s in [cost], or wait", key)
+		return e.WithHint("raise cost.%s, or wait", key)
 	}
 	e := bus.Errorf(bus.CodeBudget, "the %s budget of %v is taken: %v is spent, %v is set aside for calls under way, and this call may cost up to %v",
 		name, a.limit, a.spent, reserved, amount)
 	e.RetryAfter = underWay
-	return e.WithHint("try again when those calls have ended, or raise %s in [cost]", key)
+	return e.WithHint("try again when those calls have ended, or raise cost.%s", key)
 }
 
 // maxName bounds every text of a call, in bytes.

@@ -53,22 +53,22 @@ func TestBudgetRefusals(t *testing.T) {
 	}{
 		{"one call is more than the budget", 1, 50, 0, 0, 1_000_001,
 			"this call may cost up to $1.000001, more than the whole daily budget of $1.00",
-			"ask for fewer output tokens, or raise daily_usd in [cost]", 0, 0},
+			"ask for fewer output tokens, or raise cost.daily_usd", 0, 0},
 		{"the day is spent", 1, 50, 1_000_000, 0, 1,
 			"the daily budget of $1.00 is exhausted: $1.00 is spent, and this call may cost up to $0.000001; it starts anew at 2026-07-16 00:00 UTC",
-			"raise daily_usd in [cost], or wait", 12 * time.Hour, 1},
+			"raise cost.daily_usd, or wait", 12 * time.Hour, 1},
 		{"what is left of the day is too little", 1, 50, 900_000, 0, 100_001,
 			"the daily budget of $1.00 is exhausted: $0.90 is spent, and this call may cost up to $0.100001; it starts anew at 2026-07-16 00:00 UTC",
-			"raise daily_usd in [cost], or wait", 12 * time.Hour, 1},
+			"raise cost.daily_usd, or wait", 12 * time.Hour, 1},
 		{"calls under way take the rest", 1, 50, 500_000, 400_000, 100_001,
 			"the daily budget of $1.00 is taken: $0.50 is spent, $0.40 is set aside for calls under way, and this call may cost up to $0.100001",
-			"try again when those calls have ended, or raise daily_usd in [cost]", underWay, 0},
+			"try again when those calls have ended, or raise cost.daily_usd", underWay, 0},
 		{"the month is spent", 0, 2, 2_000_000, 0, 1,
 			"the monthly budget of $2.00 is exhausted: $2.00 is spent, and this call may cost up to $0.000001; it starts anew at 2026-08-01 00:00 UTC",
-			"raise monthly_usd in [cost], or wait", 16*24*time.Hour + 12*time.Hour, 1},
+			"raise cost.monthly_usd, or wait", 16*24*time.Hour + 12*time.Hour, 1},
 		{"both are spent: the later end counts", 2, 2, 2_000_000, 0, 1,
 			"the monthly budget of $2.00 is exhausted: $2.00 is spent, and this call may cost up to $0.000001; it starts anew at 2026-08-01 00:00 UTC",
-			"raise monthly_usd in [cost], or wait", 16*24*time.Hour + 12*time.Hour, 2},
+			"raise cost.monthly_usd, or wait", 16*24*time.Hour + 12*time.Hour, 2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := newDesk(t, func(c *Config, _ *Deps) { c.DailyUSD, c.MonthlyUSD = tc.daily, tc.monthly })

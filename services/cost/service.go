@@ -266,7 +266,7 @@ func (s *Service) health() []bus.Problem {
 		if a.limit > 0 && (a.spent >= a.limit || a.exhausted >= a.limit) {
 			problems = append(problems, bus.Problem{Code: "budget_exhausted",
 				Title: fmt.Sprintf("the %s budget is exhausted: %v of %v is spent, until %s", a.adjective(), a.spent, a.limit, a.ends.Format("2006-01-02 15:04 MST")),
-				Hint:  fmt.Sprintf("raise %s_usd in [cost], or wait", a.adjective())})
+				Hint:  fmt.Sprintf("raise cost.%s_usd, or wait", a.adjective())})
 		}
 	}
 	s.mu.Lock()

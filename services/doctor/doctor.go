@@ -83,7 +83,7 @@ func Probes(s *Service) []services.Probe {
 		s = new(Service)
 	}
 	open := func(context.Context) (Database, error) { return Database{Store: s.d.Store, Schemas: s.d.Schemas}, nil }
-	return slices.Concat(DatabaseProbes(open), s.writes(), s.busProbes(), s.turnProbes(), DiskProbes(s.d.DataDir), s.system(), MachineProbes())
+	return slices.Concat(DatabaseProbes(open), s.writes(), s.busProbes(), s.turnProbes(), DiskProbes(s.d.DataDir), s.system(), MachineProbes(true, s.d.DataDir))
 }
 
 // Run examines until ctx ends.

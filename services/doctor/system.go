@@ -50,8 +50,9 @@ func (s *Service) descriptors(context.Context) services.Result {
 	return services.OK("%s", seen)
 }
 
-// MachineProbes are the checks of the machine that anybody may make.
-func MachineProbes() []services.Probe {
+// MachineProbes are the checks of the machine that anybody may make; without a daemon
+// its data directory says which unit would start it.
+func MachineProbes(running bool, dataDir string) []services.Probe {
 	return []services.Probe{{
 		ID: "BLF-BAK-001", Title: "There is a backup, and it is young", Place: services.Either,
 		Why: "a disk that fails takes every conversation along",
@@ -64,9 +65,9 @@ func MachineProbes() []services.Probe {
 		Run: func(context.Context) services.Result { return timeSync() },
 	}, {
 		ID: "BLF-SYS-007", Title: "The systemd unit is the shipped one", Place: services.Either, Deep: true,
-		Why: "it keeps the daemon in its place and starts it again",
-		Fix: "compare it with the one in contrib",
-		Run: func(context.Context) services.Result { return services.Skip("this version ships no unit yet") },
+		Why: "it keeps the daemon in its place and starts it again; an older one may lack what this version needs",
+		Fix: "put the shipped one in its place, and what you want to be different into a drop-in (`systemctl edit blufio`)",
+		Run: machineUnits(running, dataDir).probe,
 	}}
 }
 

@@ -18,7 +18,7 @@ func machine(t testing.TB) *Service {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux has /proc")
 	}
-	store := roomtest.Store(t)
+	store := roomtest.Store(t, Schema)
 	cfg := Defaults()
 	cfg.LimitMB = 1 << 20 // whatever the test binary takes
 	s, err := New(cfg, Deps{Store: store, Events: eventlog.New(store), Logger: slog.New(slog.DiscardHandler)})

@@ -11,6 +11,8 @@
 //	step.go              one reading: judge, steer, tell, ask
 //	shed.go              the rooms are asked, memory goes back to the system
 //	giveback.go          the pause after a burst, in which that is done unasked
+//	collect.go, history.go  an hour's readings become one row; thirty days are kept
+//	growth.go            doctor's look back: does the quiet process grow?
 //
 // # What is measured
 //
@@ -45,6 +47,14 @@
 // It follows what others leave of the bounds, up to where a warning is left: the
 // collector works harder before anybody is refused. It never goes so low that one
 // collection follows another.
+//
+// # Growth
+//
+// What leaks a little is seen over days only. So the least, middle and most of every
+// full hour are stored, the first one after a start left out, and doctor compares floors:
+// the lowest hour of the last twelve with the middle one of the first day on record,
+// which lies a day back at least and thirty at most. Growth is half as much again and
+// 16 MiB. Another version of the program, or another fixed weight, begins anew.
 //
 // # Without evidence
 //

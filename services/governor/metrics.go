@@ -30,7 +30,9 @@ var (
 	groupLimitDesc = desc("cgroup_bytes_limit", "Bound of blufio_memory_cgroup_bytes, set by the system: +Inf without one; absent without a control group.")
 	stallDesc      = prometheus.NewDesc("blufio_memory_stall_percent",
 		"Share of the last 10 s in which some task, or all at once, waited for memory; absent where the kernel does not tell.", []string{"tasks"}, nil)
-	pressureDesc = desc("pressure", "Memory pressure level: 0 normal, 1 warn, 2 critical.")
+	historyDesc      = desc("history_rows", "Rows of memory's history, one for each full hour, which doctor compares with now.")
+	historyLimitDesc = desc("history_rows_limit", "Bound of blufio_memory_history_rows, fixed: the oldest are forgotten.")
+	pressureDesc     = desc("pressure", "Memory pressure level: 0 normal, 1 warn, 2 critical.")
 )
 
 func desc(name, help string) *prometheus.Desc {
@@ -43,7 +45,7 @@ type gauges struct{ s *Service }
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{heapDesc, residentDesc, goLimitDesc, rssDesc, anonymousDesc, limitDesc, baselineDesc,
-		groupDesc, groupAllDesc, groupLimitDesc, stallDesc, pressureDesc} {
+		groupDesc, groupAllDesc, groupLimitDesc, stallDesc, pressureDesc, historyDesc, historyLimitDesc} {
 		ch <- d
 	}
 }
@@ -62,6 +64,8 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(limitDesc, float64(r.Limit))
 	gauge(baselineDesc, float64(r.Baseline))
+	gauge(historyDesc, float64(g.s.kept.Load()))
+	gauge(historyLimitDesc, maxHours)
 	if r.err != nil {
 		return
 	}

@@ -19,7 +19,7 @@ func Probes(s *Service) []services.Probe {
 	return []services.Probe{{
 		ID: "BLF-SYS-002", Title: "There is memory left",
 		Why:      "a process that takes more than it may is ended by the system",
-		Fix:      "raise limit_mb in [memory] or the control group's limit, or give blufio less to do",
+		Fix:      "raise memory.limit_mb or the control group's limit, or give blufio less to do",
 		Problems: []string{"memory_critical", "memory_unreadable"},
 		Run:      s.probeMemory,
 	}, {
@@ -33,6 +33,12 @@ func Probes(s *Service) []services.Probe {
 		Fix:      "raise the control group's limit, or lower memory.limit_mb",
 		Problems: []string{"memory_limit_unreadable"},
 		Run:      s.probeGroup,
+	}, {
+		ID: "BLF-SYS-008", Title: "Memory does not grow from day to day", Deep: true,
+		Why: "what grows a little every day ends at the limit; warned is when even the lowest hour of the last twelve is half as much again, and 16 MiB, above " +
+			"the middle hour of the first day on record (at most thirty days ago, at least one; the same version, its models' fixed weight left out)",
+		Fix: "if you have not given it more to do since, please report it with `blufio bugreport`; a restart helps meanwhile",
+		Run: s.probeGrowth,
 	}}
 }
 

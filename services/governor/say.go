@@ -92,12 +92,12 @@ func (s *Service) health() []bus.Problem {
 	if r.limitErr != nil {
 		problems = append(problems, bus.Problem{Code: "memory_limit_unreadable",
 			Title: fmt.Sprintf("the control group's memory limit is not known: %v", r.limitErr),
-			Hint:  "limit_mb in [memory] holds meanwhile; make /sys/fs/cgroup readable"})
+			Hint:  "memory.limit_mb holds meanwhile; make /sys/fs/cgroup readable"})
 	}
 	if r.err == nil && r.Pressure == bus.PressureCritical {
 		problems = append(problems, bus.Problem{Code: "memory_critical",
 			Title: fmt.Sprintf("memory is about to run out: %d of %d MiB", r.RSS>>20, r.Limit>>20),
-			Hint:  "no new session is begun meanwhile; raise limit_mb in [memory] or the control group's limit, or give blufio less to do"})
+			Hint:  "no new session is begun meanwhile; raise memory.limit_mb or the control group's limit, or give blufio less to do"})
 	}
 	return problems
 }

@@ -28,9 +28,10 @@ const limitsEvery = 60
 
 // Deps are what the room works with.
 type Deps struct {
-	Store    *sqlite.Store // with eventlog.Schema
+	Store    *sqlite.Store // with eventlog.Schema and Schema
 	Events   *eventlog.Log // of the same store
 	Logger   *slog.Logger
+	Version  string       // of the program: its memory is compared with that of the same one
 	Baseline func() int64 // fixed weight, as of an embedding model, in bytes; nil: none
 
 	// What it reads and moves; the defaults are the machine's and the runtime's.
@@ -80,13 +81,16 @@ type Service struct {
 	cfg        Config
 	thresholds atomic.Pointer[Config] // what of cfg may change: the percentages
 	shedBytes  *prometheus.CounterVec
-	wanted     chan string // relief, at this level, or what a pause calls for
+	wanted     chan string  // relief, at this level, or what a pause calls for
+	full       chan hour    // of readings, to be stored
+	kept       atomic.Int64 // hours on record
 
 	// Of the reading loop alone.
 	ticks   int // since the limits were read
 	sensors *sensors
 	levels  *levels
 	back    *giveBack
+	hours   hours
 	warning string    // what was last logged as unreadable
 	goMost  int64     // no higher memory limit for Go: the one it had, as from GOMEMLIMIT
 	goSet   int64     // the one it has
@@ -108,7 +112,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		return nil, err
 	}
 	d.defaults()
-	s := &Service{deps: d, cfg: cfg, shedBytes: newShedBytes(), wanted: make(chan string, 1), said: bus.PressureNormal,
+	s := &Service{deps: d, cfg: cfg, shedBytes: newShedBytes(), wanted: make(chan string, 1), full: make(chan hour, 1), said: bus.PressureNormal,
 		sensors: newSensors(d.Root, d.PageSize), levels: cfg.levels(), back: newGiveBack()}
 	s.thresholds.Store(&cfg)
 	s.goMost = d.GoLimit(-1)
@@ -147,7 +151,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	defer s.end()
 	s.step()
 	ready()
-	return services.Work(ctx, s.watch, s.relieve)
+	return services.Work(ctx, s.watch, s.relieve, s.remember)
 }
 
 func (s *Service) begin(c *bus.Conn) {

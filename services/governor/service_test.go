@@ -87,7 +87,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, files: &files{root: map[string]string{}}, store: roomtest.Store(t), time: time.Date(2026, 7, 15, 12, 0, 0, 0, time.UTC),
+	b := &bench{t: t, files: &files{root: map[string]string{}}, store: roomtest.Store(t, Schema), time: time.Date(2026, 7, 15, 12, 0, 0, 0, time.UTC),
 		golang: Go{Objects: 5 << 20, Live: 4 << 20, Resident: 8 << 20, Overhead: 1 << 20}}
 	b.rss(10)
 	b.events = eventlog.New(b.store)
@@ -275,8 +275,8 @@ func TestWithoutEvidence(t *testing.T) {
 			if got := codes(b.health()); !slices.Equal(got, []string{"memory_unreadable"}) {
 				t.Errorf("health %v", got)
 			}
-			if n, err := testutil.GatherAndCount(reg); err != nil || n != 2+1+len(bus.MemoryShed.Spec().Heard) {
-				t.Errorf("%d gauges, %v; want the limit, the baseline and what was shed", n, err)
+			if n, err := testutil.GatherAndCount(reg); err != nil || n != 4+1+len(bus.MemoryShed.Spec().Heard) {
+				t.Errorf("%d gauges, %v; want the limit, the baseline, the history and what was shed", n, err)
 			}
 		})
 	}
@@ -330,6 +330,12 @@ blufio_memory_go_limit_bytes 1.6777216e+07
 # HELP blufio_memory_heap_bytes Bytes of objects on the Go heap, live and not yet swept.
 # TYPE blufio_memory_heap_bytes gauge
 blufio_memory_heap_bytes 5.24288e+06
+# HELP blufio_memory_history_rows Rows of memory's history, one for each full hour, which doctor compares with now.
+# TYPE blufio_memory_history_rows gauge
+blufio_memory_history_rows 0
+# HELP blufio_memory_history_rows_limit Bound of blufio_memory_history_rows, fixed: the oldest are forgotten.
+# TYPE blufio_memory_history_rows_limit gauge
+blufio_memory_history_rows_limit 720
 # HELP blufio_memory_limit_bytes Effective limit: the configured one or the control group's, whichever is lower.
 # TYPE blufio_memory_limit_bytes gauge
 blufio_memory_limit_bytes 1.048576e+08

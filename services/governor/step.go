@@ -46,6 +46,11 @@ func (s *Service) step() {
 	s.mu.Lock()
 	s.reading = next
 	s.mu.Unlock()
+	if next.err == nil {
+		if h, ok := s.hours.take(&next, now); ok {
+			s.keep(h)
+		}
+	}
 	s.logTrouble(next)
 	if next.Pressure != before.Pressure {
 		s.logChange(before.Pressure, next)

@@ -46,11 +46,26 @@ func (s *Service) issue(ctx context.Context, q bus.KeyRequest) (bus.Key, error) 
 	}
 	s.living[r.Public] = &r
 	s.count.Store(int64(len(s.living)))
+	s.look()
+	return r.shown(), nil
+}
+
+// look has Run look at the ends anew.
+func (s *Service) look() {
 	select {
 	case s.wake <- struct{}{}:
-	default: // Run is about to look anyway
+	default: // it is about to look anyway
 	}
-	return r.shown(), nil
+}
+
+// waits ends the trouble if no other end waits to be stored. s.mu is held.
+func (s *Service) waits() {
+	for _, r := range s.living {
+		if !r.ending.IsZero() || r.over(s.d.Now()) {
+			return
+		}
+	}
+	s.calm()
 }
 
 // room refuses one key too many, and a name that is taken. s.mu is held.
@@ -102,12 +117,18 @@ func (s *Service) revoke(ctx context.Context, q bus.KeyRevocation) (bus.Key, err
 		if r.Name != q.Key && r.Public != q.Key {
 			continue
 		}
-		if err := s.end(ctx, r, bus.KeyRevoked, bus.KeyGone, s.d.Now()); err != nil {
-			s.fail(err)
-			return bus.Key{}, bus.Errorf(bus.CodeUnavailable, "the key %s is shut out, but that could not be stored", r.Name).
-				WithHint("revoke it again: else it is back after a restart")
+		now := s.d.Now()
+		if r.ending.IsZero() {
+			r.ending = now
 		}
-		s.trouble.Store(nil)
+		if err := s.end(ctx, r, bus.KeyRevoked, bus.KeyGone, r.ending); err != nil {
+			s.later(now)
+			s.fail(err)
+			s.look()
+			return bus.Key{}, bus.Errorf(bus.CodeUnavailable, "the key %s is shut out, but that could not be stored", r.Name).
+				WithHint("it is tried again until it is; a restart before that would let the key in again: `blufio doctor` tells")
+		}
+		s.waits()
 		return r.shown(), nil
 	}
 	return bus.Key{}, s.gone(ctx, q.Key)

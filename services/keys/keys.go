@@ -38,7 +38,7 @@ const (
 	maxDead   = 250
 	keepDead  = 90 * 24 * time.Hour
 	longest   = time.Minute // between two looks at the clock, which may be set
-	again     = time.Second // between attempts to note an end that could not be stored
+	again     = time.Second // until an end that could not be stored is tried again; twice as long each time, at most longest
 	grace     = time.Second // for a client to take in the answer before its connection ends
 )
 
@@ -63,7 +63,9 @@ type Service struct {
 	old  chan struct{} // there is a device key that was replaced
 
 	mu     sync.Mutex         // held also while a change is stored, which may take long
-	living map[string]*record // by public key
+	living map[string]*record // by public key; with those whose end is not stored yet
+	next   time.Time          // when to try again to store an end
+	pause  time.Duration      // until the try after that
 
 	// What status and metrics tell, which must not wait for the database.
 	count   atomic.Int64          // of living
@@ -104,8 +106,26 @@ func (s *Service) health() []bus.Problem {
 	if trouble == nil {
 		return nil
 	}
-	return []bus.Problem{{Code: "keys_not_in_force", Title: "the keys of the bus are not as they should be: " + (*trouble).Error(),
-		Hint: "revoke the key again, or restart the daemon: it reads all keys anew"}}
+	return []bus.Problem{{Code: "keys_not_in_force", Title: "the keys of the bus are not as they should be: " + (*trouble).Error(), Hint: hintFor(*trouble)}}
+}
+
+// unstored is the end of a key that could not be stored.
+type unstored struct {
+	name string
+	err  error
+}
+
+func (e unstored) Error() string {
+	return fmt.Sprintf("%s is shut out, and that could not be stored: %v", e.name, e.err)
+}
+func (e unstored) Unwrap() error { return e.err }
+
+// hintFor says what to do. A restart would let a key in again whose end is not stored.
+func hintFor(trouble error) string {
+	if errors.As(trouble, new(unstored)) {
+		return "let the database take writes again (see its checks): it is tried again until it is stored; do not restart before, for that would let the key in again"
+	}
+	return "restart the daemon: it reads all keys anew"
 }
 
 // Run ends keys on time.
@@ -117,7 +137,7 @@ func (s *Service) Run(ctx context.Context, _ *bus.Conn, ready func()) error {
 	var pruned time.Time
 	for {
 		now := s.d.Now()
-		s.expire(ctx, now)
+		s.settle(ctx, now)
 		s.noteSeen()
 		if now.Sub(pruned) >= time.Hour {
 			s.prune(ctx, now)
@@ -151,13 +171,18 @@ func (s *Service) load(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	before := s.living
 	s.living = make(map[string]*record, len(records))
 	s.trouble.Store(nil)
 	s.count.Store(int64(len(records)))
 	for _, r := range records {
 		s.living[r.Public] = &r
-		if r.over(s.d.Now()) {
-			continue // expire tells of it
+		if old := before[r.Public]; old != nil && !old.ending.IsZero() {
+			r.ending = old.ending
+			s.fail(unstored{r.Name, errors.New("not tried since the room was started again")})
+		}
+		if r.over(s.d.Now()) || !r.ending.IsZero() {
+			continue // settle tells of it
 		}
 		if err := s.d.Bus.AddKey(r.Key); err != nil && !errors.Is(err, embedded.ErrKnownKey) {
 			s.fail(err)
@@ -172,16 +197,16 @@ func (s *Service) fail(err error) {
 	s.d.Logger.Error("the keys of the bus are not as they should be", "service", "keys", "err", err)
 }
 
-// untilNext is how long until the next key ends, at most a minute. One whose time is over
-// could not be ended.
+// untilNext is how long until the next key ends, or is to be ended again, at most a
+// minute.
 func (s *Service) untilNext(now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wait := longest
 	for _, r := range s.living {
 		switch {
-		case r.over(now):
-			wait = min(wait, again)
+		case r.over(now), !r.ending.IsZero():
+			wait = min(wait, s.next.Sub(now))
 		case !r.Expires.IsZero():
 			wait = min(wait, r.Expires.Sub(now))
 		}
@@ -189,20 +214,50 @@ func (s *Service) untilNext(now time.Time) time.Duration {
 	return max(wait, time.Millisecond)
 }
 
-// expire ends the keys whose time is over.
-func (s *Service) expire(ctx context.Context, now time.Time) {
+// settle ends the keys whose time is over, and stores the ends that could not be stored
+// before, with longer and longer pauses.
+func (s *Service) settle(ctx context.Context, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if now.Before(s.next) {
+		return
+	}
+	var failed error
+	tried := false
 	for _, r := range s.living {
-		if r.over(now) {
-			switch err := s.end(ctx, r, bus.KeyOver, bus.KeyExpired, now); {
-			case err == nil:
-				s.trouble.Store(nil)
-			case ctx.Err() == nil:
-				s.fail(err)
-			}
+		var err error
+		switch {
+		case !r.ending.IsZero():
+			err = s.end(ctx, r, bus.KeyRevoked, bus.KeyGone, r.ending)
+		case r.over(now):
+			err = s.end(ctx, r, bus.KeyOver, bus.KeyExpired, now)
+		default:
+			continue
+		}
+		tried = true
+		if err != nil {
+			failed = err
 		}
 	}
+	switch {
+	case failed == nil && tried:
+		s.calm()
+	case failed != nil && ctx.Err() == nil:
+		s.later(now)
+		s.fail(failed)
+	}
+}
+
+// later puts the next try off. s.mu is held.
+func (s *Service) later(now time.Time) {
+	s.pause = min(max(2*s.pause, again), longest)
+	s.next = now.Add(s.pause)
+}
+
+// calm is after a try that succeeded. s.mu is held.
+func (s *Service) calm() {
+	s.next, s.pause = time.Time{}, 0
+	s.trouble.Store(nil)
 }
 
 // end shuts a key out, then notes it. When it cannot be noted the key stays in the
@@ -220,7 +275,7 @@ func (s *Service) end(ctx context.Context, r *record, state string, lane bus.Eve
 		return eventlog.Record(s.d.Events, tx, lane, r.fact(now))
 	})
 	if err != nil {
-		return err
+		return unstored{r.Name, err}
 	}
 	r.state, r.ended, r.seen = state, &now, seen
 	delete(s.living, r.Public)

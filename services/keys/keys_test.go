@@ -498,6 +498,54 @@ func TestRotationThatFails(t *testing.T) {
 	r.list(false) // the connection is still there
 }
 
+// An end that could not be stored is stored when it can be, without anybody's asking
+// again, and a room that was started again does not let the key in.
+func TestRevocationIsStoredLater(t *testing.T) {
+	r := newRig(t)
+	s, k, err := r.issue(bus.KeyRequest{Name: "watcher", Role: bus.RoleObserver})
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec := func(statement string) {
+		if err := r.store.Write(t.Context(), func(tx *sqlite.Tx) error { _, err := tx.Exec(statement); return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`CREATE TRIGGER full BEFORE UPDATE ON bus_keys BEGIN SELECT RAISE(ABORT, 'no space'); END`)
+	if _, err := bus.KeyRevoke.Ask(t.Context(), r.op, bus.KeyRevocation{Key: "watcher"}); bus.CodeOf(err) != bus.CodeUnavailable {
+		t.Fatalf("err = %v", err)
+	}
+	at := r.clock()
+	for range 3 {
+		r.advance(10 * time.Second)
+	}
+	r.advance(0) // the third look is over
+	if wait := r.room.untilNext(r.clock()); wait < 2*again || wait > longest {
+		t.Errorf("it is tried again after %s", wait)
+	}
+	if all := r.list(false); len(all) != 1 || all[0].State != bus.KeyRevoked || all[0].Revoked == nil || !all[0].Revoked.Equal(at) {
+		t.Errorf("%+v", all)
+	}
+	r.stop()
+	r.stop = roomtest.Start(t, r.bus, r.room)
+	r.out(s, k)
+	if p := r.room.health(); len(p) != 1 || !strings.Contains(p[0].Hint, "tried again") || strings.HasPrefix(p[0].Hint, "restart") {
+		t.Errorf("problems %+v", p)
+	}
+	exec(`DROP TRIGGER full`)
+	r.advance(longest)
+	r.advance(0)
+	if p := r.room.health(); len(p) != 0 {
+		t.Errorf("problems %+v", p)
+	}
+	if all := r.list(true); len(all) != 1 || all[0].State != bus.KeyRevoked || !all[0].Revoked.Equal(at.Truncate(time.Millisecond)) {
+		t.Errorf("%+v", all)
+	}
+	if told := r.told(); told != "evt.key.issued evt.key.revoked" {
+		t.Errorf("told %s", told)
+	}
+}
+
 // A key whose end cannot be stored is out all the same, and status says so until it is.
 func TestRevocationThatCannotBeStored(t *testing.T) {
 	r := newRig(t)

@@ -38,11 +38,11 @@ func (s *Service) probeForce() services.Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if trouble := s.trouble.Load(); trouble != nil {
-		return services.Fail("they are not: %v", *trouble).WithFix("revoke the key again, or restart the daemon: it reads all keys anew")
+		return services.Fail("they are not: %v", *trouble).WithFix("%s", hintFor(*trouble))
 	}
 	var out []string
 	for _, r := range s.living {
-		if !r.over(s.d.Now()) && s.d.Bus.NameOf(r.Public) != r.Name {
+		if !r.over(s.d.Now()) && r.ending.IsZero() && s.d.Bus.NameOf(r.Public) != r.Name {
 			out = append(out, r.Name)
 		}
 	}

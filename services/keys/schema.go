@@ -40,6 +40,8 @@ type record struct {
 	issued time.Time
 	ended  *time.Time
 	seen   *time.Time
+
+	ending time.Time // when it was revoked, while that is not stored yet; out of the bus since
 }
 
 const columns = `public, name, role, allow_sub, allow_pub, inbox, state, issued_at, expires_at, ended_at, seen_at`
@@ -151,8 +153,11 @@ func (r *record) shown() bus.Key {
 		end := r.Expires.UTC()
 		k.Expires = &end
 	}
-	if r.state == bus.KeyRevoked {
+	switch {
+	case r.state == bus.KeyRevoked:
 		k.Revoked = utc(r.ended)
+	case !r.ending.IsZero():
+		k.State, k.Revoked = bus.KeyRevoked, utc(&r.ending)
 	}
 	return k
 }

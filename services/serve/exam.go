@@ -29,9 +29,10 @@ import (
 type Exam struct {
 	DataDir string
 	Sources config.Sources
-	Daemon  Info // where it is reached; zero when none runs
-	Live    bool // it makes its own checks: only those are made here that are the outside's
-	Locked  bool // one runs, whether it answers or not: its database is left alone
+	Daemon  Info                                    // where it is reached; zero when none runs
+	Live    bool                                    // it makes its own checks: only those are made here that are the outside's
+	Locked  bool                                    // one runs, whether it answers or not: its database is left alone
+	Vaulted func(context.Context) ([]string, error) // names in the vault of a daemon that answers
 	Deep    bool
 	Only    []string // ids; empty is all
 	Skip    []string
@@ -109,7 +110,7 @@ func (e Exam) probes(s *sight) []services.Probe {
 
 // outside are the checks that the daemon cannot make of itself.
 func (e Exam) outside() []services.Probe {
-	return slices.Concat(doctor.FileProbes(e.DataDir, e.Now), e.gatewayProbes())
+	return slices.Concat(e.otherConfig(), doctor.FileProbes(e.DataDir, e.Now), e.gatewayProbes())
 }
 
 // either are the checks that are made here only when no daemon makes them.
@@ -118,7 +119,7 @@ func (e Exam) either(s *sight) []services.Probe {
 	if e.Locked {
 		open = doctor.HeldDatabase
 	}
-	return slices.Concat(configProbes(e.Sources, s.vaulted), doctor.DatabaseProbes(open), doctor.DiskProbes(e.DataDir), doctor.MachineProbes(), s.probes(e))
+	return slices.Concat(configProbes(e.Sources, s.vaulted, notMine), doctor.DatabaseProbes(open), doctor.DiskProbes(e.DataDir), doctor.MachineProbes(false, e.DataDir), s.probes(e))
 }
 
 // table is every check there is; they can be listed, not run.
@@ -131,7 +132,7 @@ func table() []services.Probe {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b services.Probe) int { return services.CompareIDs(a.ID, b.ID) })
-	return all
+	return newEffects().tell(all)
 }
 
 // roomProbes are those that the rooms make.
@@ -145,7 +146,7 @@ func (c Config) limitProbes() []services.Probe {
 	return []services.Probe{{
 		ID: "BLF-COST-004", Title: "There is a budget", Place: services.Either,
 		Why: "without one nothing ends a bill but the provider",
-		Fix: "set daily_usd or monthly_usd in [cost]",
+		Fix: "set cost.daily_usd or cost.monthly_usd",
 		Run: func(context.Context) services.Result {
 			switch {
 			case c.Cost.DailyUSD > 0 || c.Cost.MonthlyUSD > 0:

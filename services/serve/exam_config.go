@@ -13,14 +13,18 @@ import (
 	"github.com/blufio/blufio/services/config"
 )
 
+// elsewhere reports whether another check speaks of what is wrong with a file that the
+// configuration names.
+type elsewhere func(now *config.Loaded, p config.Problem) bool
+
 // configProbes look at the configuration as whoever makes them reads it: the daemon
 // has an environment of its own.
-func configProbes(src config.Sources, vaulted func() ([]string, error)) []services.Probe {
+func configProbes(src config.Sources, vaulted func() ([]string, error), told elsewhere) []services.Probe {
 	return []services.Probe{{
 		ID: "BLF-CFG-001", Title: "The configuration is valid", Place: services.Either,
 		Why: "the daemon does not start on one that it does not understand",
 		Fix: "mend it, and see `blufio config validate`",
-		Run: func(context.Context) services.Result { return validity(src, vaulted) },
+		Run: func(context.Context) services.Result { return validity(src, vaulted, told) },
 	}, {
 		ID: "BLF-CFG-003", Title: "Files with secrets in them are private", Place: services.Either,
 		Why: "who reads a key can spend your money",
@@ -38,14 +42,21 @@ const shownProblems = 3
 
 // validity judges as the daemon's next start would: models need keys, which may be in
 // the vault.
-func validity(src config.Sources, vaulted func() ([]string, error)) services.Result {
+func validity(src config.Sources, vaulted func() ([]string, error), told elsewhere) services.Result {
 	cfg, loaded, err := Load(src)
 	names, unknown := vaulted()
 	missing := config.Problems(nil)
 	if err == nil {
 		missing = MissingKeys(cfg, loaded, names)
 	}
-	if len(missing) > 0 && unknown == nil {
+	var useless config.Problems
+	if err == nil {
+		useless = slices.DeleteFunc(loaded.CheckFiles(), func(p config.Problem) bool { return told(loaded, p) })
+	}
+	switch {
+	case len(useless) > 0:
+		err = useless
+	case len(missing) > 0 && unknown == nil:
 		err = missing
 	}
 	var problems config.Problems
@@ -125,12 +136,23 @@ func secretFiles(loaded *config.Loaded) (files []string) {
 // probes are the checks of the configuration that the daemon runs with.
 func (o Options) probes(r *reloader) []services.Probe {
 	vaulted := func() ([]string, error) { return r.names(), nil }
-	return append(slices.Concat(configProbes(o.Sources, vaulted), o.Config.limitProbes()), services.Probe{
+	return append(slices.Concat(configProbes(o.Sources, vaulted, r.watched), o.Config.limitProbes()), services.Probe{
 		ID: "BLF-CFG-002", Title: "The daemon runs with what the files say",
 		Why: "a change of the files takes effect with `blufio config reload`, or when the daemon starts again",
 		Fix: "restart the daemon",
 		Run: func(context.Context) services.Result { return r.changes() },
 	})
+}
+
+// watched are the files of the gateway's certificate while it is in use: its own check
+// speaks of them. That of a certificate which is not in use yet does not.
+func (r *reloader) watched(now *config.Loaded, p config.Problem) bool {
+	if !strings.HasPrefix(p.Key, "gateway.tls_") || r.o.Loaded == nil {
+		return false
+	}
+	is, _ := r.o.Loaded.Get(p.Key)
+	will, _ := now.Get(p.Key)
+	return is == will
 }
 
 // changes compares what the daemon runs with and what it would start with now.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"reflect"
 	"sync"
 	"testing"
 )
@@ -71,7 +72,7 @@ func TestInfoComesAndGoes(t *testing.T) {
 	if err := writeInfo(dir, want); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := ReadInfo(dir); err != nil || got != want {
+	if got, err := ReadInfo(dir); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if info, err := os.Stat(infoPath(dir)); err != nil || info.Mode().Perm() != 0o600 {

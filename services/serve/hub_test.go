@@ -106,6 +106,25 @@ func reached(t *testing.T, m *member, msgs []*jetstream.RawStreamMsg) error {
 	return nil
 }
 
+// arrived waits until the hub has all that a daemon recorded, which may become more
+// meanwhile.
+func arrived(t *testing.T, m *member, s jetstream.Stream) {
+	t.Helper()
+	node := m.cfg.Daemon.Node
+	var lacks error
+	wait(t, "every event of "+node, func() bool {
+		if events, _ := m.recorded(t); len(events) != counts(t, s)[node] {
+			return false
+		}
+		if err := reached(t, m, kept(t, s)[node]); lacks == nil || err == nil {
+			lacks = err
+		} else if err.Error() == lacks.Error() { // and it stays so
+			t.Fatal(err)
+		}
+		return lacks == nil
+	})
+}
+
 const innerTalk = "the boiler code is 4711"
 
 // load has a daemon answer messages until stop is called.
@@ -172,7 +191,10 @@ func TestFleet(t *testing.T) {
 	all[2].stop()
 	all[2].start(t) // is ready without the hub
 	stops[2] = all[2].load(t)
-	time.Sleep(300 * time.Millisecond) // let the others go on for a while
+	for _, m := range all { // they go on meanwhile
+		begun, _ := m.recorded(t)
+		wait(t, m.cfg.Daemon.Node+" records events without the hub", func() bool { events, _ := m.recorded(t); return len(events) >= len(begun)+30 })
+	}
 	h.start()
 	s = h.stream()
 	before := counts(t, s)
@@ -181,19 +203,7 @@ func TestFleet(t *testing.T) {
 		stop()
 	}
 	for _, m := range all {
-		node := m.cfg.Daemon.Node
-		var lacks error
-		wait(t, "every event of "+node, func() bool { // turns under way may still record some
-			if events, _ := m.recorded(t); len(events) != counts(t, s)[node] {
-				return false
-			}
-			if err := reached(t, m, kept(t, s)[node]); lacks == nil || err == nil {
-				lacks = err
-			} else if err.Error() == lacks.Error() { // and it stays so
-				t.Fatal(err)
-			}
-			return lacks == nil
-		})
+		arrived(t, m, s)
 	}
 	for _, msgs := range kept(t, s) {
 		for _, m := range msgs {
@@ -210,9 +220,7 @@ func TestFleet(t *testing.T) {
 		wait(t, name+" is back", func() bool { st, err := all[0].status(t.Context(), name); return err == nil && st.Node == name })
 	}
 	for _, m := range all {
-		if err := reached(t, m, kept(t, s)[m.cfg.Daemon.Node]); err != nil {
-			t.Error(err)
-		}
+		arrived(t, m, s)
 	}
 	// The farewell of a daemon reaches the hub too.
 	had := counts(t, s)["garage"]

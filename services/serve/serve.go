@@ -80,6 +80,8 @@ type Info struct {
 	Version string `json:"version"`
 	Bus     string `json:"bus"`     // nats://…
 	Gateway string `json:"gateway"` // http://…
+
+	Config []string `json:"config"` // files that it read at its start; null where an older version does not say
 }
 
 // Run is the daemon: it returns when ctx ends and everything is drained (nil),
@@ -164,7 +166,7 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 	wait := func() {}
 	ctx, done := o.untilHook(ctx)
 	err = house.Run(ctx, func() {
-		info := Info{PID: os.Getpid(), Version: o.Version, Bus: server.URL(), Gateway: rooms.gateway.URL()}
+		info := Info{PID: os.Getpid(), Version: o.Version, Bus: server.URL(), Gateway: rooms.gateway.URL(), Config: o.files()}
 		if err := writeInfo(o.DataDir, info); err != nil {
 			o.Logger.Warn("the command line will not find the daemon", "err", err)
 		}
@@ -219,7 +221,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	r.vault = vault.New(secrets, open)
 	r.hooks = hooks.New(o.runner(), o.Now)
 	r.hub = hub.New(hub.Deps{Server: server, Store: store, Logger: o.Logger, Now: o.Now})
-	o.Memory.Store, o.Memory.Events, o.Memory.Logger, o.Memory.Now = store, events, o.Logger, o.Now
+	o.Memory.Store, o.Memory.Events, o.Memory.Logger, o.Memory.Now, o.Memory.Version = store, events, o.Logger, o.Now, o.Version
 	if r.governor, err = governor.New(cfg.Memory, o.Memory); err != nil {
 		return nil, err
 	}
@@ -248,13 +250,14 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 		return nil, err
 	}
 	r.keys = keys.New(keys.Deps{Store: store, Events: events, Bus: server, DataDir: o.DataDir, Tools: tool.Names(), Logger: o.Logger, Now: o.Now, Replaced: o.learnDevice})
+	effects := newEffects()
 	reload := &reloader{o: o, rooms: r, names: secrets.Names, cfg: cfg, last: o.Loaded}
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
 		Reload: reload.call(), Hangups: o.Reload, Part: reporter{o, o.ring, reload, secrets.Names}.part,
-		Report: func() services.Report { return r.report() }})
+		Report: func() services.Report { return effects.report(r.report()) }})
 	r.doctor = doctor.New(doctor.Deps{Store: store, Schemas: schemas(), Server: server, MaxConns: cfg.Bus.MaxConns, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now,
-		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return append(r.probes(), o.probes(reload)...) }})
+		Report: func() services.Report { return r.report() }, Probes: func() []services.Probe { return effects.tell(append(r.probes(), o.probes(reload)...)) }})
 	return r, nil
 }
 
@@ -276,7 +279,7 @@ func agentFinish(drain time.Duration) time.Duration {
 
 // schemas are the tables of every room.
 func schemas() []sqlite.Schema {
-	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema, hub.Schema, doctor.Schema}, agent.Schemas()...)
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema, hub.Schema, doctor.Schema, governor.Schema}, agent.Schemas()...)
 	return all
 }
 

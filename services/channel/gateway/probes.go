@@ -20,7 +20,7 @@ func Probes(s *Service) []services.Probe {
 		ID: "BLF-GW-002", Title: "The gateway's certificate is good for a while",
 		Why:      "clients refuse one that has ended",
 		Fix:      "renew it; it is read again by itself",
-		Problems: []string{"gateway_down", "tls_unreadable", "tls_expiring"}, // the first is for whoever asks from outside
+		Problems: []string{"gateway_down", "tls_unreadable", "tls_expiring", "tls_key_open"}, // the first is for whoever asks from outside
 		Run:      func(context.Context) services.Result { return s.certs.probe() },
 	}, {
 		ID: "BLF-GW-003", Title: "No token in use ends soon",
@@ -35,15 +35,20 @@ func (c *certificates) probe() services.Result {
 	if c == nil {
 		return services.Skip("the gateway speaks no TLS itself")
 	}
-	cert, _ := c.current() // a problem, too
-	problems := c.problems()
-	switch {
-	case len(problems) == 0:
-		return services.OK("it ends on %s", cert.Leaf.NotAfter.Format(time.DateOnly))
-	case !c.now().Before(cert.Leaf.NotAfter):
-		return services.Fail("%s", problems[0].Title).WithFix("%s", problems[0].Hint)
+	c.look() // for whoever asks has just changed something, perhaps
+	cert, _ := c.current()
+	var seen, fix []string
+	for _, p := range c.problems() {
+		seen, fix = append(seen, p.Title), append(fix, p.Hint)
 	}
-	return services.Warn("%s", problems[0].Title).WithFix("%s", problems[0].Hint)
+	if len(seen) == 0 {
+		return services.OK("it ends on %s", cert.Leaf.NotAfter.Format(time.DateOnly))
+	}
+	r := services.Warn("%s", strings.Join(seen, "; ")).WithFix("%s", strings.Join(fix, "; "))
+	if !c.now().Before(cert.Leaf.NotAfter) {
+		r.Level = bus.LevelFail
+	}
+	return r
 }
 
 // A token is in use that was used so lately, and ends soon when the last tenth of its

@@ -88,6 +88,13 @@ func (c *certificates) current() (*tls.Certificate, error) {
 	return c.cert, c.err
 }
 
+// look looks at the files now.
+func (c *certificates) look() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refresh()
+}
+
 func (c *certificates) config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,

@@ -75,6 +75,8 @@ func TestDraftsWithoutAReplyEnd(t *testing.T) {
 		r.until("it is shown", func() bool { return len(r.fake.Chat(ann)) == n+1 })
 	}
 	r.delta("m1", 1, 0, 0, "one too many")
+	r.delta("quiet63", 1, 0, 1, " yes") // pieces are heard in their order: the one before is heard when this is shown
+	r.until("the next piece is shown", func() bool { return slices.Contains(r.texts(ann), "hm yes") })
 	r.clock.add(16 * time.Minute)
 	r.poll("a draft is shown again", func() bool {
 		r.delta("m2", 1, 0, 0, "a real answer")

@@ -14,9 +14,9 @@ import (
 // Probes are the room's checks. Those of no Service can be listed, not run.
 func Probes(s *Service) []services.Probe {
 	if s == nil {
-		s = &Service{cfg: Defaults(), evidence: &evidence{off: func() bool { return true }}}
+		s = &Service{cfg: Defaults(), evidence: &evidence{off: func() bool { return true }}, allow: newAllowList(nil, time.Now)}
 	}
-	return append(BotProbes(s.cfg), services.Probe{
+	return append(botProbes(s.cfg, s.allow.list), services.Probe{
 		ID: "BLF-TG-002", Title: "Nobody else polls the bot",
 		Why:      "Telegram gives each message to one program only",
 		Fix:      "stop the other program, or give each a bot of its own",
@@ -27,6 +27,11 @@ func Probes(s *Service) []services.Probe {
 
 // BotProbes are the checks that need no daemon.
 func BotProbes(cfg Config) []services.Probe {
+	return botProbes(cfg, func() []int64 { return cfg.Allow })
+}
+
+// botProbes are given who may talk to the bot, which changes while the room runs.
+func botProbes(cfg Config, allowed func() []int64) []services.Probe {
 	return []services.Probe{{
 		ID: "BLF-TG-001", Title: "Telegram answers and knows the bot", Place: services.Either,
 		Why:      "without that no message comes in or goes out there",
@@ -38,13 +43,14 @@ func BotProbes(cfg Config) []services.Probe {
 		Why: "with an empty list the bot refuses everybody",
 		Fix: "write to the bot: it answers with the id to put into telegram.allow",
 		Run: func(context.Context) services.Result {
+			n := len(allowed())
 			switch {
 			case cfg.BotToken.IsZero():
 				return services.Skip("no bot is configured")
-			case len(cfg.Allow) == 0:
+			case n == 0:
 				return services.Warn("telegram.allow is empty")
 			}
-			return services.OK("%d people and groups may", len(cfg.Allow))
+			return services.OK("%d people and groups may", n)
 		},
 	}}
 }
