@@ -27,6 +27,10 @@ import (
 	"github.com/blufio/blufio/services/serve"
 )
 
+// packageOf is where Debian has a program.
+var packageOf = map[string]string{"prometheus": "prometheus", "promtool": "prometheus", "systemd-analyze": "systemd",
+	"dpkg-deb": "dpkg", "logrotate": "logrotate", "shellcheck": "shellcheck"}
+
 // program skips the test where a program is missing.
 func program(t *testing.T, name string) string {
 	t.Helper()
@@ -35,7 +39,7 @@ func program(t *testing.T, name string) string {
 		if os.Getenv("CI") != "" {
 			t.Fatalf("CI needs %s: %v", name, err)
 		}
-		t.Skipf("%s is not installed: apt-get install prometheus", name)
+		t.Skipf("%s is not installed: apt-get install %s", name, packageOf[name])
 	}
 	return path
 }

@@ -117,8 +117,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	door := o.openDoor()
+	defer func() { err = errors.Join(err, door.close()) }()
 	server, err := embedded.Start(ctx, embedded.Config{
-		Leaf:   leaf,
+		Leaf: leaf, Operator: door.key,
 		Listen: o.Config.Bus.Listen, EventsDays: o.Config.Bus.EventsDays, EventsMB: o.Config.Bus.EventsMB, MaxConns: o.Config.Bus.MaxConns,
 		Dir: filepath.Join(o.DataDir, "events"), Device: device, Keys: known, Now: o.Now, Logger: o.Logger.With("service", "bus"),
 	})
@@ -129,11 +131,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.opened != nil {
 		o.opened(server)
 	}
-	return live(ctx, o, started, store, server)
+	return live(ctx, o, started, store, server, door)
 }
 
 // live furnishes the house and lives in it.
-func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store, server *embedded.Server) error {
+func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store, server *embedded.Server, door door) error {
 	open := make(chan struct{}) // the event stream opens when everything else is up
 	registry := prometheus.NewRegistry()
 	rooms, err := furnish(ctx, o, started, store, server, registry, open)
@@ -156,6 +158,7 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 		if err := writeInfo(o.DataDir, info); err != nil {
 			o.Logger.Warn("the command line will not find the daemon", "err", err)
 		}
+		door.tell(o, info)
 		close(open)
 		if o.Ready != nil {
 			o.Ready(info)
