@@ -67,6 +67,8 @@ type Options struct {
 	Reload      <-chan struct{}
 	SetLogLevel func(level string)
 
+	supervisor *supervisor // who started the daemon
+
 	ring   *logring.Ring          // the last of the log
 	opened func(*embedded.Server) // for tests: hears of the bus before the rooms do; may be nil
 	look   bool                   // at the vault, for doctor: nothing is changed
@@ -104,7 +106,12 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	o.learnDevice(device)
-	store, err := openStore(ctx, o)
+	o.supervisor = o.newSupervisor()
+	var store *sqlite.Store
+	err = o.supervisor.opening(func() (err error) {
+		store, err = openStore(ctx, o)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -160,6 +167,7 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 		}
 		door.tell(o, info)
 		close(open)
+		o.supervisor.ready()
 		if o.Ready != nil {
 			o.Ready(info)
 		}
@@ -237,6 +245,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	reload := &reloader{o: o, rooms: r, names: secrets.Names, cfg: cfg, last: o.Loaded}
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
+		Beat: o.supervisor.beat, Stop: func() { o.supervisor.stopping(cfg.Daemon.DrainTimeout) },
 		Reload: reload.call(), Hangups: o.Reload, Part: reporter{o, o.ring, reload, secrets.Names}.part,
 		Report: func() services.Report { return r.report() }})
 	r.doctor = doctor.New(doctor.Deps{Store: store, Schemas: schemas(), Server: server, MaxConns: cfg.Bus.MaxConns, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now,
