@@ -13,6 +13,7 @@ for data in /var/lib/blufio /var/lib/blufio-*; do
 	fi
 done
 rm -rf /etc/blufio /etc/systemd/system/blufio.service.d /etc/systemd/system/blufio@*.service.d
+rm -f /var/log/blufio.log* # where rsyslog writes it
 rm -f /etc/systemd/system/multi-user.target.wants/blufio.service /etc/systemd/system/multi-user.target.wants/blufio@*.service
 if getent passwd blufio >/dev/null; then
 	userdel blufio
