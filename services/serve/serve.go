@@ -68,7 +68,9 @@ type Options struct {
 	Reload      <-chan struct{}
 	SetLogLevel func(level string)
 
-	hooks  *hooks.Runner
+	hooks      *hooks.Runner // of the owner's programs
+	supervisor *supervisor   // who started the daemon
+
 	ring   *logring.Ring          // the last of the log
 	opened func(*embedded.Server) // for tests: hears of the bus before the rooms do; may be nil
 	look   bool                   // at the vault, for doctor: nothing is changed
@@ -116,7 +118,12 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	o.learnDevice(device)
-	store, err := openStore(ctx, o)
+	o.supervisor = o.newSupervisor()
+	var store *sqlite.Store
+	err = o.supervisor.opening(func() (err error) {
+		store, err = openStore(ctx, o)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -129,8 +136,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	door := o.openDoor()
+	defer func() { err = errors.Join(err, door.close()) }()
 	server, err := embedded.Start(ctx, embedded.Config{
-		Leaf:   leaf,
+		Leaf: leaf, Operator: door.key,
 		Listen: o.Config.Bus.Listen, EventsDays: o.Config.Bus.EventsDays, EventsMB: o.Config.Bus.EventsMB, MaxConns: o.Config.Bus.MaxConns,
 		Dir: filepath.Join(o.DataDir, "events"), Device: device, Keys: known, Now: o.Now, Logger: o.Logger.With("service", "bus"),
 	})
@@ -141,11 +150,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.opened != nil {
 		o.opened(server)
 	}
-	return live(ctx, o, started, store, server)
+	return live(ctx, o, started, store, server, door)
 }
 
 // live furnishes the house and lives in it.
-func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store, server *embedded.Server) error {
+func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store, server *embedded.Server, door door) error {
 	open := make(chan struct{}) // the event stream opens when everything else is up
 	registry := prometheus.NewRegistry()
 	rooms, err := furnish(ctx, o, started, store, server, registry, open)
@@ -170,8 +179,10 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 		if err := writeInfo(o.DataDir, info); err != nil {
 			o.Logger.Warn("the command line will not find the daemon", "err", err)
 		}
+		door.tell(o, info)
 		close(open)
 		wait = o.started(ctx, info.Gateway)
+		o.supervisor.ready()
 		if o.Ready != nil {
 			o.Ready(info)
 		}
@@ -254,6 +265,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	reload := &reloader{o: o, rooms: r, names: secrets.Names, cfg: cfg, last: o.Loaded}
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
+		Beat: o.supervisor.beat, Stop: func() { o.supervisor.stopping(cfg.Daemon.DrainTimeout) },
 		Reload: reload.call(), Hangups: o.Reload, Part: reporter{o, o.ring, reload, secrets.Names}.part,
 		Report: func() services.Report { return effects.report(r.report()) }})
 	r.doctor = doctor.New(doctor.Deps{Store: store, Schemas: schemas(), Server: server, MaxConns: cfg.Bus.MaxConns, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now,
