@@ -32,6 +32,8 @@ func TestDoctorFindsBrokenConfiguration(t *testing.T) {
 			id: "BLF-CFG-001", seen: "blufio.toml"},
 		{name: "a change the daemon does not know", up: true, sick: func(p *patient) { p.write(p.toml, "[agent]\nname = \"other\"\n") },
 			id: "BLF-CFG-002", level: bus.LevelWarn, seen: "agent.name", fix: "restart"},
+		{name: "changes of both kinds", up: true, sick: func(p *patient) { p.write(p.toml, "[agent]\nmax_outbox = 100\n[cost]\ndaily_usd = 7\n") },
+			id: "BLF-CFG-002", level: bus.LevelWarn, seen: "agent.max_outbox, cost.daily_usd", fix: "for cost.daily_usd `blufio config reload` is enough"},
 		{name: "a key that others may read", sick: func(p *patient) {
 			p.write(p.toml, "[openai]\napi_key = \"sk-nobody\"\n")
 			p.check(os.Chmod(p.toml, 0o644))
