@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -81,6 +82,10 @@ func (d daemon) unreachable(err error) *failure {
 // dial connects to the running daemon as its operator and declares what will be said.
 // The caller ends the connection with hangUp.
 func (a *app) dial(says ...bus.Lane) (*bus.Conn, error) {
+	return a.dialWithin(connectTimeout, says...)
+}
+
+func (a *app) dialWithin(limit time.Duration, says ...bus.Lane) (*bus.Conn, error) {
 	d, err := a.findDaemon()
 	if err != nil {
 		return nil, err
@@ -90,7 +95,7 @@ func (a *app) dial(says ...bus.Lane) (*bus.Conn, error) {
 		return nil, err
 	}
 	nc, err := nats.Connect(d.Bus, nats.Name("blufio cli"), device.NATSOption(),
-		nats.CustomInboxPrefix(embedded.OperatorInbox), nats.Timeout(connectTimeout),
+		nats.CustomInboxPrefix(embedded.OperatorInbox), nats.Timeout(limit),
 		nats.NoReconnect(), // a daemon that starts again may listen elsewhere: it is dialled anew
 		nats.PermissionErrOnSubscribe(true))
 	switch {
@@ -103,7 +108,7 @@ func (a *app) dial(says ...bus.Lane) (*bus.Conn, error) {
 		}
 		return nil, f
 	}
-	if d.crowded() {
+	if !errors.Is(err, os.ErrDeadlineExceeded) && d.crowded() { // a full house says so at once
 		return nil, fail(exitNoAnswer, "end programs that hold a connection, such as a forgotten `blufio events`, or raise bus.max_connections and restart it",
 			"the daemon (process %d) has no connection left", d.PID)
 	}

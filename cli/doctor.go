@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -81,11 +82,14 @@ func completeChecks(*cobra.Command, []string, string) ([]string, cobra.ShellComp
 
 // complete finds the ids that were meant, and what cannot be meant.
 func (c *checkup) complete(cmd *cobra.Command) (err error) {
-	if c.timeout < 0 || c.timeout > time.Minute {
-		return misuse(cmd, "--timeout %s is not between 0 and a minute", c.timeout)
+	if c.timeout != 0 && (c.timeout < time.Millisecond || c.timeout > time.Minute) {
+		return misuse(cmd, "--timeout %s is not between a millisecond and a minute", c.timeout)
 	}
 	if c.only, err = idsOf(cmd, "only", c.only); err == nil {
 		c.skip, err = idsOf(cmd, "skip", c.skip)
+	}
+	if err == nil && !c.list && !slices.ContainsFunc(serve.Checks(), c.makes) {
+		return misuse(cmd, "no check is left: --skip names all that would be made")
 	}
 	return err
 }
@@ -112,6 +116,11 @@ func idsOf(cmd *cobra.Command, flag string, given []string) (ids []string, err e
 	return ids, nil
 }
 
+// makes reports whether a check of the table would be made.
+func (c checkup) makes(check serve.Check) bool {
+	return c.wants(check.ID) && (c.deep || !check.Deep || len(c.only) > 0)
+}
+
 // wants reports whether the check that asking the daemon is, is wanted.
 func (c checkup) wants(id string) bool {
 	return (len(c.only) == 0 || slices.Contains(c.only, id)) && !slices.Contains(c.skip, id)
@@ -130,10 +139,12 @@ func (a *app) doctor(ctx context.Context, c checkup) error {
 		defer hangUp(ctx, r.conn)
 	}
 	round := a.newRound(c, bus.DoctorReport{Mode: r.mode()})
-	var checks sync.WaitGroup
-	checks.Go(func() { serve.Examine(ctx, a.exam(dir, c, r), round.found) })
-	checks.Go(func() { a.askDoctor(ctx, c, &r, round.found) })
-	checks.Wait()
+	for more := true; more && ctx.Err() == nil; c, more = round.referred(c) {
+		var checks sync.WaitGroup
+		checks.Go(func() { serve.Examine(ctx, a.exam(dir, c, r), round.found) })
+		checks.Go(func() { a.askDoctor(ctx, c, &r, round.found) })
+		checks.Wait()
+	}
 	if ctx.Err() != nil {
 		round.ward.clear()
 		return errInterrupted()
@@ -149,12 +160,16 @@ func (a *app) doctorOf(ctx context.Context, c checkup) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	round := a.newRound(c, bus.DoctorReport{Mode: bus.DoctorLive, Node: a.node})
-	err := follow(ctx, c, asker{
+	asked := asker{
 		run: func(ctx context.Context, r bus.DoctorRequest) (bus.Job, error) {
 			return askNode(ctx, a, bus.DoctorRun, r)
 		},
 		news: func(ctx context.Context, q bus.JobQuery) (bus.JobState, error) { return askNode(ctx, a, bus.JobGet, q) },
-	}, round.found)
+	}
+	var err error
+	for more := true; more && err == nil; c, more = round.referred(c) {
+		err = follow(ctx, c, asked, round.found)
+	}
 	switch {
 	case ctx.Err() != nil:
 		round.ward.clear()
@@ -171,12 +186,13 @@ func (a *app) doctorOf(ctx context.Context, c checkup) error {
 type round struct {
 	mu     sync.Mutex
 	report bus.DoctorReport
+	asked  map[string]bool // checks, by id
 	ward   *ward
 }
 
 func (a *app) newRound(c checkup, r bus.DoctorReport) *round {
 	r.Schema, r.Findings = bus.DoctorSchema, []bus.Finding{}
-	return &round{report: r, ward: a.newWard(c, r)}
+	return &round{report: r, asked: map[string]bool{}, ward: a.newWard(c, r)}
 }
 
 func (r *round) found(f bus.Finding) {
@@ -184,6 +200,29 @@ func (r *round) found(f bus.Finding) {
 	defer r.mu.Unlock()
 	r.report.Findings = append(r.report.Findings, f)
 	r.ward.show(f)
+}
+
+// reference is how a check that was not made names the one that says why.
+var reference = regexp.MustCompile(`\bsee (BLF-[A-Z]+-\d+)`)
+
+// referred is the round after this one, for the checks that were referred to and not asked
+// for: somebody who names one check must not read that all is well because another one
+// knows what is wrong.
+func (r *round) referred(c checkup) (next checkup, more bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.report.Findings {
+		r.asked[f.ID] = true
+	}
+	next = c
+	next.only = nil
+	for _, f := range r.report.Findings {
+		if m := reference.FindStringSubmatch(f.Seen); f.Level == bus.LevelSkip && m != nil && !r.asked[m[1]] && !slices.Contains(c.skip, m[1]) {
+			r.asked[m[1]] = true // once, for it may not be answered
+			next.only = append(next.only, m[1])
+		}
+	}
+	return next, len(next.only) > 0 && len(c.only) > 0
 }
 
 // finish judges and shows how it all ended.

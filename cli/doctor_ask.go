@@ -18,6 +18,10 @@ import (
 // exitWarnings is doctor's alone.
 const exitWarnings = 2
 
+// doctorDial is how long the daemon has to take the call: with the other quick checks that
+// is two seconds.
+const doctorDial = 1500 * time.Millisecond
+
 // doctorBusy is how long to try for a place among the daemon's jobs.
 const doctorBusy = 5 * time.Second
 
@@ -52,7 +56,7 @@ func (r reached) exitCode(result string) int {
 // reach dials the daemon. Whatever keeps it from that is a finding.
 func (a *app) reach(ctx context.Context, dir string, c checkup) (r reached) {
 	began := time.Now()
-	conn, err := a.dial(bus.DoctorRun, bus.JobGet)
+	conn, err := a.dialWithin(doctorDial, bus.DoctorRun, bus.JobGet)
 	r.locked, _ = a.running(dir) // what cannot be read is told by err
 	d, infoErr := a.findDaemon()
 	info := d.Info

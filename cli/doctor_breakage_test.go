@@ -32,6 +32,8 @@ func TestDoctorFindsBrokenConfiguration(t *testing.T) {
 			id: "BLF-CFG-001", seen: "blufio.toml"},
 		{name: "a change the daemon does not know", up: true, sick: func(p *patient) { p.write(p.toml, "[agent]\nname = \"other\"\n") },
 			id: "BLF-CFG-002", level: bus.LevelWarn, seen: "agent.name", fix: "restart"},
+		{name: "changes of both kinds", up: true, sick: func(p *patient) { p.write(p.toml, "[agent]\nmax_outbox = 100\n[cost]\ndaily_usd = 7\n") },
+			id: "BLF-CFG-002", level: bus.LevelWarn, seen: "agent.max_outbox, cost.daily_usd", fix: "for cost.daily_usd `blufio config reload` is enough"},
 		{name: "a key that others may read", sick: func(p *patient) {
 			p.write(p.toml, "[openai]\napi_key = \"sk-nobody\"\n")
 			p.check(os.Chmod(p.toml, 0o644))
@@ -96,6 +98,14 @@ func TestDoctorFindsBrokenDatabases(t *testing.T) {
 			p.check(os.Remove(p.file("blufio.db")))
 			p.write(p.file("blufio.db-wal"), "log")
 		}, id: "BLF-DB-001", seen: "missing", fix: "restore a backup"},
+		{name: "not a database, looked at closely", args: []string{"--deep"}, sick: func(p *patient) { p.overwrite("blufio.db", 0, garbage) },
+			id: "BLF-DB-001", seen: "damaged", fix: "restore a backup"},
+		{name: "cut off, looked at closely", args: []string{"--deep"}, sick: func(p *patient) { p.check(os.Truncate(p.file("blufio.db"), 50)) },
+			id: "BLF-DB-001", seen: "cut off", fix: "restore a backup"},
+		{name: "another program's database, looked at closely", args: []string{"--deep"}, sick: func(p *patient) { p.sql("PRAGMA application_id = 7") },
+			id: "BLF-DB-001", seen: "not a blufio database", fix: "move the file away"},
+		{name: "of a newer version, looked at closely", args: []string{"--deep"}, sick: func(p *patient) { p.sql("UPDATE blufio_schema SET version = 99 WHERE room = 'agent'") },
+			id: "BLF-DB-001", seen: "newer than this program", fix: "install the newer"},
 		{name: "rows without their parents", args: []string{"--deep"},
 			sick: func(p *patient) {
 				p.sql("PRAGMA foreign_keys = 0; INSERT INTO outbox (seq, session_id, created_at, state) VALUES (77, 1, 0, 'gone')")

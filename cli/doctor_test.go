@@ -397,7 +397,15 @@ func TestDoctorOnly(t *testing.T) {
 	if want := []string{"BLF-CFG-001", "BLF-FILE-001", "BLF-FILE-002", "BLF-FILE-004", "BLF-FILE-005", "BLF-FILE-006"}; code != 0 || !slices.Equal(got, want) {
 		t.Errorf("code %d, findings %v, want %v", code, got, want)
 	}
-	for _, args := range [][]string{{"--only", "BLF-XX"}, {"--skip", "7"}, {"--timeout", "2m"}} {
+	code, report = p.doctor("--only", "GW-001")
+	if code != exitWarnings || len(report.Findings) != 2 || findingOf(report, reachID).Level != bus.LevelWarn {
+		t.Errorf("code %d, %+v", code, report.Findings)
+	}
+	code, report = p.doctor("--only", "GW-001", "--skip", reachID)
+	if code != exitOK || len(report.Findings) != 1 {
+		t.Errorf("code %d, %+v", code, report.Findings)
+	}
+	for _, args := range [][]string{{"--only", "BLF-XX"}, {"--skip", "7"}, {"--timeout", "2m"}, {"--timeout", "1ns"}, {"--timeout", "-1s"}, {"--skip", "BLF"}, {"--only", "TG", "--skip", "TG"}} {
 		cmd := p.command(append([]string{"doctor"}, args...)...)
 		cmd.Stdout = io.Discard
 		if _ = cmd.Run(); cmd.ProcessState.ExitCode() != exitUsage {

@@ -42,7 +42,7 @@ func (a *app) newWard(c checkup, r bus.DoctorReport) *ward {
 	}
 	for _, check := range serve.Checks() {
 		s.daemon[check.ID] = check.Daemon
-		if c.wants(check.ID) && !(r.Node != "" && check.Outside) && (c.deep || !check.Deep || len(c.only) > 0) {
+		if c.makes(check) && !(r.Node != "" && check.Outside) {
 			s.expects++
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -229,4 +231,37 @@ func (p *patient) metrics() string {
 	_, err = all.ReadFrom(c)
 	p.check(errors.Join(err, c.Close()))
 	return all.String()
+}
+
+// Who may not look into the directory is told so, and not also that the database does not
+// open.
+func TestDoctorOfAnother(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t)
+	p.runOnce()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be somebody else")
+	}
+	self, err := os.Executable()
+	p.check(err)
+	for dir := filepath.Dir(p.toml); dir != os.TempDir(); dir = filepath.Dir(dir) {
+		p.check(os.Chmod(dir, 0o755))
+	}
+	program := filepath.Join(filepath.Dir(p.toml), "program")
+	if os.Link(self, program) != nil { // another file system
+		p.check(exec.Command("cp", self, program).Run())
+	}
+	p.check(os.Chmod(program, 0o755))
+	cmd := p.command("doctor", "--json")
+	cmd.Path, cmd.SysProcAttr = program, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, _ := cmd.Output()
+	report := decodeAs[bus.DoctorReport](t, out)
+	for _, f := range report.Findings {
+		if bad := f.Level == bus.LevelFail || f.Level == bus.LevelWarn; bad && f.ID != "BLF-FILE-001" && f.ID != reachID && f.ID != "BLF-CFG-001" {
+			t.Errorf("%s %s: %s", f.ID, f.Level, f.Seen)
+		}
+	}
+	if code := cmd.ProcessState.ExitCode(); code != exitDenied || findingOf(report, "BLF-FILE-001").Level != bus.LevelFail {
+		t.Errorf("exit code %d, %+v", code, findingOf(report, "BLF-FILE-001"))
+	}
 }

@@ -65,7 +65,7 @@ func TestDoctorFindsWhatIsWrongWithAModel(t *testing.T) {
 		{fit: func(v *fakellm.Vendors) { v.OpenAI.SlowListing(time.Minute) }, breakage: breakage{name: "slow", level: bus.LevelWarn,
 			seen: "did not answer within", fix: "--timeout"}},
 		{fit: func(v *fakellm.Vendors) { v.OpenAI.SlowListing(time.Minute) }, breakage: breakage{name: "slow, while the daemon runs", up: true, level: bus.LevelWarn,
-			seen: "did not answer within", fix: "--timeout", args: []string{"--timeout", "300ms"}}},
+			seen: "did not answer within", fix: "--timeout", args: []string{"--timeout", "1200ms"}}},
 		{fit: func(v *fakellm.Vendors) { v.OpenAI.Die() }, breakage: breakage{name: "nobody there", seen: "nothing answers at 127.0.0.1", fix: "runs"}},
 		{breakage: breakage{name: "529", level: bus.LevelWarn, set: anthropicAt(vendors(t, listing(fakellm.Overloaded())).Anthropic.URL()),
 			seen: "overloaded and cannot answer now (HTTP 529)", fix: "wait"}},

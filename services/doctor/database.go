@@ -16,6 +16,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/internal/sqlite"
+	"golang.org/x/sys/unix"
 )
 
 // Schema holds the row that is written to see that the database takes writes.
@@ -112,7 +113,7 @@ func DatabaseProbes(open func(context.Context) (Database, error)) []services.Pro
 		return func(ctx context.Context) services.Result {
 			d, err := open(ctx)
 			if err != nil {
-				return unopened(err)
+				return unlooked(unopened(err))
 			}
 			defer d.close()
 			return look(ctx, d)
@@ -122,7 +123,14 @@ func DatabaseProbes(open func(context.Context) (Database, error)) []services.Pro
 		ID: "BLF-DB-001", Title: "The database opens and fits this version", Place: services.Either,
 		Why: "it holds every message, answer and cent",
 		Fix: keepAndRestore,
-		Run: with(opens),
+		Run: func(ctx context.Context) services.Result {
+			d, err := open(ctx)
+			if err != nil {
+				return unopened(err)
+			}
+			defer d.close()
+			return opens(ctx, d)
+		},
 	}, {
 		ID: "BLF-DB-003", Title: "The database is sound in every page", Place: services.Either, Deep: true,
 		Why: "a damaged page is found when it is read, which may be long after",
@@ -138,6 +146,7 @@ func DatabaseProbes(open func(context.Context) (Database, error)) []services.Pro
 
 // unopened explains why there is no database to look at.
 func unopened(err error) services.Result {
+	var closed *os.PathError
 	var none errNoDatabase
 	switch {
 	case errors.As(err, &none):
@@ -146,10 +155,20 @@ func unopened(err error) services.Result {
 		return services.Fail("%v", err).WithFix("move the file away, or use another --data-dir")
 	case errors.As(err, new(errLog)):
 		return services.Fail("%v", err).WithFix("keep a copy of both files; restore a backup, or move the log away to go on without what was in it")
+	case errors.As(err, &closed) && unix.Access(filepath.Dir(closed.Path), unix.X_OK) != nil:
+		return services.Skip("see BLF-FILE-001")
 	case errors.Is(err, os.ErrPermission):
 		return services.Fail("%v", err).WithFix("run as the owner of the data directory")
 	}
 	return services.Fail("%v", err)
+}
+
+// unlooked is for the other checks: what is wrong is the first one's finding.
+func unlooked(r services.Result) services.Result {
+	if r.Level == bus.LevelFail {
+		return services.Skip("see BLF-DB-001")
+	}
+	return r
 }
 
 // quickCheck is how long the first check looks at pages, where nobody is kept waiting.

@@ -81,7 +81,7 @@ func (s *Service) probeGrowth(ctx context.Context) services.Result {
 	}
 	f, ok := compare(all, r, now)
 	if !ok {
-		return services.Skip("of this version there are %d hours on record, and a day and a half is needed", len(all))
+		return services.Skip("of this version there are %d hours on record: it takes a day and a quarter to compare", len(all))
 	}
 	const seen = "in quiet moments %d MiB of its own (Go's objects %d), and %d MiB (%d) on %s"
 	said := []any{f.now >> 20, f.nowHeap >> 20, f.then >> 20, f.thenHeap >> 20, f.since.Local().Format(time.DateOnly)}

@@ -167,8 +167,11 @@ func (r *reloader) changes() services.Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch reload, restart := r.waiting(now); {
+	case len(restart) > 0 && len(reload) > 0:
+		return services.Warn("changed since its start: %s", strings.Join(slices.Concat(restart, reload), ", ")).
+			WithFix("restart the daemon; for %s `blufio config reload` is enough", strings.Join(reload, ", "))
 	case len(restart) > 0:
-		return services.Warn("changed since its start: %s", strings.Join(append(restart, reload...), ", "))
+		return services.Warn("changed since its start: %s", strings.Join(restart, ", "))
 	case len(reload) > 0:
 		return services.Warn("changed since it was read: %s", strings.Join(reload, ", ")).WithFix("run `blufio config reload`, or restart the daemon")
 	}

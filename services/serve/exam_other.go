@@ -40,7 +40,7 @@ func (o Options) files() []string {
 // judges its own.
 func (e Exam) otherConfig() []services.Probe {
 	return []services.Probe{{
-		ID: "BLF-CFG-005", Title: "The file named here is the one in force", Place: services.Outside,
+		ID: "BLF-CFG-005", Title: "A file named with --config is the one in force", Place: services.Outside,
 		Why: "a daemon that runs is asked about what it has read, not about another file",
 		Fix: "leave --config and BLUFIO_CONFIG out to ask about the daemon's, or start it with this file: `blufio serve --config FILE`",
 		Run: e.judgeOther,

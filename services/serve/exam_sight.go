@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent"
@@ -122,13 +123,31 @@ func (s *sight) probes(e Exam) []services.Probe {
 		return ""
 	})
 	return slices.Concat(needs(agent.ModelProbes(s.models, nil, e.Now), len(s.missing()) > 0),
-		needs(telegram.BotProbes(s.cfg.Telegram), s.cfg.Telegram.BotToken.IsZero()), needs(s.cfg.limitProbes(), false), own)
+		needs(telegram.BotProbes(s.cfg.Telegram), s.cfg.Telegram.BotToken.IsZero()), own, s.budgets())
 }
+
+// budgets need nothing of the vault.
+func (s *sight) budgets() []services.Probe {
+	all := s.cfg.limitProbes()
+	for i := range all {
+		if s.err != nil {
+			all[i].Run = func(context.Context) services.Result { return services.Skip("see BLF-CFG-001") }
+		}
+	}
+	return all
+}
+
+// unlocking is how long a check may take that has to open a vault first: a passphrase costs
+// a small machine a second.
+const unlocking = 5 * time.Second
 
 // before leaves checks out for a reason, if there is one, and opens the vault for the
 // others. That takes a while where it is locked with a passphrase.
 func (s *sight) before(all []services.Probe, reason func() string) []services.Probe {
 	for i, p := range all {
+		if s.vault != nil && p.Timeout == 0 {
+			all[i].Timeout = unlocking
+		}
 		all[i].Run = func(ctx context.Context) services.Result {
 			if why := reason(); why != "" {
 				return services.Skip("%s", why)
