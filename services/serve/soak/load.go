@@ -32,7 +32,7 @@ type speaker struct {
 }
 
 func newSpeaker(d *daemon, token string, b *book) *speaker {
-	return &speaker{d: d, token: token, book: b, client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 128, MaxConnsPerHost: 160}}}
+	return &speaker{d: d, token: token, book: b, client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 128, MaxConnsPerHost: 128}}}
 }
 
 // answer is the daemon's, to a message.
