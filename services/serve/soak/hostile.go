@@ -27,6 +27,7 @@ const (
 	floodWorkers = 24                    // each message in a session of its own
 	hugePerSec   = 40                    // of the longest text there may be
 	hugeSessions = 500                   // that they are in: more than there are turns at one time
+	hugeConns    = 48                    // on which they wait for each other, and not the others for them
 	fatWorkers   = 12                    // send completions as large as a body may be
 	tooLargeEach = 50 * time.Millisecond // between two bodies that are too large
 	dribblers    = 24                    // send a body byte by byte: more than there are slots for bodies
@@ -46,11 +47,11 @@ func (s *speaker) hostile(ctx context.Context) {
 		s.hurry(ctx, floodWorkers, 1<<62, "", func(n int64) (string, string) { return fmt.Sprintf("h-%d-%d", began, n), "who are you?" })
 	})
 	group.Go(func() {
-		s.paced(ctx, hugePerSec, func(n int) (string, string) { return fmt.Sprintf("huge-%d", n%hugeSessions), huge })
+		s.over(hugeConns).paced(ctx, hugePerSec, func(n int) (string, string) { return fmt.Sprintf("huge-%d", n%hugeSessions), huge })
 	})
-	fat := fatCompletion()
+	fat, large := fatCompletion(), s.over(fatWorkers)
 	for range fatWorkers {
-		group.Go(func() { again(ctx, func(ctx context.Context) error { return s.complete(ctx, fat) }) })
+		group.Go(func() { again(ctx, func(ctx context.Context) error { return large.complete(ctx, fat) }) })
 	}
 	group.Go(func() {
 		tooLarge := strings.Repeat("x", 300<<10)
