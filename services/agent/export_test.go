@@ -73,3 +73,6 @@ func (s *Service) SpentPercent() int {
 	percent, _ := s.spent.read(s.now())
 	return percent
 }
+
+// Pictures is how many MiB of pictures turns hold.
+func (s *Service) Pictures() int { return len(s.reading) }

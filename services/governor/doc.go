@@ -42,11 +42,14 @@
 //	critical  the same, and the agent begins no new session (gov.level tells it);
 //	          those that there are go on
 //
-// # Go's memory limit
+// # Go's memory
 //
-// It follows what others leave of the bounds, up to where a warning is left: the
-// collector works harder before anybody is refused. It never goes so low that one
-// collection follows another.
+// The heap may grow by half between two collections, not to its double, unless the
+// owner has set GOGC: what a burst's garbage lay between stays behind in fragments.
+//
+// Its memory limit follows what others leave of the bounds, up to where a warning is
+// left: the collector works harder before anybody is refused. It never goes so low
+// that one collection follows another.
 //
 // # Growth
 //

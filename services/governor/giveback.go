@@ -14,6 +14,7 @@ const (
 	calmBytes = 4 << 20 // allocated in one reading, below which it counts as calm
 	calmSteps = 5       // calm readings in a row that make a pause
 	calmAgain = 28      // and what is kept for some ten seconds after its last use can go by now
+	tidyEvery = 14      // in a long pause: the program's pages
 )
 
 // What a reading calls for in a pause.
@@ -49,7 +50,7 @@ func (g *giveBack) due(allocated uint64) string {
 	case g.owed == 2 && g.calm >= calmSteps, g.owed == 1 && g.calm >= calmAgain:
 		g.owed--
 		return allSpare
-	case g.owed == 0 && g.calm >= 2*calmAgain:
+	case g.owed == 0 && g.calm >= calmAgain+tidyEvery:
 		g.calm = calmAgain
 		return program
 	}

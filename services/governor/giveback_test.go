@@ -49,7 +49,7 @@ func TestMemoryIsGivenBackTwicePerPause(t *testing.T) {
 			t.Errorf("%s: due %d times, want %d", step.what, got, step.want)
 		}
 	}
-	if want := 1000/calmAgain + 100/calmAgain - 1; programs != want {
+	if want := 1000/tidyEvery + (100-calmAgain)/tidyEvery; programs != want {
 		t.Errorf("the program's pages went %d more times, want %d", programs, want)
 	}
 }

@@ -38,6 +38,7 @@ type Deps struct {
 	Root        fs.FS             // holds proc and sys/fs/cgroup
 	PageSize    int64             // unit of statm, in bytes
 	Go          func() Go         // for one goroutine
+	GoPercent   func(int) int     // sets by how much Go's heap may grow between two collections, in percent, and returns what it was before
 	GoLimit     func(int64) int64 // sets Go's memory limit and returns the one before; negative: only that
 	Free        func()            // collects garbage and returns memory to the system
 	DropProgram func() error      // takes the program file's pages out of the resident set
@@ -57,6 +58,9 @@ func (d *Deps) defaults() {
 	}
 	if d.Go == nil {
 		d.Go = goReader()
+	}
+	if d.GoPercent == nil {
+		d.GoPercent = debug.SetGCPercent
 	}
 	if d.GoLimit == nil {
 		d.GoLimit = debug.SetMemoryLimit
@@ -92,6 +96,7 @@ type Service struct {
 	back    *giveBack
 	hours   hours
 	warning string    // what was last logged as unreadable
+	grew    *int      // by how much Go's heap grew before, in percent; nil: it still does
 	goMost  int64     // no higher memory limit for Go: the one it had, as from GOMEMLIMIT
 	goSet   int64     // the one it has
 	shedAt  time.Time // when shedding was last asked for
@@ -159,10 +164,17 @@ func (s *Service) begin(c *bus.Conn) {
 	s.conn = c
 	s.mu.Unlock()
 	s.ticks, s.toldAt = 0, time.Time{} // the level is said anew
+	if acts {
+		s.growLess()
+	}
 }
 
 func (s *Service) end() {
 	s.sensors.close()
+	if s.grew != nil {
+		s.deps.GoPercent(*s.grew)
+		s.grew = nil
+	}
 	s.deps.GoLimit(s.goMost)
 	s.goSet = s.goMost
 }

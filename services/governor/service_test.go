@@ -83,17 +83,28 @@ type bench struct {
 	time   time.Time
 	golang Go
 	limits []int64 // that Go was given
+	grows  []int   // percentages that Go was given
+	grow   int     // the one before
+}
+
+func (b *bench) growGo(percent int) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.grows = append(b.grows, percent)
+	before := b.grow
+	b.grow = percent
+	return before
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t, files: &files{root: map[string]string{}}, store: roomtest.Store(t, Schema), time: time.Date(2026, 7, 15, 12, 0, 0, 0, time.UTC),
-		golang: Go{Objects: 5 << 20, Live: 4 << 20, Resident: 8 << 20, Overhead: 1 << 20}}
+		grow: usualPercent, golang: Go{Objects: 5 << 20, Live: 4 << 20, Resident: 8 << 20, Overhead: 1 << 20}}
 	b.rss(10)
 	b.events = eventlog.New(b.store)
 	s, err := New(Config{LimitMB: 100, WarnPercent: 80, CriticalPercent: 95}, Deps{
 		Store: b.store, Events: b.events, Logger: bustest.Logger(t), Root: b.files, PageSize: 1 << 20, Every: time.Millisecond,
-		Go: b.readGo, GoLimit: b.limitGo, Free: func() { b.freed.Add(1) }, DropProgram: func() error { return nil }, Now: b.now,
+		Go: b.readGo, GoLimit: b.limitGo, GoPercent: b.growGo, Free: func() { b.freed.Add(1) }, DropProgram: func() error { return nil }, Now: b.now,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -218,6 +218,19 @@ func TestGoLimitIsGivenBack(t *testing.T) {
 	}
 }
 
+// The heap grows by less between two collections while the room runs, unless the
+// owner has said by how much.
+func TestGoGrowsByLess(t *testing.T) {
+	for before, want := range map[int][]int{usualPercent: {growPercent, usualPercent}, 200: {growPercent, 200}, -1: {growPercent, -1}} {
+		b := newBench(t)
+		b.grow = before
+		roomtest.Start(t, bustest.New(t), b.Service)()
+		if !slices.Equal(b.grows, want) {
+			t.Errorf("from %d: %v, want %v", before, b.grows, want)
+		}
+	}
+}
+
 // An embedding model's weight is not held against the limit.
 func TestBaseline(t *testing.T) {
 	b := newBench(t)

@@ -91,7 +91,7 @@ func TestMemoryRunsOut(t *testing.T) {
 		o.Config.Gateway.MaxBodyBytes, o.Config.Gateway.MaxConnections, o.Config.Agent.PicturesMB = 64<<10, 64, 1 // what has a bound fits into that
 		o.Now = m.now
 		o.Memory = governor.Deps{Root: m, PageSize: 1 << 20, Every: 5 * time.Millisecond,
-			GoLimit: func(int64) int64 { return 1 << 40 }, Free: func() {}, DropProgram: func() error { return nil }}
+			GoPercent: func(int) int { return 0 }, GoLimit: func(int64) int64 { return 1 << 40 }, Free: func() {}, DropProgram: func() error { return nil }}
 	})
 	token, err := bus.TokenIssue.Ask(t.Context(), c, bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 36000})
 	if err != nil {

@@ -192,6 +192,7 @@ func TestHTTPGet(t *testing.T) {
 // is told when it waited in vain.
 func TestFetchesAreBounded(t *testing.T) {
 	arrived, leave := make(chan struct{}, 64), make(chan struct{})
+	const most = 3
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}
 		select {
@@ -200,18 +201,18 @@ func TestFetchesAreBounded(t *testing.T) {
 		}
 	}))
 	t.Cleanup(s.Close)
-	ts, tools := set(t, func(c *tool.Config) { c.Allow, c.HTTPTimeout = []string{"127.0.0.1"}, time.Minute })
-	ended := make(chan error, tool.MaxFetches)
-	for range tool.MaxFetches {
+	ts, tools := set(t, func(c *tool.Config) { c.Allow, c.HTTPTimeout, c.MaxFetches = []string{"127.0.0.1"}, time.Minute, most })
+	ended := make(chan error, most)
+	for range most {
 		go func() {
 			_, err := use(t, tools["http_get"], "url", s.URL)
 			ended <- err
 		}()
 	}
-	for range tool.MaxFetches {
+	for range most {
 		<-arrived
 	}
-	if got := gauge(t, ts, "blufio_tool_fetches"); got != float64(tool.MaxFetches) {
+	if got := gauge(t, ts, "blufio_tool_fetches"); got != most {
 		t.Errorf("the gauge shows %v", got)
 	}
 	short := tool.WithTimeout(tools["http_get"], 20*time.Millisecond)
@@ -219,7 +220,7 @@ func TestFetchesAreBounded(t *testing.T) {
 		t.Errorf("one more: %v", err)
 	}
 	close(leave)
-	for range tool.MaxFetches {
+	for range most {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}

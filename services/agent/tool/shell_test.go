@@ -3,6 +3,8 @@
 package tool_test
 
 import (
+	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -56,6 +58,32 @@ func TestShell(t *testing.T) {
 	}
 	if got, err := run(t, same, "pwd"); err != nil || !strings.HasSuffix(got, "/workspace\n") {
 		t.Errorf("the directory: %q, %v", got, err)
+	}
+}
+
+// Only so many commands run at one time; who waits too long is told.
+func TestShellIsBounded(t *testing.T) {
+	ts, tools, _ := files(t, func(c *tool.Config) { c.Shell, c.MaxCommands = []string{"sleep"}, 1 })
+	running, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := tools["shell"].Call(running, tool.Call{Owner: "ann", Input: json.RawMessage(`{"argv":["sleep","60"]}`), Now: now})
+		ended <- err
+	}()
+	for end := time.Now().Add(10 * time.Second); gauge(t, ts, "blufio_tool_commands") != 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the command does not run")
+		}
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := tools["shell"].Call(soon, tool.Call{Owner: "ann", Input: json.RawMessage(`{"argv":["sleep","0"]}`), Now: now}); bus.CodeOf(err) != bus.CodeBusy {
+		t.Errorf("one more: %v", err)
+	}
+	stop()
+	<-ended
+	if _, err := use(t, tools["shell"], "argv", []string{"sleep", "0"}); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
 }
 

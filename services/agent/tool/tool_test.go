@@ -30,7 +30,7 @@ func input(t testing.TB, key, value string) json.RawMessage {
 
 func remember(t testing.TB, s *sqlite.Store, owner, text string) {
 	t.Helper()
-	res, err := remembering(s).Call(t.Context(), tool.Call{Owner: owner, Input: input(t, "text", text), Now: now})
+	res, err := tool.Remember{Store: s, Most: 100, MostAll: 100}.Call(t.Context(), tool.Call{Owner: owner, Input: input(t, "text", text), Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/services/serve"
+	"github.com/blufio/blufio/services/serve/internal/box"
 )
 
 // daemon is one run of the real binary on a data directory.
@@ -30,40 +31,20 @@ type daemon struct {
 	ready time.Duration // from exec to the first 200 of /health
 }
 
-// box is where measured programs run: the whole machine, or one CPU of it in a
-// memory cgroup of 1 GB.
-type box struct {
+// place is where measured programs run: the whole machine, or one CPU of it in a
+// memory control group of 1 GB.
+type place struct {
 	name   string
 	pinned bool
-	cgroup string // directory; "" where the machine allows none
+	group  *box.Group // nil where the machine allows none
 }
 
-// wrap puts a command line into the box.
-func (b box) wrap(args ...string) []string {
-	if !b.pinned {
+// wrap puts a command line there.
+func (p place) wrap(args ...string) []string {
+	if !p.pinned {
 		return args
 	}
-	script := `exec taskset -c 0 "$@"`
-	if b.cgroup != "" {
-		script = `echo $$ > "` + b.cgroup + `/cgroup.procs" && ` + script
-	}
-	return append([]string{"sh", "-c", script, "sh"}, args...)
-}
-
-// newCgroup makes a memory cgroup of 1 GB, version 2 or 1, or says why not.
-func newCgroup() (string, error) {
-	const limit = 1 << 30
-	for _, try := range []struct{ root, file string }{{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"}, {"/sys/fs/cgroup", "memory.max"}} {
-		dir := filepath.Join(try.root, "blufio-bench-"+strconv.Itoa(os.Getpid()))
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			continue
-		}
-		if err := os.WriteFile(filepath.Join(dir, try.file), []byte(strconv.Itoa(limit)), 0o644); err == nil {
-			return dir, nil
-		}
-		_ = os.Remove(dir) // not a memory controller
-	}
-	return "", errors.New("no memory cgroup can be made here")
+	return box.Wrap(p.group, true, args...)
 }
 
 // start runs the daemon as it is installed, with no more settings than free ports.

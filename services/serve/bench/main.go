@@ -20,6 +20,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/blufio/blufio/services/serve/internal/box"
 )
 
 // run is one round of measurements in one box.
@@ -29,7 +31,7 @@ type run struct {
 	binary string
 	bare   string
 	config string
-	box    box
+	box    place
 	idle   time.Duration
 	turns  int
 	only   string
@@ -62,12 +64,12 @@ func bench(idle time.Duration, turns int, only string, write bool) (err error) {
 	if err := r.build(); err != nil {
 		return err
 	}
-	boxes := []box{{name: "whole machine"}, {name: "one CPU, 1 GB", pinned: true}}
-	if boxes[1].cgroup, err = newCgroup(); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
+	boxes := []place{{name: "whole machine"}, {name: "one CPU, 1 GB", pinned: true}}
+	if boxes[1].group, err = box.NewGroup("bench", 1<<30); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: no memory control group can be made here:", err)
 		boxes[1].name = "one CPU"
 	} else {
-		defer func() { err = errors.Join(err, os.Remove(boxes[1].cgroup)) }()
+		defer func() { err = errors.Join(err, boxes[1].group.Remove()) }()
 	}
 	for _, b := range boxes {
 		r.box = b

@@ -49,7 +49,7 @@ func newReport() *report {
 	return &report{date: time.Now().UTC(), commit: commit(), machine: machine()}
 }
 
-func (r *report) add(b box, what, unit, bar string, limit float64, samples []float64, sum func([]float64) float64) {
+func (r *report) add(b place, what, unit, bar string, limit float64, samples []float64, sum func([]float64) float64) {
 	r.rows = append(r.rows, row{box: b.name, what: what, unit: unit, bar: bar, limit: limit, value: sum(samples), samples: samples})
 }
 

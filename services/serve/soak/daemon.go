@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/services/serve"
+	"github.com/blufio/blufio/services/serve/internal/box"
 )
 
 const (
@@ -39,7 +40,7 @@ func build(ctx context.Context, out, tags string) error {
 // as a supervisor would.
 type daemon struct {
 	binary, dir, config, log string
-	group                    *cgroup
+	group                    *box.Group
 	pinned                   bool
 
 	mu       sync.Mutex
@@ -69,7 +70,7 @@ func (d *daemon) exec() (<-chan error, error) {
 		return nil, err
 	}
 	defer log.Close() // the process has it
-	args := wrap(d.group, d.pinned, d.binary, "serve", "--config", d.config, "--data-dir", d.dir)
+	args := box.Wrap(d.group, d.pinned, d.binary, "serve", "--config", d.config, "--data-dir", d.dir)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stderr = log
 	_ = os.Remove(filepath.Join(d.dir, "daemon.json")) // of a dead one: its ports are gone
@@ -88,6 +89,9 @@ func (d *daemon) exec() (<-chan error, error) {
 			d.mu.Lock()
 			d.cmd, d.info = cmd, info
 			d.mu.Unlock()
+			if err := box.Check(d.group, d.pinned, info.PID); err != nil {
+				return nil, errors.Join(err, cmd.Process.Kill(), <-exited)
+			}
 			return exited, nil
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -24,12 +25,16 @@ import (
 // not what it may try.
 const (
 	floodWorkers = 24                    // each message in a session of its own
-	hugePerSec   = 20                    // of the longest text there may be
+	hugePerSec   = 40                    // of the longest text there may be
+	hugeSessions = 500                   // that they are in: more than there are turns at one time
+	hugeConns    = 48                    // on which they wait for each other, and not the others for them
+	fatWorkers   = 12                    // send completions as large as a body may be
 	tooLargeEach = 50 * time.Millisecond // between two bodies that are too large
-	dribblers    = 12                    // send a body byte by byte; they hold most of the gateway's 16 slots for bodies
+	dribblers    = 24                    // send a body byte by byte: more than there are slots for bodies
 	deafStreams  = 24                    // event streams that nobody reads
 	deafReaders  = 24                    // histories that nobody reads
-	deafBus      = 4                     // listeners on the bus that read nothing
+	deafAskers   = 32                    // ask for a completion as a stream, and never read it
+	deafBus      = 12                    // listeners on the bus that read nothing
 	deafFor      = 20 * time.Second      // then they try again
 )
 
@@ -42,8 +47,12 @@ func (s *speaker) hostile(ctx context.Context) {
 		s.hurry(ctx, floodWorkers, 1<<62, "", func(n int64) (string, string) { return fmt.Sprintf("h-%d-%d", began, n), "who are you?" })
 	})
 	group.Go(func() {
-		s.paced(ctx, hugePerSec, func(n int) (string, string) { return fmt.Sprintf("huge-%d", n%100), huge })
+		s.over(hugeConns).paced(ctx, hugePerSec, func(n int) (string, string) { return fmt.Sprintf("huge-%d", n%hugeSessions), huge })
 	})
+	fat, large := fatCompletion(), s.over(fatWorkers)
+	for range fatWorkers {
+		group.Go(func() { again(ctx, func(ctx context.Context) error { return large.complete(ctx, fat) }) })
+	}
 	group.Go(func() {
 		tooLarge := strings.Repeat("x", 300<<10)
 		for sleep(ctx, tooLargeEach) {
@@ -54,7 +63,7 @@ func (s *speaker) hostile(ctx context.Context) {
 		group.Go(func() {
 			again(ctx, func(ctx context.Context) error {
 				err := s.dribble(ctx)
-				sleep(ctx, deafFor) // while they hold the slots, the others hardly get in
+				sleep(ctx, deafFor/4)
 				return err
 			})
 		})
@@ -66,6 +75,13 @@ func (s *speaker) hostile(ctx context.Context) {
 		group.Go(func() {
 			again(ctx, func(ctx context.Context) error {
 				return s.deaf(ctx, fmt.Sprintf("/v1/sessions/huge-%d/messages?limit=100", n))
+			})
+		})
+	}
+	for n := range deafAskers {
+		group.Go(func() {
+			again(ctx, func(ctx context.Context) error {
+				return s.ask(ctx, "/v1/chat/completions", fmt.Appendf(nil, `{"model":"blufio","stream":true,"user":"deaf-%d","messages":[{"role":"user","content":"tell me a long story"}]}`, n))
 			})
 		})
 	}
@@ -129,8 +145,36 @@ func (s *speaker) dribble(ctx context.Context) error {
 	return nil
 }
 
+// fatCompletion is a request of as many bytes as a body may have, in many messages.
+func fatCompletion() []byte {
+	const each = 1000
+	message := `{"role":"user","content":"` + strings.Repeat("x", each) + `"}`
+	return []byte(`{"model":"blufio","messages":[` + strings.Repeat(message+",", 250<<10/len(message)-1) + message + `]}`)
+}
+
+// complete sends a completion. Whether it is accepted or refused is not noted: it has
+// no id before its reply.
+func (s *speaker) complete(ctx context.Context, body []byte) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.d.at().Gateway+"/v1/chat/completions", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+s.token)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := s.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	_, err = io.Copy(io.Discard, res.Body)
+	return err
+}
+
 // deaf asks for something and reads only whether it comes.
-func (s *speaker) deaf(ctx context.Context, path string) error {
+func (s *speaker) deaf(ctx context.Context, path string) error { return s.ask(ctx, path, nil) }
+
+// ask is deaf with a body, if there is one.
+func (s *speaker) ask(ctx context.Context, path string, body []byte) error {
 	c, ctx, done, err := s.dial(ctx)
 	if err != nil {
 		return err
@@ -139,7 +183,11 @@ func (s *speaker) deaf(ctx context.Context, path string) error {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		_ = tcp.SetReadBuffer(4 << 10) // so that little is hidden in the kernel
 	}
-	if _, err := c.Write(s.head(http.MethodGet, path, 0)); err != nil {
+	method := http.MethodGet
+	if body != nil {
+		method = http.MethodPost
+	}
+	if _, err := c.Write(append(s.head(method, path, len(body)), body...)); err != nil {
 		return err
 	}
 	_ = c.SetReadDeadline(time.Now().Add(deafFor))

@@ -32,7 +32,14 @@ type speaker struct {
 }
 
 func newSpeaker(d *daemon, token string, b *book) *speaker {
-	return &speaker{d: d, token: token, book: b, client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 128, MaxConnsPerHost: 160}}}
+	return (&speaker{d: d, token: token, book: b}).over(128)
+}
+
+// over is the same speaker, on so many connections of its own.
+func (s *speaker) over(conns int) *speaker {
+	other := *s
+	other.client = &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: conns, MaxConnsPerHost: conns}}
+	return &other
 }
 
 // answer is the daemon's, to a message.

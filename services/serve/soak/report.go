@@ -43,7 +43,7 @@ func (r *report) keep(run *run) error {
 	r.runs = append(r.runs, run)
 	all := run.sampler.all()
 	path := filepath.Join(r.out, r.name(run))
-	limit, warn := r.limitMB*mb, int64(run.warn)
+	limit, warn := run.limitMB*mb, int64(run.warn)
 	if warn == 0 {
 		warn = 80 // as installed
 	}
@@ -66,7 +66,7 @@ func (r *report) where(run *run) string {
 	if run.group == nil {
 		return cpus + ", no control group"
 	}
-	return fmt.Sprintf("%s, a control group (v%d) of %d MiB", cpus, run.group.files.version, r.limitMB)
+	return fmt.Sprintf("%s, a control group (v%d) of %d MiB", cpus, run.group.Version(), run.limitMB)
 }
 
 // markdown is the report as BENCHMARKS.md has it.

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/blufio/blufio/services/serve/internal/box"
 )
 
 const (
@@ -23,7 +25,7 @@ type run struct {
 	options
 	work
 	dir     string
-	group   *cgroup
+	group   *box.Group
 	outside *outside
 	daemon  *daemon
 	book    *book
@@ -42,6 +44,9 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 		return nil, err
 	}
 	r = &run{options: o, work: w, dir: dir}
+	if w.limit > 0 {
+		r.limitMB = min(r.limitMB, w.limit)
+	}
 	o.report("%s: build", w.name)
 	if err := build(ctx, filepath.Join(dir, "blufio"), w.tags); err != nil {
 		return nil, err
@@ -50,13 +55,13 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 	if w.warn > 0 {
 		memory = fmt.Sprintf("warn_percent = %d\n", w.warn)
 	}
-	if r.group, err = newCgroup(o.limitMB * mb); err != nil {
-		o.report("no memory control group can be made, so no limit is enforced; the daemon is told %d MiB instead:\n%v", o.limitMB, err)
-		memory += fmt.Sprintf("limit_mb = %d\n", o.limitMB)
+	if r.group, err = box.NewGroup("soak", r.limitMB*mb); err != nil {
+		o.report("no memory control group can be made, so no limit is enforced; the daemon is told %d MiB instead:\n%v", r.limitMB, err)
+		memory += fmt.Sprintf("limit_mb = %d\n", r.limitMB)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, r.group.remove())
+			err = errors.Join(err, r.group.Remove())
 		}
 	}()
 	r.daemon = &daemon{binary: filepath.Join(dir, "blufio"), dir: filepath.Join(dir, "data"), config: filepath.Join(dir, "blufio.toml"),
@@ -73,7 +78,7 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 // drive runs the daemon through its phases, stops it, and looks at what it kept.
 func (r *run) drive(ctx context.Context) (err error) {
 	defer r.outside.close()
-	defer func() { err = errors.Join(err, r.group.remove()) }()
+	defer func() { err = errors.Join(err, r.group.Remove()) }()
 	if err := r.daemon.start(); err != nil {
 		return err
 	}
@@ -83,7 +88,7 @@ func (r *run) drive(ctx context.Context) (err error) {
 	if err = errors.Join(err, r.daemon.stop(), r.book.close()); err != nil {
 		return err
 	}
-	if r.oomKills, err = r.group.oomKills(); err != nil {
+	if r.oomKills, err = r.group.OOMKills(); err != nil {
 		return err
 	}
 	r.kept, err = r.book.compare(ctx, filepath.Join(r.daemon.dir, "blufio.db"))
@@ -210,7 +215,11 @@ func (r *run) rows() []row {
 // hostileRows judge how the hostile phases ended.
 func (r *run) hostileRows(all []sample) (rows []row) {
 	if part := during(all, hostile); len(part) > 0 {
-		rows = append(rows, row{"hostile: RSS, most", megabytes(most(part)), "for comparison", shown})
+		rows = append(rows, row{"hostile: RSS, most", megabytes(most(part)), "for comparison", shown},
+			row{"hostile: anonymous memory, most", megabytes(mostAnonymous(part)), "for comparison", shown})
+		if r.tags == "" {
+			rows = append(rows, levelRow(part, r.acts))
+		}
 	}
 	for n, d := range r.recovered {
 		what := "normal again after the hostile phase"

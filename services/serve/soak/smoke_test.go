@@ -18,7 +18,7 @@ func TestSoakSmoke(t *testing.T) {
 	if _, err := os.Stat("/proc/self/status"); err != nil {
 		t.Skip("only Linux has /proc")
 	}
-	o := options{total: 4 * time.Second, limitMB: 256, silence: time.Second, agent: `breaker_pause = "1s"`, provider: "openai", out: t.TempDir(), report: t.Logf}
+	o := options{total: 4 * time.Second, oneCPU: true, limitMB: 256, silence: time.Second, agent: `breaker_pause = "1s"`, provider: "openai", out: t.TempDir(), report: t.Logf}
 	w := o.works()[0]
 	r, err := newRun(t.Context(), o, w, filepath.Join(t.TempDir(), w.name))
 	if err != nil {

@@ -65,6 +65,28 @@ func most(all []sample) (bytes int64) {
 	return bytes
 }
 
+// mostAnonymous is the most that no file backs.
+func mostAnonymous(all []sample) (bytes int64) {
+	for _, s := range all {
+		bytes = max(bytes, s.anonymous)
+	}
+	return bytes
+}
+
+// levelRow tells how far an attack came. Where the governor has to act, one that has
+// not brought it to do so has shown nothing.
+func levelRow(part []sample, acts bool) row {
+	var highest, refused int64
+	for _, s := range part {
+		highest, refused = max(highest, s.pressure), max(refused, s.refused)
+	}
+	r := row{"hostile: highest level; new sessions refused", fmt.Sprintf("%s; %d", levelNames[highest], refused), "for comparison", shown}
+	if acts {
+		r.bar, r.verdict = "at least warn", judged(highest > 0)
+	}
+	return r
+}
+
 // stretches are the samples of a phase, one slice for each time it came.
 func stretches(all []sample, phase string) (out [][]sample) {
 	before := ""

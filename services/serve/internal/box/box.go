@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-package main
+// Package box makes the boxes in which the shipped binary is measured: a memory control
+// group with a limit, version 1 or 2, and one processor of the machine.
+package box
 
 import (
 	"errors"
@@ -12,8 +14,8 @@ import (
 	"time"
 )
 
-// cgroup is a memory control group with a limit, version 1 or 2.
-type cgroup struct {
+// Group is a memory control group with a limit. A nil one is none.
+type Group struct {
 	dir   string
 	limit int64
 	files groupFiles
@@ -34,11 +36,11 @@ var versions = []groupFiles{
 	{2, "/sys/fs/cgroup", "memory.max", "memory.swap.max", "memory.events", false},
 }
 
-// newCgroup makes one, or says why not.
-func newCgroup(limit int64) (*cgroup, error) {
+// NewGroup makes one with a name of its own, or says why not.
+func NewGroup(name string, limit int64) (*Group, error) {
 	var errs []error
 	for _, v := range versions {
-		g := &cgroup{dir: filepath.Join(v.root, "blufio-soak-"+strconv.Itoa(os.Getpid())), limit: limit, files: v}
+		g := &Group{dir: filepath.Join(v.root, "blufio-"+name+"-"+strconv.Itoa(os.Getpid())), limit: limit, files: v}
 		err := g.make()
 		if err == nil {
 			return g, nil
@@ -48,13 +50,13 @@ func newCgroup(limit int64) (*cgroup, error) {
 	return nil, errors.Join(errs...)
 }
 
-func (g *cgroup) make() error {
+func (g *Group) make() error {
 	if err := os.Mkdir(g.dir, 0o755); err != nil {
 		return err
 	}
 	err := g.write(g.files.limit, g.limit)
 	if err == nil {
-		_, err = g.oomKills()
+		_, err = g.OOMKills()
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(g.dir))
@@ -67,7 +69,7 @@ func (g *cgroup) make() error {
 	return nil
 }
 
-func (g *cgroup) write(file string, n int64) error {
+func (g *Group) write(file string, n int64) error {
 	f, err := os.OpenFile(filepath.Join(g.dir, file), os.O_WRONLY|os.O_TRUNC, 0) // never create: it is there, or this is no memory group
 	if err != nil {
 		return err
@@ -76,8 +78,8 @@ func (g *cgroup) write(file string, n int64) error {
 	return errors.Join(err, f.Close())
 }
 
-// oomKills is how many processes in it the kernel has killed for memory.
-func (g *cgroup) oomKills() (int, error) {
+// OOMKills is how many processes in it the kernel has killed for memory.
+func (g *Group) OOMKills() (int, error) {
 	if g == nil {
 		return 0, nil
 	}
@@ -93,8 +95,8 @@ func (g *cgroup) oomKills() (int, error) {
 	return 0, fmt.Errorf("%s does not count oom_kill", g.files.events)
 }
 
-// wrap puts a command line into the group, and on the first processor if pinned.
-func wrap(g *cgroup, pinned bool, args ...string) []string {
+// Wrap puts a command line into the group, and on the first processor if pinned.
+func Wrap(g *Group, pinned bool, args ...string) []string {
 	script := `exec "$@"`
 	if pinned {
 		script = `exec taskset -c 0 "$@"`
@@ -105,8 +107,35 @@ func wrap(g *cgroup, pinned bool, args ...string) []string {
 	return append([]string{"sh", "-c", script, "sh"}, args...)
 }
 
-// remove takes the group away. The kernel needs a moment after its last process.
-func (g *cgroup) remove() error {
+// Version is that of the kernel's interface, 1 or 2.
+func (g *Group) Version() int { return g.files.version }
+
+// Check reports an error unless a process is where [Wrap] put it.
+func Check(g *Group, pinned bool, pid int) error {
+	if g != nil {
+		groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(string(groups), "/"+filepath.Base(g.dir)+"\n") {
+			return fmt.Errorf("process %d is not in %s", pid, g.dir)
+		}
+	}
+	if !pinned {
+		return nil
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(string(status), "\nCpus_allowed_list:\t0\n") {
+		return fmt.Errorf("process %d may use more than the first processor", pid)
+	}
+	return nil
+}
+
+// Remove takes the group away. The kernel needs a moment after its last process.
+func (g *Group) Remove() error {
 	if g == nil {
 		return nil
 	}
