@@ -24,7 +24,7 @@ run: build ## build and run the daemon in the foreground; Ctrl-C stops it
 	./bin/blufio serve
 
 test: ## every test, in a few minutes
-	go test -timeout 8m $(PACKAGES)
+	go test -timeout 8m $(TESTFLAGS) $(PACKAGES)
 	go test -tags failpoint ./services/internal/failpoint
 
 check: lint generated race build ## all that CI asks for beside `make test`
