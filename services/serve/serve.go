@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -89,6 +90,13 @@ func Run(ctx context.Context, o Options) (err error) {
 		o.Now = time.Now
 	}
 	started := o.Now()
+	if os.Getpid() == 1 { // of a container
+		var reaping sync.WaitGroup
+		defer reaping.Wait()
+		ctx, end := context.WithCancel(context.WithoutCancel(ctx)) // longer than the rooms
+		defer end()
+		reaping.Go(func() { reap(ctx) })
+	}
 	if err := o.early(); err != nil {
 		return err
 	}
