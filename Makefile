@@ -6,10 +6,10 @@ LDFLAGS  = -s -w -X github.com/blufio/blufio/cli.version=$(VERSION) -X github.co
 PACKAGES = ./...
 SOAK    ?= 30m
 
-.PHONY: help build package e2e run test check race lint generate generated bench soak soak-memory soak-million clean
+.PHONY: help build package image e2e e2e-docker run test check race lint generate generated bench soak soak-memory soak-million clean
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/blufio, one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/blufio .
@@ -20,11 +20,17 @@ package: ## dist/: .deb and .rpm for amd64 and arm64, the same bytes each time, 
 e2e: ## boot a Debian with a real systemd and live through a year of it: install, crash, hang, upgrade, purge (as root, a few minutes)
 	deploy/e2e/run.sh
 
+image: ## a container image, blufio:latest: the program, certificates and time zones
+	deploy/image/build.sh blufio
+
+e2e-docker: ## the same with the image in a real Docker (as root, a minute)
+	deploy/e2e/docker.sh
+
 run: build ## build and run the daemon in the foreground; Ctrl-C stops it
 	./bin/blufio serve
 
 test: ## every test, in a few minutes
-	go test -timeout 8m $(PACKAGES)
+	go test -timeout 8m $(TESTFLAGS) $(PACKAGES)
 	go test -tags failpoint ./services/internal/failpoint
 
 check: lint generated race build ## all that CI asks for beside `make test`

@@ -210,6 +210,13 @@ var (
 		Meaning: "One part of what `blufio bugreport` packs: the configuration, the last of the log, or a profile; without secrets."})
 )
 
+// The log.
+var (
+	LogSet = call[LogSetting, LogLevel](Spec{Name: "ctl.log",
+		From: []string{"cli"}, Heard: []string{"control"},
+		Meaning: "The level of the log, or another one for a while."})
+)
+
 // fact fills in what all facts share.
 func fact(name, from, meaning string) Spec {
 	return Spec{Name: name, From: []string{from}, Heard: []string{Anyone}, Meaning: meaning}
@@ -241,7 +248,7 @@ func Contract() []Lane {
 		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap,
 		ChannelDown, ChannelUp, AccessDenied,
 		VaultSet, VaultList, VaultDelete, VaultRotate, SecretChanged,
-		ReportGet, ConfigReload, ConfigReloaded, ConfigRefused,
+		ReportGet, LogSet, ConfigReload, ConfigReloaded, ConfigRefused,
 		KeyIssue, KeyList, KeyRevoke, KeyRotateDevice, KeyIssued, KeyGone, KeyExpired,
 	}
 }

@@ -38,7 +38,7 @@ func FuzzCovers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, outer, inner, word string) {
 		subject := strings.NewReplacer("*", word, ">", word).Replace(inner)
 		if strings.ContainsAny(word, ".*>") || word == "" || !bus.Covers(inner, subject) {
-			t.Skip()
+			return // nothing to compare
 		}
 		if bus.Covers(outer, inner) && !bus.Covers(outer, subject) {
 			t.Errorf("%q covers %q, which matches %q", outer, inner, subject)

@@ -232,7 +232,13 @@ func (r *round) finish() error {
 	return r.ward.finish(r.report)
 }
 
+// ownersOnly are checks that only the owner of the data directory, and root, can make.
+var ownersOnly = []string{"BLF-FILE-001", "BLF-FILE-002", "BLF-FILE-004", "BLF-FILE-005"}
+
 func (a *app) exam(dir string, c checkup, r reached) serve.Exam {
+	if r.member {
+		c.skip = append(slices.Clip(c.skip), ownersOnly...)
+	}
 	return serve.Exam{DataDir: dir, Sources: a.sources(nil), Daemon: r.info, Live: r.conn != nil, Locked: r.locked, Vaulted: a.vaulted,
 		Deep: c.deep, Only: c.only, Skip: c.skip, Timeout: c.timeout, Now: a.now}
 }

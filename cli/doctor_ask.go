@@ -31,6 +31,7 @@ type reached struct {
 	info   serve.Info
 	locked bool // one runs, whether it answers or not
 	denied bool // this user may not look
+	member bool // this user may ask the daemon, and not look into its directory
 	why    bus.Finding
 }
 
@@ -60,6 +61,7 @@ func (a *app) reach(ctx context.Context, dir string, c checkup) (r reached) {
 	r.locked, _ = a.running(dir) // what cannot be read is told by err
 	d, infoErr := a.findDaemon()
 	info := d.Info
+	r.member = d.key != ""
 	if r.locked && infoErr == nil {
 		r.info = info
 	}

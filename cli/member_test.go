@@ -121,6 +121,9 @@ func TestMember(t *testing.T) {
 	if out, _ := i.ends(t, exitOK, 5000, owner, "doctor", "--only", "BLF-BUS-001"); strings.Contains(out, "process 0") {
 		t.Errorf("a member's doctor does not know the daemon:\n%s", out)
 	}
+	if cmd, out, _ := i.command(5000, owner, "doctor", "--skip", "BLF-SYS,BLF-BAK"); cmd.Run() != nil || strings.Contains(out.String(), "FAIL") {
+		t.Errorf("a member's doctor finds what is no fault:\n%s", out)
+	}
 	_, errs := i.ends(t, exitDenied, 5001, 5001, "status")
 	if want := "blufio: the daemon on " + i.data + " is operated by root and the members of the group 4711"; !strings.HasPrefix(errs, want) ||
 		!strings.Contains(errs, "sudo usermod -aG 4711 ada") || strings.Count(errs, "\n") != 2 {

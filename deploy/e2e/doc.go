@@ -2,10 +2,13 @@
 
 // Package e2e boots a Debian with a real systemd and lives through on it what an owner
 // does in a year: install, use, crash, hang, run out of memory, upgrade, run several,
-// remove. `make e2e` runs it, as root; without that its tests are skipped.
+// remove. `make e2e` runs it, as root; without that its tests are skipped. `make e2e-docker`
+// does what there is to do for the image, in a real Docker.
 //
-//	run.sh          gets what is missing, builds two packages, runs the tests
-//	machine.sh      boots and reboots the machine
-//	machine_test.go commands and requests inside
-//	journey_test.go the journey
+//	run.sh            gets what is missing, builds two packages, runs the tests
+//	machine.sh        boots and reboots the machine
+//	machine_test.go   commands and requests inside
+//	journey_test.go   the journey
+//	docker.sh         starts a Docker, builds the image, runs the test
+//	container_test.go the journey of the image
 package e2e

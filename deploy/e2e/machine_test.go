@@ -256,24 +256,49 @@ func (m *machine) listen() *model {
 	}
 	m.whole.Cleanup(vendors.Close)
 	vendors.OpenAI.Reply(func(q fakellm.Question) fakellm.Answer { return fakellm.Says("you said: " + q.Text) })
-	where, err := url.Parse(vendors.OpenAI.URL())
-	if err != nil {
-		m.Fatal(err)
-	}
-	where.Path = ""
-	proxy, found := httputil.NewSingleHostReverseProxy(where), &model{}
 	var l net.Listener
 	if err := m.inside(func() (err error) { l, err = net.Listen("tcp", modelAddress); return err }); err != nil {
 		m.Fatal(err)
 	}
+	found := &model{}
+	found.pass(m.whole, l, vendors.OpenAI.URL())
+	return found
+}
+
+// before opens an address on this machine's loopback behind which the real one is.
+func (f *model) before(t *testing.T, vendor string) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.pass(t, l, vendor)
+	return "http://" + l.Addr().String() + "/v1"
+}
+
+// pass passes questions on to the vendor until the test ends.
+func (f *model) pass(t *testing.T, l net.Listener, vendor string) {
+	t.Helper()
+	where, err := url.Parse(vendor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	where.Path = ""
+	proxy := httputil.NewSingleHostReverseProxy(where)
 	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if found.wait(r.Context()) {
+		if f.wait(r.Context()) {
 			proxy.ServeHTTP(w, r)
 		}
 	})}
-	go server.Serve(l)                         //nolint:errcheck // it ends when it is closed
-	m.whole.Cleanup(func() { server.Close() }) //nolint:errcheck // the machine goes too
-	return found
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(l) // it ends when it is closed
+	}()
+	t.Cleanup(func() {
+		_ = server.Close() // who asks is gone too
+		<-served
+	})
 }
 
 // wait holds a question as long as it is to be held.

@@ -47,20 +47,21 @@ CREATE TABLE last_status (
 
 // Deps is what the room works with.
 type Deps struct {
-	Store   *sqlite.Store
-	Events  *eventlog.Log
-	Report  func() services.Report                      // the house's own picture
-	Denials *denial.Teller                              // what the bus server refused; nil: nothing is told
-	Reload  func(context.Context) (bus.Reloaded, error) // reads the configuration again; nil: nobody can
-	Part    func(name string) (bus.ReportPart, error)   // of a report; nil: there is none
-	Hangups <-chan struct{}                             // asks for the same; may be nil
-	Beat    func(st bus.Status, works bool)             // hears of every beat; works: the bus answered and the database took the write; may be nil
-	Stop    func()                                      // hears that the daemon stops, before anything ends; may be nil
-	Logger  *slog.Logger
-	Now     func() time.Time
-	Version string
-	Node    string
-	Started time.Time
+	Store    *sqlite.Store
+	Events   *eventlog.Log
+	Report   func() services.Report                      // the house's own picture
+	Denials  *denial.Teller                              // what the bus server refused; nil: nothing is told
+	Reload   func(context.Context) (bus.Reloaded, error) // reads the configuration again; nil: nobody can
+	Part     func(name string) (bus.ReportPart, error)   // of a report; nil: there is none
+	LogLevel func(bus.LogSetting) (bus.LogLevel, error)  // asks for the log's level, or for another one; nil: it has one
+	Hangups  <-chan struct{}                             // asks for the same; may be nil
+	Beat     func(st bus.Status, works bool)             // hears of every beat; works: the bus answered and the database took the write; may be nil
+	Stop     func()                                      // hears that the daemon stops, before anything ends; may be nil
+	Logger   *slog.Logger
+	Now      func() time.Time
+	Version  string
+	Node     string
+	Started  time.Time
 }
 
 // Service is the room.
@@ -92,7 +93,7 @@ func (s *Service) Door() services.Door {
 	return services.Door{
 		Name: "control",
 		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32), bus.ConfigReload.Answer(s.reload).Workers(1).Queue(4),
-			bus.ReportGet.Answer(s.part).Workers(1).Queue(8)},
+			bus.ReportGet.Answer(s.part).Workers(1).Queue(8), bus.LogSet.Answer(s.logLevel).Workers(1).Queue(8)},
 		Says: []bus.Lane{bus.AgentStatus, bus.CostGet, bus.MemoryRead, bus.Pulse,
 			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted, bus.AccessDenied,
 			bus.ConfigReloaded, bus.ConfigRefused},

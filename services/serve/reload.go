@@ -17,6 +17,7 @@ import (
 type reloader struct {
 	o     Options
 	rooms *rooms
+	level *leveler
 	names func() []string // of the vault's secrets
 
 	mu   sync.Mutex
@@ -88,9 +89,7 @@ func (r *reloader) take(next Config, now *config.Loaded) (config.Problems, error
 	for _, take := range takes {
 		take()
 	}
-	if r.o.SetLogLevel != nil {
-		r.o.SetLogLevel(cfg.Log.Level)
-	}
+	r.level.configure(cfg.Log.Level)
 	r.cfg = cfg
 	return nil, nil
 }

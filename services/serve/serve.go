@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -93,6 +94,13 @@ func Run(ctx context.Context, o Options) (err error) {
 		o.Now = time.Now
 	}
 	started := o.Now()
+	if os.Getpid() == 1 { // of a container
+		var reaping sync.WaitGroup
+		defer reaping.Wait()
+		ctx, end := context.WithCancel(context.WithoutCancel(ctx)) // longer than the rooms
+		defer end()
+		reaping.Go(func() { reap(ctx) })
+	}
 	if err := o.early(); err != nil {
 		return err
 	}
@@ -261,11 +269,15 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 		return nil, err
 	}
 	r.keys = keys.New(keys.Deps{Store: store, Events: events, Bus: server, DataDir: o.DataDir, Tools: tool.Names(), Logger: o.Logger, Now: o.Now, Replaced: o.learnDevice})
-	effects := newEffects()
-	reload := &reloader{o: o, rooms: r, names: secrets.Names, cfg: cfg, last: o.Loaded}
+	effects, level := newEffects(), newLeveler(o)
+	reload := &reloader{o: o, level: level, rooms: r, names: secrets.Names, cfg: cfg, last: o.Loaded}
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
-		Beat: o.supervisor.beat, Stop: func() { o.supervisor.stopping(cfg.Daemon.DrainTimeout) },
+		LogLevel: level.ask,
+		Beat: func(st bus.Status, works bool) {
+			level.tick()
+			o.supervisor.beat(st, works)
+		}, Stop: func() { o.supervisor.stopping(cfg.Daemon.DrainTimeout) },
 		Reload: reload.call(), Hangups: o.Reload, Part: reporter{o, o.ring, reload, secrets.Names}.part,
 		Report: func() services.Report { return effects.report(r.report()) }})
 	r.doctor = doctor.New(doctor.Deps{Store: store, Schemas: schemas(), Server: server, MaxConns: cfg.Bus.MaxConns, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now,

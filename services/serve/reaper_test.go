@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package serve
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Orphans of a command are reaped, and nobody's own children.
+func TestReap(t *testing.T) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil { // as process 1 is
+		t.Fatal(err)
+	}
+	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) //nolint:errcheck // as it was
+	out, err := exec.Command("sh", "-c", "sleep 0 >/dev/null 2>&1 & echo $!").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	orphan, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	await := func(what string, pid int) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); !slices.Contains(zombies(), pid); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s is no zombie", what)
+			}
+		}
+	}
+	await("the orphan", orphan)
+	seen := reapTwice(nil)
+	if !seen[orphan] || !slices.Contains(zombies(), orphan) {
+		t.Error("the first look reaps")
+	}
+	own, err := os.StartProcess("/bin/false", []string{"false"}, &os.ProcAttr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await("the child", own.Pid)
+	seen = reapTwice(seen)
+	if slices.Contains(zombies(), orphan) || seen[orphan] {
+		t.Error("the second look does not reap")
+	}
+	if state, err := own.Wait(); err != nil || state.ExitCode() != 1 {
+		t.Errorf("the status of a child was taken: %v, %v", state, err)
+	}
+}
+
+func TestZombieByItsLine(t *testing.T) {
+	for line, want := range map[string]bool{
+		"12 (sh) Z 7 12 12 0": true, "12 (a) Z 7) S 7 1": false, "12 (odd ) name) Z 7 1": true,
+		"12 (sh) Z 8 1": false, "12 (sh) S 7 1": false, "": false, "12": false,
+	} {
+		if got := isZombie([]byte(line), 7); got != want {
+			t.Errorf("%q: %v", line, got)
+		}
+	}
+}
