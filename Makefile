@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS  = -s -w -X github.com/blufio/blufio/cli.version=$(VERSION)
+COMMIT   = $(shell git rev-parse HEAD 2>/dev/null)
+LDFLAGS  = -s -w -X github.com/blufio/blufio/cli.version=$(VERSION) -X github.com/blufio/blufio/cli.commit=$(COMMIT)
 PACKAGES = ./...
 SOAK    ?= 30m
 
-.PHONY: help build run test check race lint generate generated bench soak soak-memory soak-million clean
+.PHONY: help build package e2e run test check race lint generate generated bench soak soak-memory soak-million clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/blufio, one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/blufio .
+
+package: ## dist/: .deb and .rpm for amd64 and arm64, the same bytes each time, with what is inside (SBOM)
+	deploy/package/build.sh dist
+
+e2e: ## boot a Debian with a real systemd and live through a year of it: install, crash, hang, upgrade, purge (as root, a few minutes)
+	deploy/e2e/run.sh
 
 run: build ## build and run the daemon in the foreground; Ctrl-C stops it
 	./bin/blufio serve
@@ -51,4 +58,4 @@ soak-million: ## a million turns in 5 000 sessions, as fast as it goes: does mem
 	go run ./services/serve/soak -turns 1000000 $(SOAK_FLAGS)
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist

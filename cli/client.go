@@ -37,6 +37,7 @@ const (
 type daemon struct {
 	serve.Info
 	dir string
+	key string // the file of an operator's key; "": the device key in dir
 }
 
 // findDaemon reads daemon.json. That the file is there does not prove that the daemon
@@ -51,11 +52,19 @@ func (a *app) findDaemon() (daemon, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return daemon{}, fail(exitNotRunning, hintStart, "blufio is not running on %s", dir)
 	case errors.Is(err, fs.ErrPermission):
-		return daemon{}, fail(exitDenied, hintOwner, "find the daemon: %w", err)
+		return a.findAsMember(dir, err)
 	case err != nil:
 		return daemon{}, fail(exitNoAnswer, "restart the daemon: it writes the file anew", "find the daemon: %w", err)
 	}
 	return daemon{Info: info, dir: dir}, nil
+}
+
+// operator is the key with which the daemon lets its operator in.
+func (d daemon) operator() (*embedded.Device, error) {
+	if d.key != "" {
+		return embedded.LoadOperator(d.key)
+	}
+	return embedded.LoadDevice(d.dir)
 }
 
 // unreachable tells a daemon that is gone from one that does not answer: only a living
@@ -81,7 +90,7 @@ func (a *app) dialWithin(limit time.Duration, says ...bus.Lane) (*bus.Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	device, err := embedded.LoadDevice(d.dir)
+	device, err := d.operator()
 	if err != nil {
 		return nil, err
 	}

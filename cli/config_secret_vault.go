@@ -24,7 +24,7 @@ func (a *app) withVault(ctx context.Context, begin bool, use func(keeper) error)
 	if err != nil {
 		return err
 	}
-	running, err := serve.Running(dir)
+	running, err := a.running(dir)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (a *app) vaulted(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	running, err := serve.Running(dir)
+	running, err := a.running(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (a *app) unreadable(ctx context.Context, vaulted []string, asked string) []
 	if err != nil {
 		return nil
 	}
-	if running, err := serve.Running(dir); err != nil || !running {
+	if running, err := a.running(dir); err != nil || !running {
 		names, _ := serve.UnreadableSecrets(ctx, serve.Options{DataDir: dir, Environ: a.environ, Logger: slog.New(slog.DiscardHandler)})
 		return slices.DeleteFunc(names, apart) // that the configuration cannot be read either is told elsewhere
 	}

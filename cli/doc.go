@@ -47,7 +47,9 @@
 // The data directory is the first that applies: --data-dir, $STATE_DIRECTORY,
 // /var/lib/blufio if it exists, $XDG_DATA_HOME/blufio. It holds the database
 // (blufio.db), the device key (device.nk), perhaps the key of the vault (vault.key) and,
-// while a daemon runs, its addresses (daemon.json). Configuration is read from /etc/blufio/blufio.toml and
+// while a daemon runs, its addresses (daemon.json). It is the owner's alone: for the members
+// of its group, a daemon that systemd runs leaves its addresses and a key (operator.creds)
+// in $RUNTIME_DIRECTORY, /run/blufio for a data directory /var/lib/blufio. Configuration is read from /etc/blufio/blufio.toml and
 // $XDG_CONFIG_HOME/blufio/blufio.toml; --config names a file that replaces both.
 //
 // # Environment

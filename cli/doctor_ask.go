@@ -57,8 +57,9 @@ func (r reached) exitCode(result string) int {
 func (a *app) reach(ctx context.Context, dir string, c checkup) (r reached) {
 	began := time.Now()
 	conn, err := a.dialWithin(doctorDial, bus.DoctorRun, bus.JobGet)
-	r.locked, _ = serve.Running(dir) // what cannot be read is told by err
-	info, infoErr := serve.ReadInfo(dir)
+	r.locked, _ = a.running(dir) // what cannot be read is told by err
+	d, infoErr := a.findDaemon()
+	info := d.Info
 	if r.locked && infoErr == nil {
 		r.info = info
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -21,6 +22,7 @@ const (
 
 func (a *app) healthCommand() *cobra.Command {
 	var wait time.Duration
+	var pid int
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Check that the daemon is healthy, as a container's or a script's check",
@@ -31,7 +33,7 @@ func (a *app) healthCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
-			h, err := a.awaitHealth(ctx, wait)
+			h, err := a.awaitHealth(ctx, wait, pid)
 			if err != nil {
 				return err
 			}
@@ -39,16 +41,24 @@ func (a *app) healthCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait until it is healthy, such as 30s")
+	cmd.Flags().IntVar(&pid, "pid", 0, "do not wait any longer than the process `PID` lives")
 	return cmd
 }
 
-// awaitHealth asks until the daemon is healthy or wait is over, and at least once.
-func (a *app) awaitHealth(ctx context.Context, wait time.Duration) (bus.Health, error) {
+// awaitHealth asks until the daemon is healthy, wait is over or the process pid, if it is
+// not 0, is gone; and at least once.
+func (a *app) awaitHealth(ctx context.Context, wait time.Duration, pid int) (bus.Health, error) {
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
 		h, err := a.askHealth(ctx)
-		if err == nil && h.State == bus.Healthy || explain(err).code == exitDenied || !pause(waiting, healthEvery) {
+		if err == nil && h.State == bus.Healthy || explain(err).code == exitDenied {
+			return h, err
+		}
+		if pid != 0 && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			return h, fail(exitNotRunning, "its log says why", "the process %d has ended", pid)
+		}
+		if !pause(waiting, healthEvery) {
 			return h, err
 		}
 	}

@@ -14,17 +14,23 @@ import (
 
 // logger writes to standard error in the configured format. By itself that is text
 // with a short time on a terminal, text without a time under systemd, whose journal
-// has its own, and JSON for everything else that collects logs.
-// Its level may change.
+// has its own and is told the priority of each line, and JSON for everything else that
+// collects logs. Its level may change.
 func (a *app) logger(cfg serve.LogConfig) (*slog.Logger, *slog.LevelVar) {
 	level := new(slog.LevelVar)
 	level.Set(logLevel(cfg.Level))
 	_, person := terminal(a.err)
 	journal := journaled(a.err, a.getenv("JOURNAL_STREAM"))
-	if cfg.Format == "json" || cfg.Format != "text" && !person && !journal {
-		return slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level})), level
+	handler := func(w io.Writer) slog.Handler {
+		if cfg.Format == "json" || cfg.Format != "text" && !person && !journal {
+			return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
+		}
+		return slog.NewTextHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: shortTime(person, journal)})
 	}
-	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level, ReplaceAttr: shortTime(person, journal)})), level
+	if journal {
+		return slog.New(newPriorities(a.err, handler)), level
+	}
+	return slog.New(handler(a.err)), level
 }
 
 // logLevel reads a level that the configuration has checked.

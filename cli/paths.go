@@ -14,6 +14,7 @@ import (
 const (
 	systemConfig = "/etc/blufio/blufio.toml"
 	systemData   = "/var/lib/blufio"
+	systemRun    = "/run"
 )
 
 // data returns the data directory: the flag (or BLUFIO_DATA_DIR), what systemd

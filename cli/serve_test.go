@@ -104,10 +104,10 @@ func TestLogFormat(t *testing.T) {
 	journal := fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino)
 	for _, c := range []struct{ name, format, environ, want, not string }{
 		{"file", "auto", "", `{"time":"`, ""},
-		{"journal", "auto", journal, `level=INFO msg=hello`, "time="},
+		{"journal", "auto", journal, `<6>level=INFO msg=hello`, "time="},
 		{"another's journal", "auto", "JOURNAL_STREAM=1:1", `{"time":"`, ""},
 		{"text", "text", "", `time=2`, "{"},
-		{"json", "json", journal, `{"time":"`, ""},
+		{"json", "json", journal, `<6>{"time":"`, ""},
 	} {
 		if err := file.Truncate(0); err != nil {
 			t.Fatal(err)

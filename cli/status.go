@@ -89,7 +89,9 @@ func (a *app) lastPicture(ctx context.Context, reason *failure) (picture, error)
 	st, err := serve.LastStatus(ctx, dir, slog.New(slog.DiscardHandler))
 	switch {
 	case err != nil && explain(err).code == exitDenied:
-		return p, err
+		if a.runtimeDir(dir) == "" {
+			return p, err
+		}
 	case err != nil:
 		reason.hint = "its last status cannot be read either: " + err.Error()
 	case st != nil:

@@ -11,8 +11,9 @@ import (
 )
 
 // version is the release, set by the linker and never changed:
-// -ldflags "-X github.com/blufio/blufio/cli.version=1.2.3".
-var version string
+// -ldflags "-X github.com/blufio/blufio/cli.version=1.2.3". commit is set the same way
+// where the compiler finds none by itself, as in a second working tree.
+var version, commit string
 
 // build says what this program is.
 type build struct {
@@ -26,7 +27,7 @@ type build struct {
 
 // buildInfo puts together what the linker and the compiler recorded.
 func buildInfo() build {
-	b := build{Version: version, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	b := build{Version: version, Commit: commit, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		info = &debug.BuildInfo{}

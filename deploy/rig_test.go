@@ -27,6 +27,10 @@ import (
 	"github.com/blufio/blufio/services/serve"
 )
 
+// packageOf is where Debian has a program.
+var packageOf = map[string]string{"prometheus": "prometheus", "promtool": "prometheus", "systemd-analyze": "systemd",
+	"dpkg-deb": "dpkg", "git": "git", "logrotate": "logrotate", "shellcheck": "shellcheck"}
+
 // program skips the test where a program is missing.
 func program(t *testing.T, name string) string {
 	t.Helper()
@@ -35,7 +39,7 @@ func program(t *testing.T, name string) string {
 		if os.Getenv("CI") != "" {
 			t.Fatalf("CI needs %s: %v", name, err)
 		}
-		t.Skipf("%s is not installed: apt-get install prometheus", name)
+		t.Skipf("%s is not installed: apt-get install %s", name, packageOf[name])
 	}
 	return path
 }
@@ -64,14 +68,20 @@ func machine() governor.Deps {
 // start runs a daemon that ends with the test, if it was not stopped before.
 func start(t *testing.T, change func(*serve.Config)) *daemon {
 	t.Helper()
-	cfg := serve.Defaults()
-	cfg.Gateway.Listen, cfg.Bus.Listen, cfg.Memory.LimitMB = "127.0.0.1:0", "127.0.0.1:0", 2000
-	change(&cfg)
+	return startWith(t, func(o *serve.Options) { change(&o.Config) })
+}
+
+func startWith(t *testing.T, change func(*serve.Options)) *daemon {
+	t.Helper()
 	d := &daemon{data: filepath.Join(t.TempDir(), "data")}
+	o := serve.Options{Config: serve.Defaults(), DataDir: d.data, Version: "test", Logger: bustest.Logger(t), Memory: machine()}
+	o.Config.Gateway.Listen, o.Config.Bus.Listen, o.Config.Memory.LimitMB = "127.0.0.1:0", "127.0.0.1:0", 2000
+	change(&o)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ready, ended := make(chan serve.Info, 1), make(chan error, 1)
+	o.Ready = func(i serve.Info) { ready <- i }
 	go func() {
-		ended <- serve.Run(ctx, serve.Options{Config: cfg, DataDir: d.data, Version: "test", Logger: bustest.Logger(t), Memory: machine(), Ready: func(i serve.Info) { ready <- i }})
+		ended <- serve.Run(ctx, o)
 		close(ended)
 	}()
 	d.stop = func() {

@@ -15,7 +15,8 @@
 // mode without. The device key is a file made on first start and belongs to the
 // operator, who connects over loopback TCP. The keys of the rooms, of the
 // relay and of the desk are made at each start, never leave the process and are
-// refused over TCP. A refusal in process takes two seconds to surface, because a
+// refused over TCP. [NewOperator] makes one that is as good as the device key, for as
+// long as the process lives, and leaves it where a group of people may read it. A refusal in process takes two seconds to surface, because a
 // pipe without a buffer has the client and the server wait for each other.
 //
 // All others are issued: [Server.AddKey] lets one in, [Server.RemoveKey] shuts it out

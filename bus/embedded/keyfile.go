@@ -106,6 +106,36 @@ func LoadDevice(dir string) (*Device, error) {
 	return d, nil
 }
 
+// NewOperator makes a key for [Config.Operator] and writes it to path, for the owner and
+// the group of the process to read. Whatever was there is replaced.
+func NewOperator(path string) (*Device, error) {
+	temp, err := writeKey(filepath.Dir(path))
+	if err == nil {
+		err = errors.Join(os.Chmod(temp, 0o640), os.Rename(temp, path)) // no umask counts
+	}
+	if err != nil {
+		if temp != "" {
+			_ = os.Remove(temp) // a leftover is private and harmless
+		}
+		return nil, fmt.Errorf("write operator's key: %w", err)
+	}
+	return LoadOperator(path)
+}
+
+// LoadOperator reads the key that [NewOperator] wrote.
+func LoadOperator(path string) (*Device, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read operator's key: %w", err)
+	}
+	defer clear(text)
+	d, err := parseDevice(bytes.TrimSpace(text))
+	if err != nil {
+		return nil, fmt.Errorf("read operator's key %s: %w", path, err)
+	}
+	return d, nil
+}
+
 // readKey reads the file at path once it is seen to be a plain private file.
 func readKey(path string, dirUID int) ([]byte, error) {
 	// A symlink could lead to a file that others write, and opening a named

@@ -41,6 +41,10 @@ func (s *Server) letIn() {
 	s.ring.names.Store(s.watch.PublicKey(), "stream")
 	s.ring.names.Store(s.edge.PublicKey(), "desk")
 	s.admitDevice(s.cfg.Device)
+	if o := s.cfg.Operator; o != nil {
+		s.admitDevice(o)
+		s.ring.names.Store(o.PublicKey(), "group")
+	}
 }
 
 func (s *Server) admitDevice(d *Device) {

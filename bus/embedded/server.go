@@ -56,6 +56,7 @@ type Config struct {
 	EventsMB   int          // MiB of events kept, the oldest discarded first; default 64
 	Dir        string       // where the event stream lives, made (0700) when missing
 	Device     *Device      // the operator's key
+	Operator   *Device      // one more that may do what the device key may; nil: none
 	Logger     *slog.Logger // nil: silent
 	MaxConns   int          // connections, those in process included; default 64
 	Keys       []Key        // let in from the first moment on

@@ -57,7 +57,8 @@ type Service struct {
 
 	heartbeat Heartbeat
 	blobs     *blob.Store   // files that came with messages; nil: none come
-	reading   chan struct{} // a slot for each turn that holds pictures in memory
+	reading   chan struct{} // a slot for each MiB of pictures that turns hold in memory
+	entering  chan struct{} // taken by the turn that collects its slots
 	tools     map[string]tool.Tool
 	specs     []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
 	manner    atomic.Pointer[manner]
@@ -112,7 +113,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if d.Redact == nil {
 		d.Redact = func(text string) string { return text }
 	}
-	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, maxReading),
+	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, cfg.PicturesMB), entering: make(chan struct{}, 1),
 		models: d.Models.named(), heartbeat: d.Heartbeat,
 		redact: d.Redact, log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), pressure: pressure{now: d.Now}, toolSet: d.Tools, tools: map[string]tool.Tool{},
@@ -174,6 +175,9 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 		return fmt.Errorf("take up the outbox: %w", err)
 	}
 	if _, err := s.summary(ctx, bus.AgentQuery{}); err != nil { // also the gauges of dead letters
+		return err
+	}
+	if err := s.toolSet.Begin(ctx); err != nil {
 		return err
 	}
 	s.askPressure(ctx)

@@ -27,7 +27,6 @@ const (
 	maxPictures    = 4
 	maxPicture     = 3 << 20   // bytes of one: vendors take 5 MB in base64
 	maxTextFile    = 128 << 10 // bytes of a text that are read; the rest is cut off
-	maxReading     = 4         // turns that hold pictures in memory at once; others wait
 )
 
 var (
@@ -111,16 +110,29 @@ func join(text, more string) string {
 	return text + "\n" + more
 }
 
+// shown are the pictures of a message that the model gets to see, and how many MiB
+// they take: as many as may be in memory at once.
+func (s *Service) shown(files []bus.Attachment) (ids []string, mib int) {
+	for _, a := range files {
+		n := int(a.Bytes>>20) + 1
+		if a.Kind == bus.KindImage && slices.Contains(pictures, a.MediaType) && a.Bytes <= maxPicture && len(ids) < maxPictures && mib+n <= cap(s.reading) {
+			ids, mib = append(ids, a.ID), mib+n
+		}
+	}
+	return ids, mib
+}
+
 // question is the message to answer, with what the model can see of its files.
 func (s *Service) question(ctx context.Context, t *turn) (llm.Message, error) {
 	q := llm.Message{Role: llm.User, Text: t.text}
+	shown, mib := s.shown(t.files)
+	if err := s.startReading(ctx, t, mib); err != nil {
+		return q, err
+	}
 	for _, a := range t.files {
 		switch {
-		case a.Kind == bus.KindImage && slices.Contains(pictures, a.MediaType) && a.Bytes <= maxPicture && len(q.Images) < maxPictures:
-			if err := s.startReading(ctx, t); err != nil {
-				return q, err
-			}
-			data, err := s.blobs.Read(ctx, a.ID, maxPicture)
+		case slices.Contains(shown, a.ID):
+			data, err := s.blobs.Read(ctx, a.ID, a.Bytes)
 			if err != nil {
 				q.Text = join(q.Text, s.unread(ctx, t, a, err))
 				continue
@@ -168,23 +180,31 @@ func quoteFile(a bus.Attachment, data []byte) string {
 	return named(a, why+", between the lines") + "\n-----\n" + string(data) + "\n-----"
 }
 
-// startReading waits until the turn may hold pictures in memory.
-func (s *Service) startReading(ctx context.Context, t *turn) error {
-	if t.reads {
+// startReading waits until the turn may hold so many MiB of pictures in memory. Turns
+// collect their slots one after another, or two could wait for each other.
+func (s *Service) startReading(ctx context.Context, t *turn, mib int) error {
+	if t.reads >= mib {
 		return nil
 	}
 	select {
-	case s.reading <- struct{}{}:
-		t.reads = true
-		return nil
+	case s.entering <- struct{}{}:
+		defer func() { <-s.entering }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	for t.reads < mib {
+		select {
+		case s.reading <- struct{}{}:
+			t.reads++
+		case <-ctx.Done():
+			return ctx.Err() // what it has is given back at the turn's end
+		}
+	}
+	return nil
 }
 
 func (s *Service) doneReading(t *turn) {
-	if t.reads {
-		t.reads = false
+	for ; t.reads > 0; t.reads-- {
 		<-s.reading
 	}
 }

@@ -23,6 +23,8 @@ type Config struct {
 	MaxOutbox        int               `koanf:"max_outbox" min:"1" max:"1000000" doc:"Most undelivered replies; beyond, messages are told to try again later."`
 	MaxTextBytes     int               `koanf:"max_text_bytes" live:"true" min:"1" max:"262144" doc:"Longest message, in bytes."`
 	MaxTurns         int               `koanf:"max_turns" min:"1" max:"10000" doc:"Most turns at one time; further sessions wait."`
+	MaxDeliveries    int               `koanf:"max_deliveries" min:"1" max:"1000" doc:"Most replies on their way at one time on one channel; more wait."`
+	PicturesMB       int               `koanf:"pictures_mb" min:"1" max:"1000" doc:"Most bytes of pictures that models are asked about at one time, in MiB; further turns with pictures wait, and what is more in one message the model knows by name only."`
 	MaxRounds        int               `koanf:"max_rounds" min:"1" max:"50" doc:"Most rounds of tools in one turn; then the model is asked once more and has to answer with what it has."`
 	MaxReplyTokens   int64             `koanf:"max_reply_tokens" live:"true" min:"1" max:"64000" doc:"Longest answer of a model call, in tokens."`
 	HistoryTokens    int64             `koanf:"history_tokens" live:"true" min:"0" max:"1000000" doc:"How much of a conversation goes along with a new message, in tokens (four bytes each)."`
@@ -33,6 +35,13 @@ type Config struct {
 	KeepHistory      time.Duration     `koanf:"keep_history" min:"1d" max:"3650d" doc:"How long answered messages are kept."`
 	KeepAccepted     time.Duration     `koanf:"keep_accepted" min:"1h" max:"365d" doc:"How long a source's message id is remembered, to drop duplicates."`
 }
+
+// pictureCopies is how many times a picture is there while a model is asked: as it is,
+// in base64, and in the request that is made of that.
+const pictureCopies = 4
+
+// Bytes is the most memory, in bytes, that pictures can take at once.
+func (c Config) Bytes() int64 { return int64(c.PicturesMB) * pictureCopies << 20 }
 
 const maxPromptFile = 64 << 10 // bytes
 
@@ -60,7 +69,7 @@ func Defaults() Config {
 	return Config{
 		Provider: config.StringList{"offline"}, Name: "blufio",
 		MaxSessions: 10_000, MaxQueue: 20_000, MaxOutbox: 20_000, MaxTextBytes: 64 << 10,
-		MaxTurns: 256, MaxRounds: 8, MaxReplyTokens: 2048, HistoryTokens: 4000,
+		MaxTurns: 256, MaxDeliveries: 64, PicturesMB: 8, MaxRounds: 8, MaxReplyTokens: 2048, HistoryTokens: 4000,
 		TurnTimeout: 5 * time.Minute, BreakerFailures: 5, BreakerPause: 30 * time.Second, ReplyExpires: 72 * time.Hour,
 		KeepHistory: 365 * 24 * time.Hour, KeepAccepted: 7 * 24 * time.Hour,
 	}

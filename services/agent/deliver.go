@@ -15,8 +15,6 @@ import (
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
-const maxDeliveries = 64 // at one time, on one channel
-
 // delivery is one outbox entry and the reply it stands for.
 type delivery struct {
 	id, session int64
@@ -42,7 +40,7 @@ func (s *Service) post(tx *sqlite.Tx, t *turn, now time.Time) error {
 // runDeliveries hands one channel its replies until ctx ends. Deliveries under
 // way end with finishing, which outlives ctx.
 func (s *Service) runDeliveries(ctx, finishing context.Context, o *outbox) error {
-	slots := make(chan struct{}, maxDeliveries)
+	slots := make(chan struct{}, s.cfg.MaxDeliveries)
 	tick := time.NewTicker(s.pauses.check)
 	defer tick.Stop()
 	for {
@@ -82,7 +80,7 @@ func (s *Service) deliverOne(ctx, finishing context.Context, o *outbox, slots ch
 // deliverRest is for what the last turns left when the room ends: each reply is
 // tried once, those of one session after another.
 func (s *Service) deliverRest(finishing context.Context) {
-	slots := make(chan struct{}, maxDeliveries)
+	slots := make(chan struct{}, s.cfg.MaxDeliveries)
 	for more := true; more && finishing.Err() == nil; {
 		more = false
 		for _, o := range s.outbox {

@@ -112,8 +112,8 @@ func (m *metrics) watch(s *Service) {
 	bounded("blufio_active_sessions", "Sessions with a message waiting or running.", s.cfg.MaxSessions, "agent.max_sessions", func() int { _, n, _ := s.queue.counts(); return n })
 	bounded("blufio_turns_running", "Turns under way.", s.cfg.MaxTurns, "agent.max_turns", func() int { _, _, n := s.queue.counts(); return n })
 	bounded("blufio_outbox_replies", "Replies not yet delivered.", s.cfg.MaxOutbox, "agent.max_outbox", s.undelivered)
-	bounded("blufio_deliveries_running", "Deliveries under way, on all channels.", maxDeliveries*len(s.outbox), "fixed", func() int { return int(s.underway.Load()) })
-	bounded("blufio_pictured_turns", "Turns that hold pictures in memory.", cap(s.reading), "fixed", func() int { return len(s.reading) })
+	bounded("blufio_deliveries_running", "Deliveries under way, on all channels.", s.cfg.MaxDeliveries*len(s.outbox), "agent.max_deliveries: for each channel", func() int { return int(s.underway.Load()) })
+	bounded("blufio_pictures_bytes", "Pictures that turns hold in memory, each in whole MiB.", cap(s.reading)<<20, "agent.pictures_mb", func() int { return len(s.reading) << 20 })
 	gauge("blufio_inbox_oldest_seconds", "Age of the oldest message not yet answered; 0 when there is none.", func() float64 { return s.age(s.queue.oldest()) })
 	gauge("blufio_outbox_oldest_seconds", "Age of the oldest reply not yet delivered; 0 when there is none.", func() float64 {
 		var oldest time.Time

@@ -40,7 +40,7 @@ type turn struct {
 	tools    int
 	used     []bus.Settle // model calls since the last commit
 	files    []bus.Attachment
-	reads    bool // holds a slot of Service.reading
+	reads    int // slots of Service.reading that it holds
 
 	route           []Model        // who is asked, in order; see complete
 	trimmed         map[string]int // messages of the history that a model cannot read, by model

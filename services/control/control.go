@@ -54,6 +54,8 @@ type Deps struct {
 	Reload  func(context.Context) (bus.Reloaded, error) // reads the configuration again; nil: nobody can
 	Part    func(name string) (bus.ReportPart, error)   // of a report; nil: there is none
 	Hangups <-chan struct{}                             // asks for the same; may be nil
+	Beat    func(st bus.Status, works bool)             // hears of every beat; works: the bus answered and the database took the write; may be nil
+	Stop    func()                                      // hears that the daemon stops, before anything ends; may be nil
 	Logger  *slog.Logger
 	Now     func() time.Time
 	Version string
@@ -157,6 +159,10 @@ func (s *Service) beat(ctx context.Context) {
 	stored := s.keep(ctx, picture)
 	if ctx.Err() != nil {
 		return // stopping: what failed by that says nothing
+	}
+	if s.d.Beat != nil {
+		answered := picture.Sessions != nil || picture.Memory != nil || picture.Cost != nil
+		s.d.Beat(picture, answered && stored == nil)
 	}
 	h := s.judge(picture, asked, stored)
 	if err := bus.Pulse.Publish(s.bus(), h); err != nil {

@@ -22,6 +22,7 @@ import (
 // rig is a control room with the rooms that it asks.
 type rig struct {
 	b     *bustest.Bus
+	other *bus.Conn // who answers for the other rooms
 	store *sqlite.Store
 	log   *eventlog.Log
 	watch *bustest.Watch
@@ -42,8 +43,8 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 	r.agent = func(context.Context) (bus.AgentSummary, error) {
 		return bus.AgentSummary{Provider: "offline", Model: "echo", Sessions: bus.SessionCounts{Total: 3, Interrupted: 2}, Queues: bus.QueueDepths{Inbox: 4}}, nil
 	}
-	others := r.b.Connect(t, "others")
-	err := others.Handle(t.Context(),
+	r.other = r.b.Connect(t, "others")
+	err := r.other.Handle(t.Context(),
 		bus.AgentStatus.Answer(func(ctx context.Context, _ bus.AgentQuery) (bus.AgentSummary, error) { return r.answer()(ctx) }),
 		bus.MemoryRead.Answer(func(context.Context, bus.MemoryQuery) (bus.Memory, error) { return bus.Memory{RSS: 7}, nil }),
 		bus.CostGet.Answer(func(context.Context, bus.CostQuery) (bus.CostSummary, error) {

@@ -87,6 +87,9 @@ func failing(h bus.Health) []bus.HealthCheck {
 // farewell takes a last picture, for those who ask when no daemon runs, and says
 // that the daemon stops. The other rooms still answer.
 func (s *Service) farewell(ctx context.Context) error {
+	if s.d.Stop != nil {
+		s.d.Stop()
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patient)
 	defer cancel()
 	picture, _ := s.picture(ctx) // what does not answer is absent in it

@@ -30,7 +30,7 @@ func machine(t testing.TB) *Service {
 	if m := s.last(); m.err != nil || m.Pressure != bus.PressureNormal {
 		t.Skipf("this machine is no calm one: %+v", m)
 	}
-	s.back.pending = false
+	s.back.owed = 0
 	return s
 }
 

@@ -33,8 +33,9 @@
 //
 // A level is entered at once, at its percentage, and left when readings were 5
 // points below it for half a minute. So a load that comes and goes is one change.
-// Critical is also what goes on rising from one shedding to the next. A control group
-// in which everything waits for memory is worth a warning, whatever the numbers.
+// Critical is also what goes on rising above the warning, each time more after a
+// shedding than after the one before, for half a minute. A control group in which
+// everything waits for memory is worth a warning, whatever the numbers.
 //
 //	warn      gov.shed to every room, SQLite's caches emptied, a collection, and what
 //	          is free returned to the system; again every ten seconds while it lasts

@@ -2,33 +2,70 @@
 
 package governor
 
+import (
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+)
+
 const (
 	calmBytes = 4 << 20 // allocated in one reading, below which it counts as calm
 	calmSteps = 5       // calm readings in a row that make a pause
+	calmAgain = 28      // and what is kept for some ten seconds after its last use can go by now
+)
+
+// What a reading calls for in a pause.
+const (
+	nothing  = ""
+	allSpare = bus.PressureNormal // memory is given back
+	program  = "program"          // only the program's own pages go
 )
 
 // giveBack knows when the pause after a burst has come, in which memory is returned
 // to the system. Left alone, an idle Go process keeps a burst's memory for minutes,
-// and the database keeps its caches, which lie outside the Go heap.
+// and the database keeps its caches, which lie outside the Go heap. It comes twice:
+// soon, and when connections, blocks of the event stream and the like have been idle
+// for long enough to be let go. From then on only the program's pages go now and
+// then: code that runs once in a minute holds 64 KiB for each place that it touches.
 type giveBack struct {
-	last    uint64 // bytes allocated since the start
-	calm    int
-	pending bool // there was a burst since memory was given back
+	last uint64 // bytes allocated since the start
+	calm int
+	owed int // times that memory is still to be given back since the last burst
 }
 
-func newGiveBack() *giveBack { return &giveBack{pending: true} } // the start is a burst
+func newGiveBack() *giveBack { return &giveBack{owed: 2} } // the start is a burst
 
-// due reports that a pause has come, for a total of allocated bytes.
-func (g *giveBack) due(allocated uint64) bool {
+// due says what has come due, for a total of allocated bytes.
+func (g *giveBack) due(allocated uint64) string {
 	if allocated-g.last >= calmBytes {
-		g.calm, g.pending = 0, true
+		g.calm, g.owed = 0, 2
 	} else {
 		g.calm++
 	}
 	g.last = allocated
-	if !g.pending || g.calm < calmSteps {
-		return false
+	switch {
+	case g.owed == 2 && g.calm >= calmSteps, g.owed == 1 && g.calm >= calmAgain:
+		g.owed--
+		return allSpare
+	case g.owed == 0 && g.calm >= 2*calmAgain:
+		g.calm = calmAgain
+		return program
 	}
-	g.pending = false
-	return true
+	return nothing
+}
+
+// settleTime is what runs at the end of a collection has until the next one.
+const settleTime = 10 * time.Millisecond
+
+// giveBackMemory returns what is free to the system. One collection is not enough to
+// free it: what is held weakly goes with the first, and where its buffer then goes is
+// a pool, as buffers of all kinds are; those survive two.
+func giveBackMemory() {
+	for range 2 {
+		runtime.GC()
+		time.Sleep(settleTime)
+	}
+	debug.FreeOSMemory() // collects once more
 }

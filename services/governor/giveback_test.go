@@ -4,22 +4,25 @@ package governor
 
 import (
 	"os"
-	"runtime/debug"
 	"slices"
 	"testing"
 
 	"github.com/blufio/blufio/bus"
 )
 
-func TestMemoryIsGivenBackOncePerPause(t *testing.T) {
+func TestMemoryIsGivenBackTwicePerPause(t *testing.T) {
 	const mib = 1 << 20
 	g := newGiveBack()
 	var total uint64
+	programs := 0
 	read := func(bytes uint64, times int) (due int) {
 		for range times {
 			total += bytes
-			if g.due(total) {
+			switch g.due(total) {
+			case allSpare:
 				due++
+			case program:
+				programs++
 			}
 		}
 		return due
@@ -32,15 +35,22 @@ func TestMemoryIsGivenBackOncePerPause(t *testing.T) {
 	}{
 		{"the start, not calm for long enough", mib, calmSteps - 1, 0},
 		{"the pause after the start", mib, 1, 1},
+		{"what is kept for a while", mib, calmAgain - calmSteps - 1, 0},
+		{"goes at its end", mib, 1, 1},
 		{"a long pause", mib, 1000, 0},
 		{"a burst", 100 * mib, 50, 0},
 		{"too short a pause", mib, calmSteps - 1, 0},
 		{"a burst again", calmBytes, 1, 0},
-		{"the pause after it", mib, 100, 1},
+		{"the pause after it", mib, calmSteps, 1},
+		{"a burst before its end", calmBytes, 1, 0},
+		{"a whole pause", mib, 100, 2},
 	} {
 		if got := read(step.bytes, step.times); got != step.want {
 			t.Errorf("%s: due %d times, want %d", step.what, got, step.want)
 		}
+	}
+	if want := 1000/calmAgain + 100/calmAgain - 1; programs != want {
+		t.Errorf("the program's pages went %d more times, want %d", programs, want)
 	}
 }
 
@@ -62,7 +72,7 @@ garbage
 // The process goes on working after its memory was given back, and holds less.
 func TestMemoryIsReallyGivenBack(t *testing.T) {
 	b := newBench(t)
-	b.Service.deps.Free, b.Service.deps.DropProgram = debug.FreeOSMemory, dropProgramPages
+	b.Service.deps.Free, b.Service.deps.DropProgram = giveBackMemory, dropProgramPages
 	b.connect()
 	ballast := make([]byte, 64<<20)
 	for i := range ballast {

@@ -12,7 +12,8 @@ import (
 const (
 	hysteresis = 5                // how far below its threshold a level is left, in points of percent
 	dwell      = 30 * time.Second // how long a lower level must be due before it is entered
-	rise       = 2                // points of percent from one shedding to the next that count as still rising
+	rise       = 2                // points of percent from one shedding to the next that count as rising
+	rises      = 3                // in a row, each above the warning, that count as still rising: half a minute in which shedding did not help
 	stallEnter = 10               // percent of the time in which everything in our control group waits for memory: worth a warning
 	stallLeave = 5
 )
@@ -25,8 +26,8 @@ type levels struct {
 	level   string
 	calm    time.Time // since when a lower level is due; zero: none is
 	calmest string    // the highest level due since then
-	after   float64   // percent after the latest shedding; 0: none since the level was normal
-	rising  bool      // shedding does not help: it is more after each one
+	after   float64   // percent after the latest shedding; 0: there was none, or it brought the percentage below the warning
+	risen   int       // sheddings in a row after each of which it was more than after the one before
 }
 
 func (c Config) levels() *levels {
@@ -50,7 +51,7 @@ func (l *levels) next(now time.Time, percent, stalled float64) string {
 		}
 	}
 	if l.level == bus.PressureNormal {
-		l.after, l.rising = 0, false
+		l.after, l.risen = 0, 0
 	}
 	return l.level
 }
@@ -66,7 +67,7 @@ func (l *levels) due(percent, stalled float64) string {
 		still = stallLeave
 	}
 	switch {
-	case percent >= critical, l.rising && percent >= warn:
+	case percent >= critical, l.risen >= rises && percent >= warn:
 		return bus.PressureCritical
 	case percent >= warn, stalled >= still:
 		return bus.PressureWarn
@@ -75,9 +76,19 @@ func (l *levels) due(percent, stalled float64) string {
 }
 
 // shed takes the first reading after a shedding. Those are compared with each other:
-// in between, the heap grows and shrinks with every collection.
+// in between, the heap grows and shrinks with every collection. A load that has just
+// begun rises too, from one to the next and the one after that; what it takes is no
+// reason to refuse anybody before it is near the limit.
 func (l *levels) shed(percent float64) {
-	l.rising = l.after > 0 && percent >= l.after+rise
+	switch {
+	case percent < l.warn: // it helped
+		l.after, l.risen = 0, 0
+		return
+	case l.after > 0 && percent >= l.after+rise:
+		l.risen++
+	default:
+		l.risen = 0
+	}
 	l.after = percent
 }
 

@@ -40,28 +40,42 @@ func TestLevels(t *testing.T) {
 	}
 }
 
-// What is still rising after it was shed twice is critical before the threshold; a
-// heap that grows and shrinks between two sheddings is not.
+// Critical before its threshold is what goes on growing above the warning though it
+// was shed again and again, and nothing less than that.
 func TestStillRisingAfterShedding(t *testing.T) {
-	l, now := Config{LimitMB: 100, WarnPercent: 80, CriticalPercent: 95}.levels(), time.Unix(0, 0)
-	at := func(percent float64, shed bool, want string) {
-		t.Helper()
-		if now = now.Add(time.Second); shed {
-			l.shed(percent)
-		}
-		if got := l.next(now, percent, 0); got != want {
-			t.Fatalf("%v %%: %s, want %s", percent, got, want)
-		}
+	const n, w, c = bus.PressureNormal, bus.PressureWarn, bus.PressureCritical
+	type at struct {
+		percent float64
+		shed    bool // it is the first reading after a shedding
+		want    string
 	}
-	at(82, false, bus.PressureWarn)
-	at(76, true, bus.PressureWarn)
-	at(90, false, bus.PressureWarn) // garbage
-	at(77, true, bus.PressureWarn)
-	at(80, true, bus.PressureCritical) // 3 points more than the last time
-	at(84, false, bus.PressureCritical)
-	at(81, true, bus.PressureCritical) // no more rising; now it has to last
-	now = now.Add(dwell)
-	at(81, false, bus.PressureWarn)
+	for _, tc := range []struct {
+		name     string
+		readings []at
+	}{
+		{"from one shedding to the next, three times", []at{{82, false, w}, {81, true, w}, {83, true, w}, {85, true, w}, {87, true, c}}},
+		{"a short ramp", []at{{82, false, w}, {81, true, w}, {85, true, w}, {89, true, w}, {89, true, w}, {89, true, w}}},
+		{"a long ramp far below the limit", []at{{20, false, n}, {30, true, n}, {40, true, n}, {50, true, n}, {60, true, n}, {79, true, n}}},
+		{"up to the warning and over it", []at{{70, true, n}, {76, true, n}, {79, true, n}, {81, true, w}, {84, true, w}, {86, true, w}, {88, true, c}}},
+		{"shedding helps, and it grows again", []at{{82, false, w}, {82, true, w}, {85, true, w}, {88, true, w}, {79, true, w}, {82, true, w}, {85, true, w}, {88, true, w}, {91, true, c}}},
+		{"it pauses", []at{{81, true, w}, {83, true, w}, {85, true, w}, {86, true, w}, {88, true, w}, {90, true, w}, {92, true, c}}},
+		{"it creeps", []at{{81, true, w}, {82, true, w}, {83, true, w}, {84, true, w}, {85, true, w}, {86, true, w}}},
+		{"garbage between two sheddings", []at{{82, false, w}, {81, true, w}, {90, false, w}, {81, true, w}, {92, false, w}, {82, true, w}, {94, false, w}, {82, true, w}}},
+		{"it is over at once, and left once it has lasted", []at{{81, true, w}, {83, true, w}, {85, true, w}, {87, true, c}, {87, true, c}, {88, false, c}, {88, false, c}, {88, false, w}}},
+		{"fallen below the warning", []at{{81, true, w}, {84, true, w}, {87, true, w}, {90, true, c}, {70, false, c}, {70, false, c}, {70, false, c}, {70, false, n}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l, now := Config{LimitMB: 100, WarnPercent: 80, CriticalPercent: 95}.levels(), time.Unix(0, 0)
+			for i, r := range tc.readings {
+				if now = now.Add(shedEvery); r.shed {
+					l.shed(r.percent)
+				}
+				if got := l.next(now, r.percent, 0); got != r.want {
+					t.Fatalf("at reading %d, %v %%: %s, want %s", i, r.percent, got, r.want)
+				}
+			}
+		})
+	}
 }
 
 // A load that goes up and down every few seconds is two changes in ten minutes.

@@ -62,7 +62,7 @@ func (d *Deps) defaults() {
 		d.GoLimit = debug.SetMemoryLimit
 	}
 	if d.Free == nil {
-		d.Free = debug.FreeOSMemory
+		d.Free = giveBackMemory
 	}
 	if d.DropProgram == nil {
 		d.DropProgram = dropProgramPages
@@ -81,7 +81,7 @@ type Service struct {
 	cfg        Config
 	thresholds atomic.Pointer[Config] // what of cfg may change: the percentages
 	shedBytes  *prometheus.CounterVec
-	wanted     chan string  // relief, at this level
+	wanted     chan string  // relief, at this level, or what a pause calls for
 	full       chan hour    // of readings, to be stored
 	kept       atomic.Int64 // hours on record
 

@@ -24,15 +24,19 @@ const database = "database"
 func (s *Service) relieve(ctx context.Context) error {
 	for {
 		select {
-		case level := <-s.wanted:
-			s.shed(ctx, level)
+		case what := <-s.wanted:
+			if what == program {
+				s.dropProgram(ctx)
+				continue
+			}
+			s.shed(ctx, what)
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// want asks for relief, unless some is under way.
+// want asks for relief at a level, or what a pause calls for, unless some is under way.
 func (s *Service) want(level string) {
 	select {
 	case s.wanted <- level:
@@ -62,9 +66,7 @@ func (s *Service) shed(ctx context.Context, level string) {
 	s.freed(database, freed)
 	s.deps.Free()
 	if level == bus.PressureNormal {
-		if err := s.deps.DropProgram(); err != nil {
-			s.complain(ctx, "program's pages stay", err)
-		}
+		s.dropProgram(ctx)
 	} else {
 		s.deps.Logger.Info("memory shed", "service", "governor", "level", level,
 			"bytes", total+freed, "took", s.deps.Now().Sub(began).String())
@@ -72,6 +74,13 @@ func (s *Service) shed(ctx context.Context, level string) {
 	s.mu.Lock()
 	s.relieved = true
 	s.mu.Unlock()
+}
+
+// dropProgram lets go of the program's own pages.
+func (s *Service) dropProgram(ctx context.Context) {
+	if err := s.deps.DropProgram(); err != nil {
+		s.complain(ctx, "program's pages stay", err)
+	}
 }
 
 func (s *Service) complain(ctx context.Context, what string, err error, args ...any) {

@@ -242,7 +242,7 @@ func TestRisingInSpiteOfShedding(t *testing.T) {
 	for _, tc := range []struct {
 		rss  int
 		want string
-	}{{82, bus.PressureWarn}, {82, bus.PressureWarn}, {83, bus.PressureWarn}, {86, bus.PressureCritical}, {86, bus.PressureCritical}} {
+	}{{82, bus.PressureWarn}, {82, bus.PressureWarn}, {84, bus.PressureWarn}, {87, bus.PressureWarn}, {89, bus.PressureCritical}, {89, bus.PressureCritical}} {
 		b.rss(tc.rss)
 		b.step()
 		if m := b.last(); m.Pressure != tc.want {

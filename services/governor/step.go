@@ -102,15 +102,15 @@ func (s *Service) judge(r *reading, now time.Time, relieved bool) {
 	if group.of > 0 {
 		percent = max(percent, share(group.used, group.of, r.Baseline))
 	}
-	if relieved {
-		s.levels.shed(percent)
-	}
 	stalled := 0.0
 	if r.stallOurs { // that the machine waits for memory may be somebody else's doing
 		stalled = r.stall.full
 	}
 	t := s.thresholds.Load()
 	s.levels.warn, s.levels.critical = float64(t.WarnPercent), float64(t.CriticalPercent)
+	if relieved {
+		s.levels.shed(percent)
+	}
 	r.Pressure = s.levels.next(now, percent, stalled)
 }
 
@@ -156,14 +156,14 @@ func (s *Service) tell(now time.Time, level string, changed bool) {
 }
 
 // ask asks for relief: under pressure now and then, else in a pause.
-func (s *Service) ask(now time.Time, level string, pause bool) {
+func (s *Service) ask(now time.Time, level, pause string) {
 	switch {
 	case level != bus.PressureNormal:
 		if s.shedAt.IsZero() || now.Sub(s.shedAt) >= shedEvery {
 			s.shedAt = now
 			s.want(level)
 		}
-	case pause:
-		s.want(level)
+	case pause != nothing:
+		s.want(pause)
 	}
 }

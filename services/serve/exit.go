@@ -9,6 +9,7 @@ import (
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/config"
+	"github.com/blufio/blufio/services/hooks"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
@@ -52,7 +53,10 @@ func Hint(err error) string {
 	var locked *LockedError
 	var key *embedded.KeyError
 	var refused *gateway.ConfigError
+	var hook *hooks.Error
 	switch {
+	case errors.As(err, &hook):
+		return hook.Hint()
 	case errors.As(err, &key):
 		return key.Fix
 	case errors.As(err, &refused):

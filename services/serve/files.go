@@ -96,7 +96,9 @@ func ReadInfo(dir string) (Info, error) {
 }
 
 // writeInfo replaces daemon.json in one step: a reader sees the old or the new.
-func writeInfo(dir string, info Info) error {
+func writeInfo(dir string, info Info) error { return writeInfoAs(dir, info, 0o600) }
+
+func writeInfoAs(dir string, info Info, mode os.FileMode) error {
 	data, err := json.Marshal(info)
 	if err != nil {
 		return fmt.Errorf("encode daemon.json: %w", err)
@@ -105,7 +107,7 @@ func writeInfo(dir string, info Info) error {
 	if err := os.WriteFile(tmp, append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write daemon.json: %w", err)
 	}
-	if err := os.Rename(tmp, infoPath(dir)); err != nil {
+	if err := errors.Join(os.Chmod(tmp, mode), os.Rename(tmp, infoPath(dir))); err != nil { // no umask counts
 		return fmt.Errorf("write daemon.json: %w", err)
 	}
 	return nil

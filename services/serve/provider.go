@@ -147,20 +147,6 @@ func (c Config) named(report func(key, message, hint string)) []entry {
 	return all
 }
 
-// boundedPercent is the share of the memory limit that all byte bounds may take
-// together. What the control group allows is known only at run time.
-const boundedPercent = 60
-
-// checkBytes reports byte bounds that do not fit into the memory limit. Those of the
-// gateway are the ones that grow with the configuration.
-func (c Config) checkBytes(report func(key, message, hint string)) {
-	limit := int64(c.Memory.LimitMB) << 20
-	if held := c.Gateway.Bytes(); held > limit/100*boundedPercent {
-		report("memory.limit_mb", fmt.Sprintf("requests may hold %d MiB, more than %d %% of it", held>>20, boundedPercent),
-			"raise it, or lower gateway.max_body_bytes, max_streams, max_waiters or max_connections")
-	}
-}
-
 // checkPrice reports a model that would never be called, for nobody knows what it
 // costs: better told at the start than with every message.
 func (c Config) checkPrice(e entry, report func(key, message, hint string)) {

@@ -44,6 +44,7 @@ func (r *reloader) latest() *config.Loaded {
 func (r *reloader) reload(context.Context) (bus.Reloaded, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.o.supervisor.reloading()()
 	next, now, err := Load(r.o.Sources)
 	var problems config.Problems
 	if err != nil && !errors.As(err, &problems) {

@@ -318,7 +318,7 @@ func TestLiveKeysTakeEffect(t *testing.T) {
 			t.Errorf("%s is not marked as live", key)
 		}
 	}
-	r := newReloadRig(t, map[string]string{"memory.limit_mb": strconv.Itoa(max(180, 4*residentMiB(t))), // more than 11 and less than 98 % are taken
+	r := newReloadRig(t, map[string]string{"memory.limit_mb": strconv.Itoa(max(200, 4*residentMiB(t))), // more than 11 and less than 98 % are taken
 		"memory.warn_percent": "98", "memory.critical_percent": "99"})
 	prompt := filepath.Join(t.TempDir(), "prompt.md")
 	if err := os.WriteFile(prompt, []byte("Rhyme."), 0o600); err != nil {

@@ -33,6 +33,7 @@ import (
 	"github.com/blufio/blufio/services/cost"
 	"github.com/blufio/blufio/services/doctor"
 	"github.com/blufio/blufio/services/governor"
+	"github.com/blufio/blufio/services/hooks"
 	"github.com/blufio/blufio/services/hub"
 	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/denial"
@@ -66,6 +67,9 @@ type Options struct {
 	// on the bus asks for the same. SetLogLevel takes another log.level; may be nil.
 	Reload      <-chan struct{}
 	SetLogLevel func(level string)
+
+	hooks      *hooks.Runner // of the owner's programs
+	supervisor *supervisor   // who started the daemon
 
 	ring   *logring.Ring          // the last of the log
 	opened func(*embedded.Server) // for tests: hears of the bus before the rooms do; may be nil
@@ -102,11 +106,24 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.release()) }()
+	o.hooks = o.runner()
+	if err := o.hooks.Run(ctx, hooks.PreStart); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop meanwhile
+		}
+		return err
+	}
+	defer func() { o.ended(ctx, err) }()
 	if device, err = embedded.LoadDevice(o.DataDir); err != nil { // it may have been replaced before the lock was ours
 		return err
 	}
 	o.learnDevice(device)
-	store, err := openStore(ctx, o)
+	o.supervisor = o.newSupervisor()
+	var store *sqlite.Store
+	err = o.supervisor.opening(func() (err error) {
+		store, err = openStore(ctx, o)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -119,8 +136,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	door := o.openDoor()
+	defer func() { err = errors.Join(err, door.close()) }()
 	server, err := embedded.Start(ctx, embedded.Config{
-		Leaf:   leaf,
+		Leaf: leaf, Operator: door.key,
 		Listen: o.Config.Bus.Listen, EventsDays: o.Config.Bus.EventsDays, EventsMB: o.Config.Bus.EventsMB, MaxConns: o.Config.Bus.MaxConns,
 		Dir: filepath.Join(o.DataDir, "events"), Device: device, Keys: known, Now: o.Now, Logger: o.Logger.With("service", "bus"),
 	})
@@ -131,11 +150,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.opened != nil {
 		o.opened(server)
 	}
-	return live(ctx, o, started, store, server)
+	return live(ctx, o, started, store, server, door)
 }
 
 // live furnishes the house and lives in it.
-func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store, server *embedded.Server) error {
+func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store, server *embedded.Server, door door) error {
 	open := make(chan struct{}) // the event stream opens when everything else is up
 	registry := prometheus.NewRegistry()
 	rooms, err := furnish(ctx, o, started, store, server, registry, open)
@@ -153,16 +172,23 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 	if err := registerProcess(registry, o.Version, store, server, o.ring); err != nil {
 		return err
 	}
+	wait := func() {}
+	ctx, done := o.untilHook(ctx)
 	err = house.Run(ctx, func() {
 		info := Info{PID: os.Getpid(), Version: o.Version, Bus: server.URL(), Gateway: rooms.gateway.URL(), Config: o.files()}
 		if err := writeInfo(o.DataDir, info); err != nil {
 			o.Logger.Warn("the command line will not find the daemon", "err", err)
 		}
+		door.tell(o, info)
 		close(open)
+		wait = o.started(ctx, info.Gateway)
+		o.supervisor.ready()
 		if o.Ready != nil {
 			o.Ready(info)
 		}
 	})
+	done()
+	wait()
 	return errors.Join(err, removeInfo(o.DataDir))
 }
 
@@ -171,6 +197,7 @@ type rooms struct {
 	relay    *relay.Service
 	vault    *vault.Service
 	hub      *hub.Service
+	hooks    *hooks.Service
 	governor *governor.Service
 	cost     *cost.Service
 	agent    *agent.Service
@@ -188,7 +215,7 @@ type rooms struct {
 // inOrder is the start order: what others ask comes before those who ask. The hub
 // room comes early so that it ends late, and the others' last events go out.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.hub, r.vault, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.doctor, r.control}
+	return []services.Service{r.relay, r.hub, r.hooks, r.vault, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.doctor, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
@@ -203,6 +230,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	r = &rooms{}
 	r.relay = relay.New(events, server, open, o.Logger)
 	r.vault = vault.New(secrets, open)
+	r.hooks = hooks.New(o.runner(), o.Now)
 	r.hub = hub.New(hub.Deps{Server: server, Store: store, Logger: o.Logger, Now: o.Now})
 	o.Memory.Store, o.Memory.Events, o.Memory.Logger, o.Memory.Now, o.Memory.Version = store, events, o.Logger, o.Now, o.Version
 	if r.governor, err = governor.New(cfg.Memory, o.Memory); err != nil {
@@ -237,6 +265,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	reload := &reloader{o: o, rooms: r, names: secrets.Names, cfg: cfg, last: o.Loaded}
 	r.control = control.New(control.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now,
 		Version: o.Version, Node: node(cfg.Daemon.Node), Started: started, Denials: busDenials(server, denial.New("bus", store, events, o.Now)),
+		Beat: o.supervisor.beat, Stop: func() { o.supervisor.stopping(cfg.Daemon.DrainTimeout) },
 		Reload: reload.call(), Hangups: o.Reload, Part: reporter{o, o.ring, reload, secrets.Names}.part,
 		Report: func() services.Report { return effects.report(r.report()) }})
 	r.doctor = doctor.New(doctor.Deps{Store: store, Schemas: schemas(), Server: server, MaxConns: cfg.Bus.MaxConns, DataDir: o.DataDir, Logger: o.Logger, Now: o.Now,
@@ -267,7 +296,9 @@ func schemas() []sqlite.Schema {
 }
 
 func openStore(ctx context.Context, o Options) (*sqlite.Store, error) {
-	store, err := sqlite.Open(ctx, sqlite.Options{Path: databasePath(o.DataDir), Logger: o.Logger})
+	open := o.Config.databaseOptions()
+	open.Path, open.Logger = databasePath(o.DataDir), o.Logger
+	store, err := sqlite.Open(ctx, open)
 	if err != nil {
 		return nil, err
 	}

@@ -18,11 +18,15 @@ type Config struct {
 	Allow        []string      `koanf:"allow" live:"true" doc:"Hosts, addresses and networks that http_get may reach although they are not on the public internet, and without TLS: \"nas.local\", \"192.168.1.0/24\"."`
 	HTTPTimeout  time.Duration `koanf:"http_timeout" min:"1s" max:"30s" doc:"Longest time for one http_get."`
 	HTTPKB       int           `koanf:"http_kb" min:"1" max:"4096" doc:"How much of an answer http_get reads, in KiB."`
+	MaxFetches   int           `koanf:"max_fetches" min:"1" max:"100" doc:"Most http_get calls at one time; more wait."`
+	MaxNotes     int           `koanf:"max_notes" min:"1" max:"1000000" doc:"Most notes of one person; remember refuses more."`
+	MaxAllNotes  int           `koanf:"max_all_notes" min:"1" max:"1000000" doc:"Most notes of everybody together."`
 	Workspace    string        `koanf:"workspace" doc:"The only directory that the file tools and shell work in; empty is workspace in the data directory. Everyone who may talk to the agent shares it."`
 	WorkspaceMB  int           `koanf:"workspace_mb" min:"1" max:"100000" doc:"Most bytes in the workspace, in MiB; write_file refuses more."`
 	MaxFiles     int           `koanf:"max_files" min:"1" max:"100000" doc:"Most files and directories in the workspace; write_file refuses more."`
 	FileKB       int           `koanf:"file_kb" min:"1" max:"65536" doc:"Largest file that write_file writes and read_file reads, in KiB."`
 	Shell        []string      `koanf:"shell" doc:"Commands that the model may run, with any arguments, as the daemon's user: [\"date\", \"uptime\"]. Empty: none, and no tool shell. What reads files or runs others (cat, find, git, python) opens everything that the daemon may do."`
+	MaxCommands  int           `koanf:"max_commands" min:"1" max:"100" doc:"Most commands of the tool shell at one time; more wait."`
 	ShellTimeout time.Duration `koanf:"shell_timeout" min:"1s" max:"30s" doc:"Longest time for one command; then it is killed, with all that it started and that has not left its process group."`
 }
 
@@ -44,9 +48,16 @@ func Names() []string { return append(slices.Clone(optional), nameShell) }
 
 // Defaults are the settings of a fresh install.
 func Defaults() Config {
-	return Config{Enable: slices.Clone(optional), HTTPTimeout: 20 * time.Second, HTTPKB: 512,
-		WorkspaceMB: 64, MaxFiles: 1000, FileKB: 256, ShellTimeout: 10 * time.Second}
+	return Config{Enable: slices.Clone(optional), HTTPTimeout: 20 * time.Second, HTTPKB: 512, MaxFetches: 8, MaxNotes: 10_000, MaxAllNotes: 50_000,
+		WorkspaceMB: 64, MaxFiles: 1000, FileKB: 256, MaxCommands: 4, ShellTimeout: 10 * time.Second}
 }
+
+// fetchCopies is how often what http_get reads is there at once: as it came, and as
+// the text that is made of it.
+const fetchCopies = 2
+
+// Bytes is the most memory, in bytes, that what is fetched can take at once.
+func (c Config) Bytes() int64 { return int64(c.MaxFetches) * fetchCopies * int64(c.HTTPKB) << 10 }
 
 // Check reports what no bound of a single key can say.
 func (c Config) Check(report func(key, message, hint string)) {

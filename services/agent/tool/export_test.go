@@ -4,8 +4,8 @@ package tool
 
 import "time"
 
-// MaxFetches is how many http_get calls run at one time.
-const MaxFetches = maxFetches
+// MaxFetches is how many http_get calls run at one time, as installed.
+var MaxFetches = Defaults().MaxFetches
 
 // PlainText is what a person would read of a page.
 var PlainText = plainText

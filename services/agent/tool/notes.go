@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -18,8 +19,7 @@ import (
 // Bounds of notes.
 const (
 	maxNoteBytes  = 4 << 10
-	maxNotes      = 10_000 // of one owner
-	maxFound      = 8      // notes handed to the model
+	maxFound      = 8 // notes handed to the model
 	maxQueryWords = 16
 )
 
@@ -42,7 +42,13 @@ END;
 `}}
 
 // Remember keeps a note.
-type Remember struct{ Store *sqlite.Store }
+type Remember struct {
+	Store   *sqlite.Store
+	Most    int // of one person
+	MostAll int // of everybody
+
+	kept *atomic.Int64 // how many there are; may be nil
+}
 
 // Spec describes the tool.
 func (Remember) Spec() llm.ToolSpec {
@@ -62,16 +68,24 @@ func (r Remember) Call(ctx context.Context, c Call) (Result, error) {
 	if text == "" || len(text) > maxNoteBytes {
 		return Result{}, bus.Errorf(bus.CodeInvalid, "a note has 1 to %d bytes, this one %d", maxNoteBytes, len(text))
 	}
-	var have int
-	if err := r.Store.QueryRow(ctx, `SELECT count(*) FROM note WHERE owner = ?`, c.Owner).Scan(&have); err != nil {
+	var own, all int
+	if err := r.Store.QueryRow(ctx, `SELECT count(*) FILTER (WHERE owner = ?), count(*) FROM note`, c.Owner).Scan(&own, &all); err != nil {
 		return Result{}, fmt.Errorf("count notes: %w", err)
 	}
-	if have >= maxNotes {
-		return Result{}, bus.Errorf(bus.CodeTooLarge, "there are %d notes already, the most that are kept", have)
+	switch {
+	case own >= r.Most:
+		return Result{}, bus.Errorf(bus.CodeTooLarge, "there are %d notes already, the most that are kept of one person", own)
+	case all >= r.MostAll:
+		return Result{}, bus.Errorf(bus.CodeTooLarge, "there are %d notes already, the most that are kept of everybody together", all)
 	}
 	return Result{Text: "Noted: " + text, Write: func(tx *sqlite.Tx) error {
-		_, err := tx.Exec(`INSERT INTO note (owner, text, at) VALUES (?, ?, ?)`, c.Owner, text, c.Now)
-		return err
+		if _, err := tx.Exec(`INSERT INTO note (owner, text, at) VALUES (?, ?, ?)`, c.Owner, text, c.Now); err != nil {
+			return err
+		}
+		if r.kept != nil {
+			tx.AfterCommit(func() { r.kept.Add(1) })
+		}
+		return nil
 	}}, nil
 }
 

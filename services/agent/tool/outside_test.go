@@ -211,7 +211,7 @@ func TestFetchesAreBounded(t *testing.T) {
 	for range tool.MaxFetches {
 		<-arrived
 	}
-	if got := gauge(t, ts, "blufio_tool_fetches"); got != tool.MaxFetches {
+	if got := gauge(t, ts, "blufio_tool_fetches"); got != float64(tool.MaxFetches) {
 		t.Errorf("the gauge shows %v", got)
 	}
 	short := tool.WithTimeout(tools["http_get"], 20*time.Millisecond)

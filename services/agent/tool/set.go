@@ -25,19 +25,18 @@ type Deps struct {
 
 // Set is the tools that a configuration enables.
 type Set struct {
-	tools   []Tool
-	files   *workspace
-	client  atomic.Pointer[http.Client] // of http_get
+	tools  []Tool
+	files  *workspace
+	client atomic.Pointer[http.Client] // of http_get
+	store  *sqlite.Store
+
+	// At one time, whatever the number of turns: each holds an answer or a process.
 	fetches slots
 	runs    slots
-}
 
-// Most of these at one time, whatever the number of turns: each holds an answer
-// or a process.
-const (
-	maxFetches = 8
-	maxRuns    = 4
-)
+	notes     atomic.Int64 // that there are
+	mostNotes int
+}
 
 // New returns the tools. Nothing is opened or made yet.
 func New(cfg Config, d Deps) (*Set, error) {
@@ -49,11 +48,11 @@ func New(cfg Config, d Deps) (*Set, error) {
 	if dir == "" {
 		dir = filepath.Join(d.DataDir, "workspace")
 	}
-	s := &Set{fetches: make(slots, maxFetches), runs: make(slots, maxRuns),
+	s := &Set{store: d.Store, fetches: make(slots, cfg.MaxFetches), runs: make(slots, cfg.MaxCommands), mostNotes: cfg.MaxAllNotes,
 		files: &workspace{dir: dir, maxFile: int64(cfg.FileKB) << 10, maxBytes: int64(cfg.WorkspaceMB) << 20, maxFiles: cfg.MaxFiles}}
 	s.client.Store(client(cfg, allow))
 	all := map[string]Tool{
-		"time": Time{Location: time.Local}, "remember": Remember{Store: d.Store}, "recall": Recall{Store: d.Store},
+		"time": Time{Location: time.Local}, "remember": Remember{Store: d.Store, Most: cfg.MaxNotes, MostAll: cfg.MaxAllNotes, kept: &s.notes}, "recall": Recall{Store: d.Store},
 		nameHTTPGet: httpGet{client: s.client.Load, limit: int64(cfg.HTTPKB) << 10, timeout: cfg.HTTPTimeout, slots: s.fetches},
 		nameListDir: listDir{s.files}, nameReadFile: readFile{s.files}, nameWriteFile: writeFile{s.files},
 	}
@@ -101,10 +100,22 @@ func (s *Set) Metrics() []prometheus.Collector {
 	gauge("blufio_workspace_files", "Files and directories in the workspace.", func() float64 { n, _ := s.files.usage(); return float64(n) })
 	gauge("blufio_workspace_files_limit", "Bound of blufio_workspace_files, tools.max_files.", func() float64 { return float64(s.files.maxFiles) })
 	gauge("blufio_tool_fetches", "http_get calls under way.", func() float64 { return float64(len(s.fetches)) })
-	gauge("blufio_tool_fetches_limit", "Bound of blufio_tool_fetches, fixed.", func() float64 { return float64(cap(s.fetches)) })
+	gauge("blufio_tool_fetches_limit", "Bound of blufio_tool_fetches, tools.max_fetches.", func() float64 { return float64(cap(s.fetches)) })
 	gauge("blufio_tool_commands", "Commands of the tool shell that run.", func() float64 { return float64(len(s.runs)) })
-	gauge("blufio_tool_commands_limit", "Bound of blufio_tool_commands, fixed.", func() float64 { return float64(cap(s.runs)) })
+	gauge("blufio_tool_commands_limit", "Bound of blufio_tool_commands, tools.max_commands.", func() float64 { return float64(cap(s.runs)) })
+	gauge("blufio_notes", "Notes that were kept with the tool remember.", func() float64 { return float64(s.notes.Load()) })
+	gauge("blufio_notes_limit", "Bound of blufio_notes, tools.max_all_notes.", func() float64 { return float64(s.mostNotes) })
 	return out
+}
+
+// Begin counts what there is; before, the gauge of notes shows only what is new.
+func (s *Set) Begin(ctx context.Context) error {
+	var n int64
+	if err := s.store.QueryRow(ctx, `SELECT count(*) FROM note`).Scan(&n); err != nil {
+		return fmt.Errorf("count notes: %w", err)
+	}
+	s.notes.Store(n)
+	return nil
 }
 
 // slots bound how many do something at one time.

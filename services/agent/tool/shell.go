@@ -7,16 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/internal/command"
 )
 
 // shell runs one of the owner's commands: no interpreter in between, no
@@ -30,10 +27,8 @@ type shell struct {
 }
 
 const (
-	commandPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	maxArgs     = 64
 	maxArgBytes = 16 << 10
-	afterExit   = time.Second // for what a command started and left behind, before its output is closed
 )
 
 // Spec describes the tool.
@@ -67,9 +62,8 @@ func (s shell) Call(ctx context.Context, c Call) (Result, error) {
 	case !slices.Contains(s.allow, in.Argv[0]):
 		return Result{}, bus.Errorf(bus.CodeDenied, "the owner does not allow the command %.80q (tools.shell)", in.Argv[0])
 	}
-	program, err := find(in.Argv[0])
-	if err != nil {
-		return Result{}, err
+	if _, err := command.Find(in.Argv[0]); err != nil {
+		return Result{}, bus.Errorf(bus.CodeNotFound, "there is no command %q on this machine", in.Argv[0])
 	}
 	root, err := s.files.open()
 	if err != nil {
@@ -78,79 +72,28 @@ func (s shell) Call(ctx context.Context, c Call) (Result, error) {
 	if err := root.Close(); err != nil {
 		return Result{}, fmt.Errorf("close workspace: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout) // the wait for a place counts
 	defer cancel()
 	give, err := s.slots.take(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	defer give()
-	return s.run(ctx, program, in.Argv)
+	return s.run(ctx, in.Argv)
 }
 
-// find looks a command up in the places where programs are, not in the daemon's
-// own PATH and never in the workspace.
-func find(name string) (string, error) {
-	if filepath.IsAbs(name) {
-		return name, nil
-	}
-	for _, dir := range filepath.SplitList(commandPath) {
-		p := filepath.Join(dir, name)
-		if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return p, nil
-		}
-	}
-	return "", bus.Errorf(bus.CodeNotFound, "there is no command %q on this machine", name)
-}
-
-func (s shell) run(ctx context.Context, program string, argv []string) (Result, error) {
-	out := &output{limit: maxOutside}
-	cmd := exec.CommandContext(ctx, program)
-	cmd.Args = argv
-	cmd.Dir = s.files.dir
-	cmd.Env = []string{"PATH=" + commandPath, "HOME=" + s.files.dir, "LANG=C.UTF-8"}
-	cmd.Stdout, cmd.Stderr = out, out // the same writer: os/exec uses one pipe
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return killGroup(cmd) }
-	cmd.WaitDelay = afterExit
-	err := cmd.Run()
-	if cmd.Process != nil {
-		_ = killGroup(cmd) // what it left behind; mostly there is nothing
-	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return Result{}, bus.Errorf(bus.CodeTimeout, "%s took longer than %s and was killed", argv[0], s.timeout)
-	}
+func (s shell) run(ctx context.Context, argv []string) (Result, error) {
+	out, err := command.Command{Argv: argv, Dir: s.files.dir, Output: maxOutside}.Run(ctx)
 	from := argv[0] + " ended well"
-	var exit *exec.ExitError
 	switch {
-	case errors.As(err, &exit):
-		from = fmt.Sprintf("%s failed: %s", argv[0], exit.ProcessState)
-	case errors.Is(err, exec.ErrWaitDelay):
-		from = argv[0] + " left processes behind, which were killed"
+	case errors.Is(err, command.ErrTimeout):
+		return Result{}, bus.Errorf(bus.CodeTimeout, "%s took longer than %s and was killed", argv[0], s.timeout)
 	case err != nil:
-		return Result{}, bus.Errorf(bus.CodeUnavailable, "%s cannot be run: %v", argv[0], errors.Unwrap(err))
+		return Result{}, bus.Errorf(bus.CodeUnavailable, "%v", err)
+	case out.Left:
+		from = argv[0] + " left processes behind, which were killed"
+	case out.Code != 0:
+		from = fmt.Sprintf("%s failed: %s", argv[0], out.State)
 	}
-	return Result{Text: outside(from, strings.ToValidUTF8(out.b.String(), "\uFFFD"), out.cut)}, nil
-}
-
-// killGroup ends a command with everything that it started.
-func killGroup(cmd *exec.Cmd) error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-
-// output keeps the first limit bytes and takes the rest, so that a command that
-// talks on ends.
-type output struct {
-	b     strings.Builder
-	limit int
-	cut   bool
-}
-
-// Write implements io.Writer.
-func (o *output) Write(p []byte) (int, error) {
-	left := o.limit - o.b.Len()
-	if len(p) > left {
-		o.cut = true
-		o.b.Write(p[:left])
-		return len(p), nil
-	}
-	return o.b.Write(p)
+	return Result{Text: outside(from, out.Output, out.Cut)}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ func input(t testing.TB, key, value string) json.RawMessage {
 
 func remember(t testing.TB, s *sqlite.Store, owner, text string) {
 	t.Helper()
-	res, err := tool.Remember{Store: s}.Call(t.Context(), tool.Call{Owner: owner, Input: input(t, "text", text), Now: now})
+	res, err := remembering(s).Call(t.Context(), tool.Call{Owner: owner, Input: input(t, "text", text), Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,9 +76,9 @@ func TestRefusals(t *testing.T) {
 		tool  tool.Tool
 		input string
 	}{
-		"empty note":    {tool.Remember{Store: s}, `{"text":" "}`},
-		"long note":     {tool.Remember{Store: s}, `{"text":"` + strings.Repeat("x", 4097) + `"}`},
-		"unknown field": {tool.Remember{Store: s}, `{"note":"x"}`},
+		"empty note":    {remembering(s), `{"text":" "}`},
+		"long note":     {remembering(s), `{"text":"` + strings.Repeat("x", 4097) + `"}`},
+		"unknown field": {remembering(s), `{"note":"x"}`},
 		"wrong type":    {tool.Recall{Store: s}, `{"query":1}`},
 		"no words":      {tool.Recall{Store: s}, `{"query":"?!"}`},
 		"not JSON":      {tool.Recall{Store: s}, `{`},
@@ -89,17 +90,58 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
-	err := s.Write(t.Context(), func(tx *sqlite.Tx) error {
-		_, err := tx.Exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
-			INSERT INTO note (owner, text, at) SELECT 'ann', 'x', 0 FROM n`)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
+}
+
+// remembering is the tool, for three notes of one person and five of all.
+func remembering(s *sqlite.Store) tool.Remember {
+	return tool.Remember{Store: s, Most: 3, MostAll: 5}
+}
+
+// Notes are bounded for each person, and for everybody together.
+func TestNotesAreBounded(t *testing.T) {
+	s := roomtest.Store(t, tool.NotesSchema)
+	for i, c := range []struct {
+		owner string
+		why   string // "": it is kept
+	}{{"ann", ""}, {"ann", ""}, {"ann", ""}, {"ann", "one person"}, {"bob", ""}, {"bob", ""}, {"bob", "everybody"}, {"cem", "everybody"}, {"ann", "one person"}} {
+		res, err := remembering(s).Call(t.Context(), tool.Call{Owner: c.owner, Input: json.RawMessage(`{"text":"x"}`), Now: now})
+		if c.why != "" {
+			if bus.CodeOf(err) != bus.CodeTooLarge || !strings.Contains(err.Error(), c.why) {
+				t.Errorf("note %d: %v", i, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("note %d: %v", i, err)
+		}
+		if err := s.Write(t.Context(), res.Write); err != nil {
+			t.Fatal(err)
+		}
 	}
-	_, err = tool.Remember{Store: s}.Call(t.Context(), tool.Call{Owner: "ann", Input: json.RawMessage(`{"text":"x"}`), Now: now})
-	if bus.CodeOf(err) != bus.CodeTooLarge {
-		t.Errorf("one note too many: %v", err)
+}
+
+// The gauge knows the notes of before and the new ones.
+func TestNotesAreCounted(t *testing.T) {
+	s := roomtest.Store(t, tool.NotesSchema)
+	for want := 1.0; want <= 2; want++ {
+		set, err := tool.New(tool.Defaults(), tool.Deps{Store: s, DataDir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := set.Begin(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(set.All(), func(tl tool.Tool) bool { return tl.Spec().Name == "remember" })
+		res, err := set.All()[i].Call(t.Context(), tool.Call{Owner: "ann", Input: json.RawMessage(`{"text":"x"}`), Now: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Write(t.Context(), res.Write); err != nil {
+			t.Fatal(err)
+		}
+		if got := gauge(t, set, "blufio_notes"); got != want {
+			t.Errorf("the gauge shows %v, want %v", got, want)
+		}
 	}
 }
 
@@ -111,7 +153,7 @@ func TestTime(t *testing.T) {
 }
 
 func TestSpecsAreJSONSchema(t *testing.T) {
-	for _, tl := range []tool.Tool{tool.Time{}, tool.Remember{}, tool.Recall{}} {
+	for _, tl := range []tool.Tool{tool.Time{}, remembering(nil), tool.Recall{}} {
 		if s := tl.Spec(); !json.Valid(s.Schema) || s.Name == "" || s.Description == "" {
 			t.Errorf("%+v", s)
 		}

@@ -20,37 +20,122 @@ import (
 	"github.com/blufio/blufio/bus"
 )
 
-// enterBody takes a slot for a body, from before it is read until the message made
-// of it is handed over; leave gives it back.
-func (f *front) enterBody(r *request) (leave func(), err error) {
-	ctx, cancel := context.WithTimeout(r.Context(), f.cfg.ReadTimeout)
-	defer cancel()
-	select {
-	case f.bodies <- struct{}{}:
-		return func() { <-f.bodies }, nil
-	case <-ctx.Done():
-		return nil, bus.Errorf(bus.CodeBusy, "too many requests are being read").WithHint("try again")
+// smallBody is how long a body may be to be read without a slot: its connection has
+// about that much room anyway.
+const smallBody = 4 << 10
+
+// takeBody reads a JSON body, within its bounds of size and time, and takes a slot
+// for it until the message made of it is handed over; leave gives it back. A small
+// one takes it when it is there. A large one, or one of unknown size, takes it when it
+// begins to come, and has to keep coming; a quarter of the slots is not for those. So
+// who sends slowly, or not at all, holds up nobody.
+func (f *front) takeBody(w http.ResponseWriter, r *request) (data []byte, leave func(), err error) {
+	if err := isJSON(r.Header); err != nil {
+		return nil, nil, err
 	}
+	most := f.live.Load().MaxBodyBytes
+	body := http.MaxBytesReader(w, r.Body, int64(most))
+	large := r.ContentLength < 0 || r.ContentLength > smallBody
+	if large {
+		data = make([]byte, 512)
+		n, err := body.Read(data)
+		data, large = data[:n], !errors.Is(err, io.EOF)
+		if err != nil && large {
+			return nil, nil, bodyError(err)
+		}
+	} else if data, err = io.ReadAll(body); err != nil {
+		return nil, nil, bodyError(err)
+	}
+	if !large {
+		leave, err = f.enterBody(r, f.bodies)
+		return data, leave, err
+	}
+	if leave, err = f.enterBody(r, f.large, f.bodies); err != nil {
+		return nil, nil, err
+	}
+	rest := newPaced(body, w, most, f.cfg.ReadTimeout)
+	if data, err = io.ReadAll(io.MultiReader(bytes.NewReader(data), rest)); err != nil {
+		leave()
+		return nil, nil, bodyError(err)
+	}
+	return data, leave, nil
 }
 
-// readBody reads a JSON body, within its bounds of size and time.
-func (f *front) readBody(w http.ResponseWriter, r *request) ([]byte, error) {
-	if err := isJSON(r.Header); err != nil {
-		return nil, err
+// enterBody takes a slot of each kind.
+func (f *front) enterBody(r *request, kinds ...chan struct{}) (leave func(), err error) {
+	ctx, cancel := context.WithTimeout(r.Context(), f.cfg.ReadTimeout)
+	defer cancel()
+	taken := 0
+	leave = func() {
+		for _, slots := range kinds[:taken] {
+			<-slots
+		}
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(f.live.Load().MaxBodyBytes)))
+	for _, slots := range kinds {
+		select {
+		case slots <- struct{}{}:
+			taken++
+		case <-ctx.Done():
+			leave()
+			return nil, bus.Errorf(bus.CodeBusy, "too many requests are being read").WithHint("try again")
+		}
+	}
+	return leave, nil
+}
+
+// paceParts is in how many parts the largest body has to come, each in its part of
+// read_timeout.
+const paceParts = 16
+
+// paced reads a body that has to come at least as fast as the largest one must to
+// come in time, and not only on the whole: each part of it has to. A client that
+// stops, or sends a byte now and then, is cut off after a part's time.
+type paced struct {
+	io.Reader
+	conn *http.ResponseController
+	part int // bytes
+	time time.Duration
+	end  time.Time
+	got  int // of the part under way
+}
+
+func newPaced(r io.Reader, w http.ResponseWriter, most int, within time.Duration) *paced {
+	p := &paced{Reader: r, conn: http.NewResponseController(w), part: most / paceParts, time: within / paceParts, end: time.Now().Add(within)}
+	p.next()
+	return p
+}
+
+// next gives the next part its time. Where the connection knows no deadlines, the
+// server's own holds.
+func (p *paced) next() {
+	deadline := time.Now().Add(p.time)
+	if p.end.Before(deadline) {
+		deadline = p.end
+	}
+	p.got, _ = 0, p.conn.SetReadDeadline(deadline)
+}
+
+// Read implements io.Reader. After the body's end the deadline is the server's.
+func (p *paced) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if p.got += n; err == nil && p.got >= p.part {
+		p.next()
+	}
+	return n, err
+}
+
+// bodyError says why a body could not be read.
+func bodyError(err error) error {
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return nil, &refusal{status: http.StatusRequestEntityTooLarge, code: bus.CodeTooLarge,
+		return &refusal{status: http.StatusRequestEntityTooLarge, code: bus.CodeTooLarge,
 			message: fmt.Sprintf("the body is larger than %d bytes", large.Limit), hint: "gateway.max_body_bytes is the limit"}
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, &refusal{status: http.StatusRequestTimeout, code: bus.CodeTimeout,
-			message: "the body did not arrive in time", hint: "gateway.read_timeout is the limit"}
-	case err != nil:
-		return nil, invalid("send it again", "the body cannot be read: %v", err)
+		return &refusal{status: http.StatusRequestTimeout, code: bus.CodeTimeout, message: "the body did not arrive in time",
+			hint: fmt.Sprintf("gateway.read_timeout is the limit; of a large body, each 1/%d of gateway.max_body_bytes has 1/%d of that", paceParts, paceParts)}
 	}
-	return data, nil
+	return invalid("send it again", "the body cannot be read: %v", err)
 }
 
 // isJSON checks what the head says of the body.

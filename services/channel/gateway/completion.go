@@ -54,15 +54,11 @@ func (f *front) postCompletion(w http.ResponseWriter, r *request) error {
 // hand reads the request and gives its message to the agent. From then on there is
 // a waiter, which whoever called hand sends away.
 func (c *completion) hand() error {
-	leave, err := c.enterBody(c.r)
+	data, leave, err := c.takeBody(c.w, c.r)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	data, err := c.readBody(c.w, c.r)
-	if err != nil {
-		return err
-	}
 	p, err := decodePrompt(data)
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ type Config struct {
 	BehindProxy    bool          `koanf:"behind_proxy" doc:"A reverse proxy in front adds TLS and checks the Host and Origin of requests."`
 	MetricsOpen    bool          `koanf:"metrics_open" doc:"Let anyone who can connect read /metrics. On a loopback address without a proxy it is open anyway."`
 	MaxBodyBytes   int           `koanf:"max_body_bytes" live:"true" doc:"Largest request body." min:"1024" max:"1048576"`
+	MaxBodies      int           `koanf:"max_bodies" doc:"Bodies read and handed over at once; more wait. Small ones need no place while they come. The next sixteenth of a large one has to come within a sixteenth of read_timeout." min:"2" max:"1000"`
 	MaxConnections int           `koanf:"max_connections" doc:"Connections served at once; more wait to be accepted." min:"1" max:"10000"`
 	MaxWaiters     int           `koanf:"max_waiters" doc:"Requests that may wait for a reply at once; more are answered without waiting." min:"1" max:"10000"`
 	MaxWait        time.Duration `koanf:"max_wait" live:"true" doc:"Longest time a request may wait for a reply (?wait=)." min:"1s" max:"10m"`
@@ -41,6 +42,7 @@ func Defaults() Config {
 	return Config{
 		Listen:         "127.0.0.1:3000",
 		MaxBodyBytes:   256 << 10,
+		MaxBodies:      16,
 		MaxConnections: 256,
 		MaxWaiters:     128,
 		MaxWait:        time.Minute,
@@ -66,11 +68,14 @@ const bodyCopies = 8
 // byte until their message is handed over, what waits for the clients of streams
 // to be taken, and the tokens.
 func (c Config) Bytes() int64 {
-	const perConnection = connBytes + maxHeaderBytes           // and the head
-	perStream := max(maxPendingBytes, 2*int64(c.MaxBodyBytes)) // events waiting, or a frame being read
-	return int64(c.MaxConnections)*perConnection + maxBodies*bodyCopies*int64(c.MaxBodyBytes) +
+	const perConnection = connBytes + maxHeaderBytes + 2*smallBody // and the head, and a body that is read without a slot
+	perStream := max(maxPendingBytes, 2*int64(c.MaxBodyBytes))     // events waiting, or a frame being read
+	return int64(c.MaxConnections)*perConnection + int64(c.MaxBodies)*bodyCopies*int64(c.MaxBodyBytes) +
 		int64(c.MaxWaiters)*maxUnsent + int64(c.MaxStreams)*perStream + 2*int64(c.MaxTokens)*passBytes
 }
+
+// largeBodies is how many of the bodies may be large.
+func (c Config) largeBodies() int { return c.MaxBodies * 3 / 4 }
 
 // ErrPortInUse means that another program holds the address of Config.Listen.
 // The error that wraps it names the address.

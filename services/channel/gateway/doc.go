@@ -133,9 +133,13 @@
 //
 // Only HTTP/1.1 is spoken: one connection carries one request at a time, so
 // max_connections bounds the requests, and the next clients wait to be accepted.
-// Event streams and sockets have a bound of their own. Sixteen bodies and frames are
-// read and handed over at once, each up to max_body_bytes; heads are limited to 16 KiB and every phase of a
-// request has its time. Waiting requests have their own bound; beyond it messages
+// Event streams and sockets have a bound of their own. So have bodies and frames,
+// each up to max_body_bytes, from when they take memory until they are handed over.
+// Up to 4 KiB a body takes no slot while it comes. A larger one may have three in
+// four slots, and has to come steadily: each sixteenth of max_body_bytes (16 KiB)
+// within a sixteenth of read_timeout (1.9 s), that is 8.5 KiB/s, which is what the
+// largest body needs anyway; else it is cut off with 408. Heads are limited to 16 KiB
+// and every phase of a request has its time. Waiting requests have their own bound; beyond it messages
 // are answered without waiting, and completions are refused before they are handed
 // over.
 //

@@ -17,8 +17,7 @@ import (
 
 const (
 	maxHeaderBytes = 16 << 10
-	maxBodies      = 16 // bodies being read or handed over at once
-	maxScrapes     = 4  // answers of /metrics being made at once
+	maxScrapes     = 4 // answers of /metrics being made at once
 
 	idleLeast = time.Second // a connection that was used just now is about to be used again
 	connBytes = 16 << 10    // of one: two buffers and a goroutine's stack

@@ -51,7 +51,8 @@ type Service struct {
 	pulse    pulse
 	evidence evidence
 	meter    *meter
-	bodies   chan struct{} // a slot for each body being read
+	bodies   chan struct{} // a slot for each body that is large or whole
+	large    chan struct{} // those for large ones
 	scrapes  chan struct{} // a slot for each scrape being served
 	streams  chan struct{} // a slot for each event stream and socket
 	made     time.Time     // the age of the model, as clients see it
@@ -86,7 +87,8 @@ func New(cfg Config, d Deps) (*Service, error) {
 		slow:    newSlowdown(cfg.MaxAuthDelay, d.Now),
 		denials: denial.New(name, d.Store, d.Events, d.Now),
 		waiters: newWaiters(cfg.MaxWaiters),
-		bodies:  make(chan struct{}, maxBodies),
+		bodies:  make(chan struct{}, cfg.MaxBodies),
+		large:   make(chan struct{}, cfg.largeBodies()),
 		scrapes: make(chan struct{}, maxScrapes),
 		streams: make(chan struct{}, cfg.MaxStreams),
 		made:    d.Now(),

@@ -78,15 +78,11 @@ func (f *front) handMessage(w http.ResponseWriter, r *request, wait time.Duratio
 	if m.ExternalID, err = externalID(r.subject, r.Header.Values("Idempotency-Key")); err != nil {
 		return acc, err
 	}
-	leave, err := f.enterBody(r)
+	data, leave, err := f.takeBody(w, r)
 	if err != nil {
 		return acc, err
 	}
 	defer leave()
-	data, err := f.readBody(w, r)
-	if err != nil {
-		return acc, err
-	}
 	if err := decodeMessage(data, &m); err != nil {
 		return acc, err
 	}

@@ -245,7 +245,7 @@ func TestTooManyBodies(t *testing.T) {
 	if n := <-held; n != 1 {
 		t.Errorf("%d slots are taken while the agent stores it", n)
 	}
-	for range maxBodies - 1 {
+	for range Defaults().MaxBodies - 1 {
 		r.service.bodies <- struct{}{}
 	}
 	for _, a := range []answer{r.post("/v1/messages", "y"), r.complete(hello)} {
@@ -254,16 +254,16 @@ func TestTooManyBodies(t *testing.T) {
 		}
 	}
 	close(release)
-	if a := <-posted; a.status != 202 || len(r.service.bodies) != maxBodies-1 {
+	if a := <-posted; a.status != 202 || len(r.service.bodies) != Defaults().MaxBodies-1 {
 		t.Errorf("the first: %d %s", a.status, a.body)
 	}
 	p := r.socket()
 	p.send(`{"type":"message","id":"a","text":"z"}`)
 	p.expect("accepted", "a")
-	if n := <-held; n != maxBodies {
+	if n := <-held; n != Defaults().MaxBodies {
 		t.Errorf("%d slots are taken while a socket's message is stored", n)
 	}
-	eventually(t, "its slot is free", func() bool { return len(r.service.bodies) == maxBodies-1 })
+	eventually(t, "its slot is free", func() bool { return len(r.service.bodies) == Defaults().MaxBodies-1 })
 }
 
 func TestDrainAnswersWaiters(t *testing.T) {

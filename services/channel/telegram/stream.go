@@ -15,6 +15,9 @@ import (
 	"github.com/blufio/blufio/services"
 )
 
+// DraftBytes is the most memory that answers shown while they are made can take.
+const DraftBytes = maxDrafts * maxDraft
+
 const (
 	maxDrafts  = 64               // answers shown at once while they are made; others come whole
 	maxDraft   = 64 << 10         // bytes of one that are shown

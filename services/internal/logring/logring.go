@@ -14,10 +14,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// MaxBytes is how much is kept.
+const MaxBytes = 256 << 10
+
 const (
-	maxBytes = 256 << 10
-	maxLine  = 8 << 10 // the rest of a longer one is not kept
-	cut      = " [cut]\n"
+	maxLine = 8 << 10 // the rest of a longer one is not kept
+	cut     = " [cut]\n"
 )
 
 // Ring is the last lines, the oldest first. The zero value is ready, and all methods may
@@ -39,7 +41,7 @@ func (r *Ring) Write(line []byte) (int, error) {
 	r.lines = append(r.lines, kept)
 	r.bytes += len(kept)
 	old := 0
-	for r.bytes > maxBytes {
+	for r.bytes > MaxBytes {
 		r.bytes -= len(r.lines[old])
 		r.lines[old] = "" // the array lives on
 		old++
@@ -69,7 +71,7 @@ func (r *Ring) Metrics() []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		gauge("blufio_log_kept_bytes", "Bytes of the last log lines, kept for a report.", func() float64 { return float64(r.Bytes()) }),
-		gauge("blufio_log_kept_bytes_limit", "Bound of blufio_log_kept_bytes, fixed.", func() float64 { return maxBytes }),
+		gauge("blufio_log_kept_bytes_limit", "Bound of blufio_log_kept_bytes, fixed.", func() float64 { return MaxBytes }),
 	}
 }
 

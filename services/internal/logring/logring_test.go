@@ -16,12 +16,12 @@ func TestKeepsTheLastWithinItsBound(t *testing.T) {
 	log := slog.New(r.Handler(slog.DiscardHandler)).With("service", "test")
 	for i := range 10_000 {
 		log.Info("a line like any other", "n", i)
-		if r.Bytes() > maxBytes {
+		if r.Bytes() > MaxBytes {
 			t.Fatalf("%d bytes are kept", r.Bytes())
 		}
 	}
 	text := r.Text()
-	if len(text) != r.Bytes() || len(text) < maxBytes-200 {
+	if len(text) != r.Bytes() || len(text) < MaxBytes-200 {
 		t.Errorf("%d bytes are kept, %d are counted", len(text), r.Bytes())
 	}
 	if strings.Contains(text, " n=0\n") || !strings.HasSuffix(text, "service=test n=9999\n") {

@@ -56,6 +56,26 @@ func BenchmarkRawCommit(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
 }
 
+// BenchmarkQueryRow is a small read, with and without kept prepared statements.
+func BenchmarkQueryRow(b *testing.B) {
+	for _, keep := range []int{keptReads, 0} {
+		b.Run(fmt.Sprintf("kept=%d", keep), func(b *testing.B) {
+			s := openTest(b, Options{})
+			s.kept.limit = keep
+			if err := s.Write(b.Context(), put("x")); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				var v string
+				if err := s.QueryRow(context.Background(), `SELECT v FROM t WHERE id = ? AND v <> ? ORDER BY id DESC LIMIT 1`, 1, "y").Scan(&v); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkSmallTransaction is the processor's share of a small write, without
 // the disk's: three statements, with and without kept prepared statements.
 func BenchmarkSmallTransaction(b *testing.B) {

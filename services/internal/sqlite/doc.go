@@ -32,7 +32,8 @@
 // # Reading
 //
 // [Store.Query] and [Store.QueryRow] run beside the writer and see what was
-// committed. To read what one is about to change, read inside Write.
+// committed. To read what one is about to change, read inside Write. Statements stay
+// prepared, in bounded number, so their text should not carry values.
 //
 // # When the disk is full or fails
 //

@@ -5,6 +5,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,9 +42,16 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// Bytes is the most memory that the page caches take, of the writer and all readers.
+func (o Options) Bytes() int64 {
+	o = o.withDefaults()
+	return int64(o.Readers+1) * 2 * int64(o.CacheKiB) << 10
+}
+
 // Store is an open database. Its methods may be called from any goroutine.
 type Store struct {
 	readers *sql.DB
+	kept    readStmts
 	writer  *writer // nil when read-only
 	meter   *meter
 
@@ -73,7 +81,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 func open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{meter: newMeter(o.Path)}
+	s := &Store{meter: newMeter(o.Path), kept: readStmts{limit: keptReads}}
 	if o.ReadOnly {
 		err := s.openReadOnly(ctx, o)
 		return s, err
@@ -100,6 +108,7 @@ func (s *Store) Close() error {
 		if s.writer != nil {
 			s.writer.drain() // its hooks may still read
 		}
+		s.kept.clear()
 		err := s.readers.Close()
 		if s.writer != nil { // last, so that no reader holds up the checkpoint
 			err = errors.Join(err, s.writer.close())
@@ -166,7 +175,15 @@ func (s *Store) WriteLazy(fn func(tx *Tx) error, done func(error)) error {
 // closes the rows soon: while they are open the write-ahead log only grows,
 // and one of few readers is taken. A write through it fails.
 func (s *Store) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	rows, err := s.readers.QueryContext(ctx, query, args...)
+	var rows *sql.Rows
+	st, done := s.kept.get(ctx, s.readers, query)
+	defer done()
+	var err error
+	if st != nil {
+		rows, err = st.QueryContext(ctx, args...)
+	} else {
+		rows, err = s.readers.QueryContext(ctx, query, args...)
+	}
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -176,14 +193,19 @@ func (s *Store) Query(ctx context.Context, query string, args ...any) (*sql.Rows
 // QueryRow is Query for the first row; Scan reports any error and must be
 // called, for it gives the reader back.
 func (s *Store) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
+	st, done := s.kept.get(ctx, s.readers, query)
+	defer done()
+	if st != nil {
+		return st.QueryRowContext(ctx, args...)
+	}
 	return s.readers.QueryRowContext(ctx, query, args...)
 }
 
 // Shrink gives back the memory of caches and prepared statements, which lies
-// outside the Go heap. It waits for running reads and queued writes, or for
-// ctx.
+// outside the Go heap, and closes the readers; the next query opens one. It waits for
+// running reads and queued writes, or for ctx.
 func (s *Store) Shrink(ctx context.Context) error {
-	if err := s.shrinkReaders(ctx); err != nil {
+	if err := s.closeReaders(ctx); err != nil {
 		return fmt.Errorf("shrink readers: %w", err)
 	}
 	if s.writer == nil {
@@ -197,23 +219,22 @@ func (s *Store) Shrink(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("shrink writer: %w", err)
 	}
+	trim()
 	return nil
 }
 
-// shrinkReaders holds all open readers before it lets one go, so that none is
-// met twice and another missed.
-func (s *Store) shrinkReaders(ctx context.Context) error {
+// closeReaders holds all open readers before it closes one, so that none is met
+// twice and another missed.
+func (s *Store) closeReaders(ctx context.Context) error {
 	s.shrink.Lock()
 	defer s.shrink.Unlock()
+	s.kept.clear()
 	for range s.readers.Stats().OpenConnections {
 		conn, err := s.readers.Conn(ctx)
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
-		if _, err := conn.ExecContext(ctx, "PRAGMA shrink_memory"); err != nil {
-			return err
-		}
+		defer func() { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }() // the pool forgets it
 	}
 	return nil
 }

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package sqlite
+
+import (
+	"os"
+	"slices"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+	"modernc.org/libc"
+)
+
+// SQLite's memory comes from an allocator below modernc.org/libc, in regions of
+// 64 KiB and powers of two above. Of each size it keeps up to 4 MiB that nobody uses,
+// with what was in them (modernc.org/memory, retain). It could give all of them back
+// (Allocator.Trim), but libc has no way to ask for that.
+const (
+	keptBytes   = 4 << 20
+	leastRegion = 64 << 10
+	mostRegion  = 1 << 20
+	regionHead  = 256 // more than the allocator's own share of one
+)
+
+// trim takes what the allocator keeps, the latest used first, has the system take
+// back the pages, and returns it.
+func trim() {
+	tls := libc.NewTLS()
+	defer tls.Close()
+	var kept [keptBytes / leastRegion]uintptr
+	for size := leastRegion; size <= mostRegion; size *= 2 {
+		taken := kept[:0]
+		for dirty := true; dirty && len(taken) < keptBytes/size; {
+			p := libc.Xmalloc(tls, libc.Tsize_t(size-regionHead))
+			if p == 0 {
+				break
+			}
+			taken = append(taken, p)
+			dirty = dropPages(p, uintptr(size-regionHead))
+		}
+		for _, p := range slices.Backward(taken) {
+			libc.Xfree(tls, p)
+		}
+	}
+}
+
+// dropPages has the system take back the whole pages within memory that is ours, and
+// reports whether there were any (mincore(2), madvise(2)). Such memory lies outside
+// of Go's, where nothing moves.
+func dropPages(p, length uintptr) (dropped bool) {
+	page := uintptr(os.Getpagesize())
+	from := (p + page - 1) &^ (page - 1)
+	length = (p + length - from) &^ (page - 1)
+	var resident [mostRegion / 4096]byte
+	if length == 0 || length/page > uintptr(len(resident)) {
+		return false
+	}
+	if _, _, errno := unix.Syscall(unix.SYS_MINCORE, from, length, uintptr(unsafe.Pointer(&resident[0]))); errno != 0 {
+		return false
+	}
+	if !slices.ContainsFunc(resident[:length/page], func(b byte) bool { return b&1 != 0 }) {
+		return false
+	}
+	_, _, errno := unix.Syscall(unix.SYS_MADVISE, from, length, unix.MADV_DONTNEED)
+	return errno == 0
+}
