@@ -61,6 +61,7 @@ func (a *app) reach(ctx context.Context, dir string, c checkup) (r reached) {
 	r.locked, _ = a.running(dir) // what cannot be read is told by err
 	d, infoErr := a.findDaemon()
 	info := d.Info
+	r.member = d.key != ""
 	if r.locked && infoErr == nil {
 		r.info = info
 	}
