@@ -27,17 +27,24 @@ const (
 	lastSuccess   = "success"
 	lastScheduled = "scheduled" // success, of the daemon's own
 	lastFailure   = "failure"   // of either
-	lastMissed    = "missed"    // failure, of the daemon's own; its run's row says how often in a row
+	lastMissed    = "missed"    // failure, of the daemon's own
 	lastVerified  = "verified"
 	lastDrilled   = "drilled"
 	lastUndrilled = "undrilled" // a drill that failed
 )
 
+// missed is a failure of the schedule's.
+type missed struct {
+	bus.BackupRun
+	Failures int `json:"failures"` // in a row
+}
+
 // history is the last of each.
 type history struct {
-	success, scheduled, failure, missed *bus.BackupRun
-	verified, drilled                   *bus.BackupProof
-	undrilled                           *bus.BackupRun
+	success, scheduled, failure *bus.BackupRun
+	missed                      *missed
+	verified, drilled           *bus.BackupProof
+	undrilled                   *bus.BackupRun
 }
 
 // readHistory reads what is kept. A row of a later version is left out.
