@@ -17,5 +17,3 @@ var (
 	// ErrSpace: what is in it does not fit on the disk.
 	ErrSpace = errors.New("not enough free space")
 )
-
-var errNotWritten = errors.New("not written yet")

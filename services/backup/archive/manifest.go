@@ -2,9 +2,7 @@
 
 package archive
 
-import (
-	"time"
-)
+import "time"
 
 const (
 	// Format is the version of the file's format that is written. All earlier ones are read.
@@ -49,7 +47,6 @@ type File struct {
 type Cut struct {
 	Event uint64 `json:"event"` // position of the last event in the event log
 	Epoch string `json:"epoch"` // of the event stream
-	Bytes int64  `json:"bytes"` // size of the database
 }
 
 // Vault says what it takes to read the secrets after a restore elsewhere.
@@ -82,12 +79,3 @@ func (m *Manifest) Has(name string) bool {
 	}
 	return false
 }
-
-// Check says what is wrong with a manifest, in one line. Files must be in this order:
-// blufio.db, device.pub, config/NN-NAME.toml, device.nk, workspace/…, each group sorted by name;
-// the first two must be there.
-func (m *Manifest) Check() error { return errNotWritten }
-
-// ValidName says why a file of that name cannot be in an archive: it leads out of it, has characters that
-// do not print, or is no UTF-8. Names of the workspace that it refuses are left out and counted.
-func ValidName(name string) error { return errNotWritten }
