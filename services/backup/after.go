@@ -41,17 +41,12 @@ func (s *Service) send(ctx context.Context, f follow) {
 		return
 	}
 	err := Command(ctx, s.cfg.AfterTimeout, append(append([]string{}, s.cfg.After...), f.path))
-	why := ""
 	switch {
 	case stopping(ctx, err):
 		s.spoiled(f, bus.BackupAfter, errors.New("the daemon was stopped before the command had ended"))
-		return
 	case err != nil:
-		why = s.spoiled(f, bus.BackupAfter, err).Error
+		s.spoiled(f, bus.BackupAfter, err)
 	}
-	s.mu.Lock()
-	s.sending = why
-	s.mu.Unlock()
 }
 
 // maxOutput bounds what is kept of a command's output: its end.

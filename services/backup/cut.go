@@ -205,7 +205,6 @@ func (s Source) look(ctx context.Context, c *Cut) (err error) {
 			err = errors.Join(err, gone)
 		}
 	}
-	c.Cut.Bytes = sizeOf(path)
 	return err
 }
 
@@ -309,16 +308,18 @@ func (c *Cut) Summary(bytes int64) bus.BackupArchive {
 
 // Summary is what an archive holds, for people.
 func Summary(m archive.Manifest, bytes int64, encrypted bool) bus.BackupArchive {
-	a := bus.BackupArchive{Created: m.Created, Bytes: bytes, DatabaseBytes: m.Cut.Bytes, Event: int64(m.Cut.Event), Files: []string{}, Encrypted: encrypted,
+	a := bus.BackupArchive{Created: m.Created, Bytes: bytes, Event: int64(m.Cut.Event), Files: []string{}, Encrypted: encrypted,
 		VaultSource: m.Vault.Source, Secrets: m.Vault.Secrets, Stripped: m.Stripped, LinksLeftOut: m.LeftOut.Links}
 	for _, n := range m.Rows {
 		a.Rows += n
 	}
 	for _, f := range m.Files {
-		if len(a.Files) == maxNamed {
-			break
+		if f.Name == archive.DatabaseName {
+			a.DatabaseBytes = f.Size
 		}
-		a.Files = append(a.Files, f.Name)
+		if len(a.Files) < maxNamed {
+			a.Files = append(a.Files, f.Name)
+		}
 	}
 	return a
 }

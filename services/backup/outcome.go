@@ -95,12 +95,15 @@ func (s *Service) proved(what string, lane bus.Event[bus.BackupProofFact], path 
 }
 
 // spoiled notes that what follows a backup failed.
-func (s *Service) spoiled(f follow, stage string, why error) bus.BackupRun {
+func (s *Service) spoiled(f follow, stage string, why error) {
 	run := bus.BackupRun{ID: f.id, Time: s.d.Now().UTC(), Scheduled: true, Path: f.path, Bytes: f.bytes, Stage: stage, Error: clip(why.Error())}
 	s.mu.Lock()
 	s.history.failure = &run
+	what := lastUnsent
 	if stage == bus.BackupDrill {
-		s.history.undrilled = &run
+		what, s.history.undrilled = lastUndrilled, &run
+	} else {
+		s.history.unsent = &run
 	}
 	failures := s.course.failures
 	s.mu.Unlock()
@@ -110,14 +113,11 @@ func (s *Service) spoiled(f follow, stage string, why error) bus.BackupRun {
 		if err := note(tx, lastFailure, run.Time, run); err != nil {
 			return err
 		}
-		if stage == bus.BackupDrill {
-			if err := note(tx, lastUndrilled, run.Time, run); err != nil {
-				return err
-			}
+		if err := note(tx, what, run.Time, run); err != nil {
+			return err
 		}
 		return eventlog.Record(s.d.Events, tx, bus.BackupFailed, bus.BackupFailedFact{Time: run.Time, ID: run.ID, Scheduled: true, Stage: stage, Error: run.Error, Failures: failures})
 	})
-	return run
 }
 
 // flush waits until what was said is on disk, so that nothing is deleted before.

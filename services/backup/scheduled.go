@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
@@ -63,6 +64,7 @@ func (s *Service) scheduled(ctx context.Context) {
 		s.failed(run, err)
 	default:
 		s.completed(run, m)
+		s.proved(lastVerified, bus.BackupVerified, m.path, m.archive.Bytes, m.verified)
 		s.afterwards(ctx, run, m)
 	}
 }
@@ -93,8 +95,9 @@ func (s *Service) keep(ctx context.Context, run *running) (made, error) {
 	if err == nil {
 		err = file.Sync()
 	}
+	var took time.Duration
 	if err == nil {
-		err = s.verify(ctx, file.Partial(), wish, bytes, sum, tell)
+		took, err = s.verify(ctx, file.Partial(), wish, bytes, sum, tell)
 	}
 	if err == nil {
 		err = file.Commit()
@@ -102,7 +105,7 @@ func (s *Service) keep(ctx context.Context, run *running) (made, error) {
 	if err != nil {
 		return made{}, errors.Join(err, file.Abort())
 	}
-	return made{path: path, sum: sum, archive: cut.Summary(bytes)}, nil
+	return made{path: path, sum: sum, archive: cut.Summary(bytes), verified: took}, nil
 }
 
 // prepare finds the directory, and removes what a crash has left there. Only our own is
@@ -119,33 +122,15 @@ func (s *Service) prepare(w Wish) error {
 	} else if !info.IsDir() {
 		return fmt.Errorf("open backup directory: %s is not a directory", dir)
 	}
-	if err := s.sweep(dir); err != nil {
+	if err := archive.Sweep(dir, s.d.Source.Node); err != nil {
 		return err
 	}
 	return roomFor(dir, s.d.Source.Estimate(w))
 }
 
-// sweep removes archives of this daemon that were never finished. Nobody writes one: that
-// would hold the one place.
-func (s *Service) sweep(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("list backup directory: %w", err)
-	}
-	for _, e := range entries {
-		name, partial := strings.CutSuffix(e.Name(), archive.Partial)
-		if node, _, ok := archive.ParseName(name); partial && ok && node == archive.NodeName(s.d.Source.Node) && e.Type().IsRegular() {
-			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("remove what was left: %w", err)
-			}
-		}
-	}
-	return nil
-}
-
 // verify reads the archive again. One that is encrypted cannot be opened here: then the
 // bytes are held against those that were written, of a copy that was checked.
-func (s *Service) verify(ctx context.Context, path string, w Wish, bytes int64, sum string, tell Tell) error {
+func (s *Service) verify(ctx context.Context, path string, w Wish, bytes int64, sum string, tell Tell) (time.Duration, error) {
 	tell(bus.BackupVerify, 0, bytes)
 	began := s.d.Now()
 	again, err := hashOf(ctx, path)
@@ -156,11 +141,9 @@ func (s *Service) verify(ctx context.Context, path string, w Wish, bytes int64, 
 		_, err = archive.Verify(ctx, path, archive.Options{Scratch: s.scratch(), Progress: func(done, total int64) { tell(bus.BackupVerify, done, total) }})
 	}
 	if err != nil {
-		return fmt.Errorf("verify backup: %w", err)
+		return 0, fmt.Errorf("verify backup: %w", err)
 	}
-	final := strings.TrimSuffix(path, archive.Partial)
-	s.proved(lastVerified, bus.BackupVerified, final, bytes, s.d.Now().Sub(began))
-	return nil
+	return s.d.Now().Sub(began), nil
 }
 
 func hashOf(ctx context.Context, path string) (string, error) {
@@ -237,6 +220,7 @@ func (s *Service) thin() error {
 // nobody's business.
 func (s *Service) list() ([]stored, error) { return list(s.dir(), s.d.Source.Node) }
 
+// list is that of one node, or with "" of all.
 func list(dir, node string) (all []stored, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -244,7 +228,7 @@ func list(dir, node string) (all []stored, err error) {
 	}
 	for _, e := range entries {
 		of, at, ok := archive.ParseName(e.Name())
-		if !ok || of != archive.NodeName(node) || !e.Type().IsRegular() {
+		if !ok || node != "" && of != archive.NodeName(node) || !e.Type().IsRegular() {
 			continue
 		}
 		info, err := e.Info()
@@ -264,4 +248,14 @@ func named(all []stored, most int) (files []bus.BackupFile, more int) {
 		files = append(files, bus.BackupFile{Name: f.name, Time: f.at.UTC(), Bytes: f.bytes, Encrypted: f.sealed})
 	}
 	return files, len(all) - len(files)
+}
+
+// List names the archives in a directory, of whatever daemon, newest first.
+func List(dir string, most int) (files []bus.BackupFile, more int, err error) {
+	all, err := list(dir, "")
+	if err != nil {
+		return nil, 0, err
+	}
+	files, more = named(all, most)
+	return files, more, nil
 }

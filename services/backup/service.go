@@ -60,8 +60,7 @@ type Service struct {
 	stream  *stream  // that is read
 	history history
 	course  course
-	files   int    // in the directory, when it was last looked at
-	sending string // why the last one was not sent away
+	files   int // in the directory, when it was last looked at
 }
 
 // running is a backup under way.

@@ -31,6 +31,7 @@ const (
 	lastVerified  = "verified"
 	lastDrilled   = "drilled"
 	lastUndrilled = "undrilled" // a drill that failed
+	lastUnsent    = "unsent"    // a command behind a backup that failed
 )
 
 // missed is a failure of the schedule's.
@@ -44,7 +45,7 @@ type history struct {
 	success, scheduled, failure *bus.BackupRun
 	missed                      *missed
 	verified, drilled           *bus.BackupProof
-	undrilled                   *bus.BackupRun
+	undrilled, unsent           *bus.BackupRun
 }
 
 // readHistory reads what is kept. A row of a later version is left out.
@@ -83,6 +84,8 @@ func (h *history) take(what string, data []byte) error {
 		return json.Unmarshal(data, &h.drilled)
 	case lastUndrilled:
 		return json.Unmarshal(data, &h.undrilled)
+	case lastUnsent:
+		return json.Unmarshal(data, &h.unsent)
 	}
 	return nil
 }

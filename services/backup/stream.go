@@ -142,9 +142,10 @@ func asked(err error) error {
 
 // made is a finished backup.
 type made struct {
-	path    string
-	sum     string
-	archive bus.BackupArchive
+	path     string
+	sum      string
+	archive  bus.BackupArchive
+	verified time.Duration // how long that took; 0: it was not
 }
 
 // hand takes the cut, gives its archive to the reader, and waits for what becomes of it.

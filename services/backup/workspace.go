@@ -90,8 +90,11 @@ var odd = regexp.MustCompile(`[^A-Za-z0-9._-]`)
 
 // configName is the name of a configuration's file as it stands in an archive.
 func configName(name string) string {
-	name = odd.ReplaceAllString(strings.TrimSuffix(name, ".toml"), "_")
-	return strings.TrimLeft(name[:min(len(name), 64)], ".") + ".toml"
+	name = strings.TrimLeft(odd.ReplaceAllString(strings.TrimSuffix(name, ".toml"), "_"), ".")
+	if name == "" {
+		name = "config"
+	}
+	return name[:min(len(name), 64)] + ".toml"
 }
 
 func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }
