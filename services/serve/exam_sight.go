@@ -12,6 +12,7 @@ import (
 
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent"
+	"github.com/blufio/blufio/services/backup"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/internal/sqlite"
@@ -122,7 +123,8 @@ func (s *sight) probes(e Exam) []services.Probe {
 		return ""
 	})
 	return slices.Concat(needs(agent.ModelProbes(s.models, nil, e.Now), len(s.missing()) > 0),
-		needs(telegram.BotProbes(s.cfg.Telegram), s.cfg.Telegram.BotToken.IsZero()), needs(s.cfg.limitProbes(), false), own)
+		needs(telegram.BotProbes(s.cfg.Telegram), s.cfg.Telegram.BotToken.IsZero()), needs(s.cfg.limitProbes(), false),
+		needs(backup.Place{Config: s.cfg.Backup, DataDir: e.DataDir, Node: node(s.cfg.Daemon.Node), Now: e.Now}.Probes(), false), own)
 }
 
 // before leaves checks out for a reason, if there is one, and opens the vault for the

@@ -25,6 +25,7 @@ import (
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/tool"
+	"github.com/blufio/blufio/services/backup"
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/channel/terminal"
@@ -61,6 +62,7 @@ type Options struct {
 	Ready    func(Info) // called once when everything is up; may be nil
 	Now      func() time.Time
 	Memory   governor.Deps // what the governor reads and moves, where it is not the machine's
+	Program  string        // this program's file, to try backups with; "": none is tried
 
 	// Reload asks, as SIGHUP does, to read the configuration again; may be nil. The call
 	// on the bus asks for the same. SetLogLevel takes another log.level; may be nil.
@@ -171,6 +173,7 @@ type rooms struct {
 	vault    *vault.Service
 	hub      *hub.Service
 	governor *governor.Service
+	backup   *backup.Service
 	cost     *cost.Service
 	agent    *agent.Service
 	terminal *terminal.Service
@@ -187,7 +190,7 @@ type rooms struct {
 // inOrder is the start order: what others ask comes before those who ask. The hub
 // room comes early so that it ends late, and the others' last events go out.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.hub, r.vault, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.doctor, r.control}
+	return []services.Service{r.relay, r.hub, r.vault, r.governor, r.backup, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.doctor, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
@@ -205,6 +208,9 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	r.hub = hub.New(hub.Deps{Server: server, Store: store, Logger: o.Logger, Now: o.Now})
 	o.Memory.Store, o.Memory.Events, o.Memory.Logger, o.Memory.Now = store, events, o.Logger, o.Now
 	if r.governor, err = governor.New(cfg.Memory, o.Memory); err != nil {
+		return nil, err
+	}
+	if r.backup, err = o.backups(cfg, started, store, events); err != nil {
 		return nil, err
 	}
 	models, err := cfg.models()
@@ -260,7 +266,7 @@ func agentFinish(drain time.Duration) time.Duration {
 
 // schemas are the tables of every room.
 func schemas() []sqlite.Schema {
-	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema, hub.Schema, doctor.Schema}, agent.Schemas()...)
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema, hub.Schema, doctor.Schema, backup.Schema}, agent.Schemas()...)
 	return all
 }
 
