@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"time"
 
+	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/serve"
 	"github.com/spf13/cobra"
 )
@@ -22,8 +24,9 @@ const restoreSchema = "blufio.restore/1"
 
 // restoring is what `blufio restore` was asked for.
 type restoring struct {
-	dryRun, hold       bool
-	identity, configTo string
+	dryRun, hold bool
+	identities   []string
+	configTo     string
 }
 
 func (a *app) restoreCommand() *cobra.Command {
@@ -50,7 +53,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&r.dryRun, "dry-run", false, "say what would be done, and change nothing")
 	f.BoolVar(&r.hold, "hold", false, "answer nothing that was open: make dead letters of it")
-	f.StringVar(&r.identity, "identity", "", "read the age identity for an encrypted backup from this `FILE`")
+	identityFlag(cmd, &r.identities)
 	f.StringVar(&r.configTo, "config-to", "", "write the backup's configuration to this `FILE`, which must not exist")
 	return cmd
 }
@@ -82,23 +85,18 @@ func (a *app) restore(cmd *cobra.Command, file string, r restoring) error {
 }
 
 func (a *app) restoreArchive(ctx context.Context, cmd *cobra.Command, o serve.RestoreOptions, file string, r restoring) (done serve.Restored, err error) {
-	m := a.newMeter()
-	defer m.clear()
-	archive, err := serve.OpenArchive(ctx, file, r.identity, func(n, total int64) { m.show("reading and verifying", n, total) })
+	p := a.newProgress()
+	defer p.clear()
+	archive, err := serve.OpenArchive(ctx, file, r.identities, func(n, total int64) { p.tell(bus.BackupVerify, n, total) })
 	if err != nil {
 		return done, err
 	}
 	defer archive.Close()
-	if err := checkConfigTo(cmd, r.configTo, archive.Manifest().Files, func(name string) bool { return strings.HasPrefix(name, "config/") }); err != nil {
+	if err := checkConfigTo(cmd, r.configTo, archive); err != nil {
 		return done, err
 	}
-	o.Stage = func(stage string, n, total int64) { m.show(stageWords[stage], n, total) }
-	back, err := actAsOwner(o.DataDir)
-	if err != nil {
-		return done, err
-	}
-	done, err = serve.Restore(ctx, o, archive)
-	if err := errors.Join(err, back()); err != nil {
+	o.Stage = func(string) { p.tell(bus.BackupCheck, 0, 0) }
+	if err := ownerOf(o.DataDir, func() error { done, err = serve.Restore(ctx, o, archive); return err }); err != nil {
 		return done, err
 	}
 	if r.configTo == "" || r.dryRun || len(done.Config) == 0 {
@@ -112,11 +110,8 @@ func (a *app) restoreArchive(ctx context.Context, cmd *cobra.Command, o serve.Re
 	return done, nil
 }
 
-// stageWords are what a person reads while it is done.
-var stageWords = map[string]string{"read": "reading and verifying", "check": "checking the database", "carry over": "bringing it up to date", "swap": "putting it in place"}
-
 func (a *app) restoreBack(ctx context.Context, cmd *cobra.Command, o serve.RestoreOptions, file string, r restoring) (done serve.Restored, err error) {
-	if r.identity != "" || r.configTo != "" {
+	if len(r.identities) > 0 || r.configTo != "" {
 		return done, misuse(cmd, "--identity and --config-to are for backups, not for the files that a restore has replaced")
 	}
 	path, err := filepath.Abs(file)
@@ -130,16 +125,20 @@ func (a *app) restoreBack(ctx context.Context, cmd *cobra.Command, o serve.Resto
 	if data, err := os.Stat(o.DataDir); err != nil || !os.SameFile(data, within) {
 		return done, fail(exitUsage, "name the data directory that it is in with --data-dir", "%s is not in the data directory %s", file, o.DataDir)
 	}
-	back, err := actAsOwner(o.DataDir)
-	if err != nil {
-		return done, err
+	err = asOwner(o.DataDir, func() error { done, err = serve.RestoreBack(ctx, o, filepath.Base(path)); return err })
+	return done, err
+}
+
+// ownerOf is asOwner also where there is no data directory yet, which will be ours.
+func ownerOf(dir string, do func() error) error {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return do()
 	}
-	done, err = serve.RestoreBack(ctx, o, filepath.Base(path))
-	return done, errors.Join(err, back())
+	return asOwner(dir, do)
 }
 
 // checkConfigTo refuses a place for the configuration before anything is done.
-func checkConfigTo[F any](cmd *cobra.Command, path string, files []F, isConfig func(string) bool) error {
+func checkConfigTo(cmd *cobra.Command, path string, archive *serve.Archive) error {
 	if path == "" {
 		return nil
 	}
@@ -148,6 +147,9 @@ func checkConfigTo[F any](cmd *cobra.Command, path string, files []F, isConfig f
 	}
 	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
 		return misuse(cmd, "--config-to %s: there is no directory %s", path, filepath.Dir(path))
+	}
+	if n := len(serve.ConfigIn(archive)); n > 1 {
+		return misuse(cmd, "--config-to names one file, and the backup has %d of configuration: without the flag they are left in %s", n, serve.RestoredConfig)
 	}
 	return nil
 }
@@ -178,7 +180,9 @@ func (a *app) restoreText(r serve.Restored) string {
 	}
 	text := fmt.Sprintf("%s %s %s to %s\n", mark, line(filepath.Base(r.Archive)), did, line(r.DataDir))
 	var rows [][]string
-	row := func(name, format string, args ...any) { rows = append(rows, []string{"  " + u.dim(name), line(fmt.Sprintf(format, args...))}) }
+	row := func(name, format string, args ...any) {
+		rows = append(rows, []string{"  " + u.dim(name), line(fmt.Sprintf(format, args...))})
+	}
 	if !r.Cut.IsZero() {
 		row("as of", "%s, %s, made by blufio %s on %s", r.Cut.Local().Format("2006-01-02 15:04:05"), size(r.Bytes), r.Version, r.Node)
 	}
@@ -195,30 +199,30 @@ func restoredRows(r serve.Restored, row func(name, format string, args ...any)) 
 		row("before", "an earlier restore that was cut off is ended first")
 	}
 	if len(r.Migrated) > 0 {
-		row("tables", "brought up to date: %s", strings.Join(sortedKeys(r.Migrated), ", "))
+		row("tables", "brought up to date: %s", strings.Join(slices.Sorted(maps.Keys(r.Migrated)), ", "))
 	}
 	if r.Unread != "" {
 		row("caution", "the replaced database could not be read, so what it has answered since may be answered again: %s", r.Unread)
 	}
 	if c.Answered+c.Delivered > 0 {
-		row("answered", "%s that were open in the backup were answered since, and are not again", count(c.Answered+c.Delivered, "message or reply", "messages or replies"))
+		row("answered", "%s that were open in the backup were answered since, and are not again", several(c.Answered+c.Delivered, "message or reply", "messages or replies"))
 	}
 	if c.Remembered > 0 {
-		row("known", "%s accepted since, and done: should they come again, they are known", count(c.Remembered, "message", "messages"))
+		row("known", "%s accepted since, and done: should they come again, they are known", several(c.Remembered, "message", "messages"))
 	}
 	if c.Taken > 0 {
-		row("owed", "%s accepted since and still owed: carried over", count(c.Taken, "message or reply", "messages or replies"))
+		row("owed", "%s accepted since and still owed: carried over", several(c.Taken, "message or reply", "messages or replies"))
 	}
 	if c.Held > 0 {
-		row("held", "%s held back; see `blufio queue list`", count(c.Held, "message or reply", "messages or replies"))
+		row("held", "%s held back; see `blufio queue list`", several(c.Held, "message or reply", "messages or replies"))
 	} else if c.Open > 0 {
-		row("open", "%s taken up at the next start", count(c.Open, "message or reply", "messages or replies"))
+		row("open", "%s taken up at the next start", several(c.Open, "message or reply", "messages or replies"))
 	}
 	if c.Calls > 0 {
-		row("spent", "%s since the backup: booked", count(c.Calls, "call of a model", "calls of models"))
+		row("spent", "%s since the backup: booked", several(c.Calls, "call of a model", "calls of models"))
 	}
 	if c.Revoked > 0 {
-		row("revoked", "%s since the backup: still shut out", count(c.Revoked, "key or token", "keys or tokens"))
+		row("revoked", "%s since the backup: still shut out", several(c.Revoked, "key or token", "keys or tokens"))
 	}
 	restoredRest(r, row)
 }
@@ -248,6 +252,14 @@ func restoredRest(r serve.Restored, row func(name, format string, args ...any)) 
 	}
 }
 
+// several counts what plural has no word for.
+func several(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
 // vaultKeyOf names what a vault was locked with when it was backed up.
 func vaultKeyOf(source string) string {
 	if source == "" {
@@ -270,36 +282,4 @@ func (a *app) restoreNext(r serve.Restored) (lines []string) {
 		say("to go back:", "stop the daemon, and `blufio restore "+r.Pre+"`")
 	}
 	return lines
-}
-
-// meter shows on a terminal how far something has come.
-type meter struct {
-	a    *app
-	last time.Time
-	wide int
-}
-
-func (a *app) newMeter() *meter { return &meter{a: a} }
-
-func (m *meter) show(what string, done, total int64) {
-	u := m.a.ui(m.a.err)
-	if !u.tty || m.a.json || m.a.now().Sub(m.last) < 100*time.Millisecond && done < total {
-		return
-	}
-	m.last = m.a.now()
-	text := what + " …"
-	if total > 0 {
-		text = fmt.Sprintf("%s %s %d %%", u.bar(float64(done)/float64(total)), what, done*100/total)
-	}
-	m.clear()
-	m.wide = visible(text)
-	_, _ = fmt.Fprint(m.a.err, text)
-}
-
-// clear takes the line away.
-func (m *meter) clear() {
-	if m.wide > 0 {
-		_, _ = fmt.Fprint(m.a.err, "\r"+strings.Repeat(" ", m.wide)+"\r")
-		m.wide = 0
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/blufio/blufio/services/agent"
@@ -33,8 +34,7 @@ type RestoreOptions struct {
 	Logger  *slog.Logger
 	Now     func() time.Time
 
-	// Stage hears what is done now; done and total are bytes, 0 where nobody knows. May be nil.
-	Stage func(stage string, done, total int64)
+	Stage func(stage string) // hears what is done now; may be nil
 }
 
 // Restored says what a restore did, or would do.
@@ -84,23 +84,32 @@ type NoRestoreError struct{ Err error }
 func (e *NoRestoreError) Error() string { return e.Err.Error() }
 func (e *NoRestoreError) Unwrap() error { return e.Err }
 
-// OpenArchive opens an archive, and a file of identities of age if it is encrypted and
-// identity is not "". What needs the caller's permissions is done then.
-func OpenArchive(ctx context.Context, path, identity string, progress func(done, total int64)) (*archive.Opened, error) {
-	o := archive.Options{Progress: progress}
-	if identity != "" {
-		ids, err := archive.ReadIdentities(identity)
-		if err != nil {
-			return nil, err
-		}
-		o.Identities = ids
+// Archive is one that is open.
+type Archive = archive.Opened
+
+// OpenArchive opens an archive; identities are files of age's keys. What needs the caller's
+// permissions is done then.
+func OpenArchive(ctx context.Context, path string, identities []string, progress func(done, total int64)) (*Archive, error) {
+	ids, err := readIdentities(identities)
+	if err != nil {
+		return nil, err
 	}
-	return archive.Open(ctx, path, o)
+	return archive.Open(ctx, path, archive.Options{Identities: ids, Progress: progress})
+}
+
+// ConfigIn are the configuration files in an archive, in their order.
+func ConfigIn(a *Archive) (names []string) {
+	for _, f := range a.Manifest().Files {
+		if name, ok := strings.CutPrefix(f.Name, archive.ConfigDir); ok {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Restore puts what an archive holds in the place of what the data directory does. It
 // holds the lock meanwhile. After an error everything is as it was before.
-func Restore(ctx context.Context, o RestoreOptions, a *archive.Opened) (Restored, error) {
+func Restore(ctx context.Context, o RestoreOptions, a *Archive) (Restored, error) {
 	if o.DryRun {
 		return o.rehearse(ctx, a)
 	}
@@ -123,7 +132,7 @@ func Restore(ctx context.Context, o RestoreOptions, a *archive.Opened) (Restored
 		if len(done.Replaces) > 0 {
 			done.Pre = filepath.Join(o.DataDir, pre)
 		}
-		o.stage("swap", 0, 0)
+		o.stage("swap")
 		return restore.Swap(o.DataDir, restore.Intent{Pre: pre, From: restore.Staging, Old: replacedNames(done.Puts), New: done.Puts})
 	})
 	if err != nil {
@@ -143,14 +152,14 @@ func (o RestoreOptions) locked(use func(ended restore.Outcome) error) (err error
 	return use(lock.ended)
 }
 
-func (o RestoreOptions) stage(name string, done, total int64) {
+func (o RestoreOptions) stage(name string) {
 	if o.Stage != nil {
-		o.Stage(name, done, total)
+		o.Stage(name)
 	}
 }
 
 // rehearse does what a restore does in a directory of its own.
-func (o RestoreOptions) rehearse(ctx context.Context, a *archive.Opened) (r Restored, err error) {
+func (o RestoreOptions) rehearse(ctx context.Context, a *Archive) (r Restored, err error) {
 	dir, err := os.MkdirTemp("", "blufio-restore-*")
 	if err != nil {
 		return r, err
@@ -175,19 +184,19 @@ func (o RestoreOptions) rehearse(ctx context.Context, a *archive.Opened) (r Rest
 
 // prepare lays out in stage what is to be put in place, brought up to date, and says
 // what that is.
-func (o RestoreOptions) prepare(ctx context.Context, a *archive.Opened, stage string) (Restored, error) {
+func (o RestoreOptions) prepare(ctx context.Context, a *Archive, stage string) (Restored, error) {
 	m := a.Manifest()
 	r := Restored{Archive: a.Path(), DataDir: o.DataDir, Cut: m.Created, Node: m.Node, Version: m.Version, Bytes: m.Bytes(),
-		Migrated: map[string][2]int{}, Stripped: m.Stripped, Vault: VaultAfter{Source: m.Vault.Source, Secrets: m.Vault.Secrets}}
+		Migrated: map[string][2]int{}, Stripped: m.Stripped, Config: ConfigIn(a), Vault: VaultAfter{Source: m.Vault.Source, Secrets: m.Vault.Secrets}}
 	if err := notNewer(m.Schema); err != nil {
 		return r, err
 	}
-	o.stage("read", 0, 0)
+	o.stage("read")
 	if err := a.Extract(stage); err != nil {
 		return r, err
 	}
 	failpoint.Hit("restore.extracted")
-	o.stage("check", 0, 0)
+	o.stage("check")
 	database := databasePath(stage)
 	if _, err := a.Prove(ctx, database); err != nil {
 		return r, err
@@ -198,7 +207,7 @@ func (o RestoreOptions) prepare(ctx context.Context, a *archive.Opened, stage st
 			r.Migrated[s.Room] = [2]int{have, len(s.Steps)}
 		}
 	}
-	o.stage("carry over", 0, 0)
+	o.stage("carry over")
 	if err := o.bringUpToDate(ctx, &r, database); err != nil {
 		return r, err
 	}
@@ -221,11 +230,6 @@ func notNewer(have map[string]int) error {
 
 // layOut names what is put in place, and what goes for it.
 func (o RestoreOptions) layOut(r *Restored, m archive.Manifest, stage string) error {
-	for _, f := range m.Files {
-		if name, ok := cutConfig(f.Name); ok {
-			r.Config = append(r.Config, name)
-		}
-	}
 	r.Puts = []string{archive.DatabaseName}
 	if len(r.Config) > 0 {
 		if err := os.Rename(filepath.Join(stage, "config"), filepath.Join(stage, RestoredConfig)); err != nil {

@@ -38,7 +38,7 @@ func RestoreBack(ctx context.Context, o RestoreOptions, name string) (Restored, 
 		}
 		pre := restore.PreName(o.DataDir, o.Now())
 		r.Pre = filepath.Join(o.DataDir, pre)
-		o.stage("swap", 0, 0)
+		o.stage("swap")
 		return restore.Swap(o.DataDir, restore.Intent{Pre: pre, From: name, Old: replacedNames(r.Puts), New: r.Puts})
 	})
 	if err != nil {
@@ -66,7 +66,7 @@ func (o RestoreOptions) carryBack(ctx context.Context, r *Restored, name string)
 	if !fileExists(path) {
 		return nil
 	}
-	o.stage("carry over", 0, 0)
+	o.stage("carry over")
 	db, err := sqlite.Open(ctx, sqlite.Options{Path: path, Readers: 1, Logger: o.Logger})
 	if errors.Is(err, sqlite.ErrCorrupt) {
 		r.Unread = err.Error()

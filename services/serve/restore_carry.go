@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/blufio/blufio/services/agent"
-	"github.com/blufio/blufio/services/backup/archive"
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/cost"
@@ -139,9 +137,6 @@ func (o RestoreOptions) lookAtVault(ctx context.Context, r *Restored, db *sqlite
 	r.Vault.Closed = v.List().Unreadable()
 	return nil
 }
-
-// cutConfig is the name of a configuration file within [RestoredConfig].
-func cutConfig(name string) (string, bool) { return strings.CutPrefix(name, archive.ConfigDir) }
 
 // TakeConfig copies the one configuration file that a restore has left into path, which
 // must not be there, and removes what it was left in.
