@@ -33,8 +33,7 @@ func (e *LockedError) Error() string {
 // with the process, however that ends, so it is never stale.
 type lock struct {
 	file  *os.File
-	ended restore.Outcome // of a restore that was cut off before
-	pre   string          // where its old files are
+	ended restore.Ended // a restore that was cut off before
 }
 
 const (
@@ -70,20 +69,20 @@ func takeLock(dir string) (*lock, error) {
 // held is a lock that was just taken: nothing in the directory is opened before a restore
 // that was cut off is ended.
 func held(dir string, f *os.File) (*lock, error) {
-	ended, pre, err := restore.Replay(dir)
+	ended, err := restore.Replay(dir)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &lock{f, ended, pre}, nil
+	return &lock{f, ended}, nil
 }
 
 // tell says what became of a restore that was cut off.
 func (l *lock) tell(log *slog.Logger) {
-	switch l.ended {
+	switch e := l.ended; e.Outcome {
 	case restore.Done:
-		log.Warn("a restore had been cut off and was brought to its end: the backup is in place", "old_files", l.pre)
+		log.Warn("a restore had been cut off and was brought to its end: the backup is in place", "old_files", e.Pre)
 	case restore.Undone:
-		log.Warn("a restore had failed and was cut off while it was undone: the old files are in place again")
+		log.Warn("a restore had been cut off and was undone: the old files are in place again", "err", e.Why)
 	}
 }
 

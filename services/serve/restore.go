@@ -117,7 +117,7 @@ func Restore(ctx context.Context, o RestoreOptions, a *Archive) (Restored, error
 		return Restored{}, fmt.Errorf("make data directory: %w", err)
 	}
 	var done Restored
-	err := o.locked(func(ended restore.Outcome) (err error) {
+	err := o.locked(func(ended restore.Ended) (err error) {
 		stage := filepath.Join(o.DataDir, restore.Staging)
 		defer func() {
 			if err != nil && !restore.Pending(o.DataDir) {
@@ -127,7 +127,7 @@ func Restore(ctx context.Context, o RestoreOptions, a *Archive) (Restored, error
 		if done, err = o.prepare(ctx, a, stage); err != nil {
 			return err
 		}
-		done.Ended = string(ended)
+		done.Ended = string(ended.Outcome)
 		pre := restore.PreName(o.DataDir, o.Now())
 		if len(done.Replaces) > 0 {
 			done.Pre = filepath.Join(o.DataDir, pre)
@@ -143,7 +143,7 @@ func Restore(ctx context.Context, o RestoreOptions, a *Archive) (Restored, error
 }
 
 // locked holds the data directory.
-func (o RestoreOptions) locked(use func(ended restore.Outcome) error) (err error) {
+func (o RestoreOptions) locked(use func(ended restore.Ended) error) (err error) {
 	lock, err := takeLock(o.DataDir)
 	if err != nil {
 		return err

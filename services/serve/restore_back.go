@@ -28,8 +28,8 @@ func RestoreBack(ctx context.Context, o RestoreOptions, name string) (Restored, 
 	if o.DryRun {
 		return o.rehearseBack(r, name)
 	}
-	err := o.locked(func(ended restore.Outcome) error {
-		r.Ended = string(ended)
+	err := o.locked(func(ended restore.Ended) error {
+		r.Ended = string(ended.Outcome)
 		if err := o.carryBack(ctx, &r, name); err != nil {
 			return err
 		}

@@ -75,6 +75,13 @@ const (
 	Undone  Outcome = "back" // the old ones are in place again
 )
 
+// Ended says how a restore was ended that had been cut off.
+type Ended struct {
+	Outcome Outcome
+	Pre     string // where the old files are; "" when they are in place
+	Why     error  // it went back where it should have gone on
+}
+
 // Swap carries an intent out. When it returns an error the old files are in place
 // again, unless that failed too, which the error says: the next Replay ends it then.
 func Swap(dir string, in Intent) error {
@@ -88,16 +95,17 @@ func Swap(dir string, in Intent) error {
 }
 
 // Replay ends what an earlier swap began, and removes what a restore left that did not
-// come that far. It is for whoever holds the data directory's lock.
-func Replay(dir string) (did Outcome, pre string, err error) {
+// come that far. Where it cannot go on it goes back. It is for whoever holds the data
+// directory's lock.
+func Replay(dir string) (ended Ended, err error) {
 	err = open(dir, func(d *disk) error {
-		did, pre, err = d.replay()
+		ended, err = d.replay()
 		return err
 	})
 	if err != nil {
-		return did, pre, fmt.Errorf("end the restore that was cut off: %w", err)
+		return ended, fmt.Errorf("end the restore that was cut off: %w", err)
 	}
-	return did, pre, nil
+	return ended, nil
 }
 
 // Pending reports whether a swap was begun and has not ended.
@@ -145,26 +153,27 @@ func (d *disk) swap(in Intent) error {
 	return err
 }
 
-func (d *disk) replay() (Outcome, string, error) {
+func (d *disk) replay() (Ended, error) {
 	in, back, err := d.pending()
 	switch {
 	case err != nil:
-		return Nothing, "", err
+		return Ended{}, err
 	case in == nil:
-		return Nothing, "", d.sweep()
+		return Ended{}, d.sweep()
 	case back:
 		failpoint.Hit("restore.back-replayed")
-		if err := d.back(*in); err != nil {
-			return Nothing, in.Pre, err
-		}
-		return Undone, "", nil
+		return Ended{Outcome: Undone}, d.back(*in)
 	}
 	failpoint.Hit("restore.replayed")
-	if err := d.forward(*in); err != nil {
-		return Nothing, in.Pre, err
+	why := d.forward(*in)
+	if why == nil {
+		d.tidy(*in)
+		return Ended{Outcome: Done, Pre: in.Pre}, nil
 	}
-	d.tidy(*in)
-	return Done, in.Pre, nil
+	if err := d.turn(*in); err != nil {
+		return Ended{}, errors.Join(why, err)
+	}
+	return Ended{Outcome: Undone, Why: why}, nil
 }
 
 // forward moves what is not moved yet.

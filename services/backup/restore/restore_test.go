@@ -121,7 +121,7 @@ func (c cut) run(dir string, use func(*disk) error) (crashed bool, err error) {
 }
 
 func swap(d *disk) error   { return d.swap(intent) }
-func replay(d *disk) error { _, _, err := d.replay(); return err }
+func replay(d *disk) error { _, err := d.replay(); return err }
 
 // changes counts what a whole swap does.
 func changes(t *testing.T, use func(*disk) error, prepare func(dir string)) int {
@@ -145,8 +145,8 @@ func TestSwap(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, "a swap", dir, wantNew())
-	if did, _, err := Replay(dir); did != Nothing || err != nil {
-		t.Errorf("replayed afterwards: %q, %v", did, err)
+	if did, err := Replay(dir); did != (Ended{}) || err != nil {
+		t.Errorf("replayed afterwards: %v, %v", did, err)
 	}
 }
 
@@ -202,10 +202,11 @@ func exists(path string) bool { _, err := os.Lstat(path); return err == nil }
 // settle replays to the end, and wants all of the one or of the other.
 func settle(t *testing.T, what, dir string) Outcome {
 	t.Helper()
-	did, pre, err := Replay(dir)
+	ended, err := Replay(dir)
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
+	did, pre := ended.Outcome, ended.Pre
 	if Pending(dir) {
 		t.Errorf("%s: something is pending", what)
 	}
@@ -247,7 +248,7 @@ func TestFailures(t *testing.T) {
 		if Pending(dir) {
 			t.Errorf("%s: something is pending: %v", what, err)
 		}
-		if _, _, err := Replay(dir); err != nil { // as the next command does
+		if _, err := Replay(dir); err != nil { // as the next command does
 			t.Error(err)
 		}
 		same(t, what, dir, oldFiles)
@@ -300,15 +301,43 @@ func TestNothingPending(t *testing.T) {
 	for path, text := range oldFiles {
 		write(t, filepath.Join(dir, path), text)
 	}
-	if did, _, err := Replay(dir); did != Nothing || err != nil {
+	if did, err := Replay(dir); did != (Ended{}) || err != nil {
 		t.Fatal(did, err)
 	}
 	write(t, filepath.Join(dir, Staging, "blufio.db"), "half")
 	write(t, filepath.Join(dir, draftFile), "{")
-	if did, _, err := Replay(dir); did != Nothing || err != nil {
+	if did, err := Replay(dir); did != (Ended{}) || err != nil {
 		t.Fatal(did, err)
 	}
 	same(t, "a restore cut off before its intent", dir, oldFiles)
+}
+
+// A replay that cannot go on goes back.
+func TestReplayThatCannotGoOn(t *testing.T) {
+	total := changes(t, swap, func(string) {})
+	for first := 5; first <= total; first++ {
+		dir := lay(t)
+		if crashed, _ := (cut{at: first, crashes: true}).run(dir, swap); !crashed {
+			t.Fatal("no crash")
+		}
+		if !Pending(dir) {
+			continue
+		}
+		write(t, filepath.Join(dir, "workspace", "stranger"), "in the way")
+		ended, err := Replay(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if exists(filepath.Join(dir, "workspace", "a")) { // it was in place before
+			continue
+		}
+		if ended.Outcome != Undone || ended.Why == nil {
+			t.Errorf("cut off before change %d: ended %+v", first, ended)
+		}
+		want := maps.Clone(oldFiles)
+		want["workspace/stranger"] = "in the way"
+		same(t, fmt.Sprintf("cut off before change %d", first), dir, want)
+	}
 }
 
 func TestIntentsThatAreRefused(t *testing.T) {
@@ -329,8 +358,8 @@ func TestIntentsThatAreRefused(t *testing.T) {
 			dir := lay(t)
 			write(t, filepath.Join(dir, forwardFile), text)
 			before := read(t, dir)
-			if did, _, err := Replay(dir); err == nil {
-				t.Errorf("did %q", did)
+			if did, err := Replay(dir); err == nil {
+				t.Errorf("did %v", did)
 			}
 			same(t, name, dir, before)
 			if err := Swap(dir, intent); err == nil {
