@@ -16,7 +16,7 @@ func TestStockTools(t *testing.T) {
 	}
 	p := small(t)
 	dir := t.TempDir()
-	cmd := exec.Command("sh", "-c", `zstd -dc "$0" | tar -x -f - -C "$1"`, store(t, p.write(t)), dir)
+	cmd := exec.Command("sh", "-c", `umask 077; zstd -dc "$0" | tar -x -f - -C "$1"`, store(t, p.write(t)), dir)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Fatalf("%s, %v", out, err)
 	}
