@@ -64,7 +64,7 @@ func (r *Reader) open(raw *bufio.Reader, identities []Identity) error {
 		raw = bufio.NewReaderSize(plain, copySize)
 	}
 	r.frame = newFrame(raw)
-	r.z, err = zstd.NewReader(r.frame, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(window))
+	r.z, err = zstd.NewReader(r.frame, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 	return err
 }
 
