@@ -6,8 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/channel/gateway"
@@ -74,8 +77,8 @@ func (o RestoreOptions) replaced(ctx context.Context, scratch string) (db *sqlit
 		}
 	}
 	copied := filepath.Join(scratch, "replaced.db")
-	if err := sqlite.CopyFile(ctx, path, copied, nil); err != nil {
-		if errors.Is(err, sqlite.ErrFull) || ctx.Err() != nil {
+	if err := o.copyReplaced(ctx, path, copied); err != nil {
+		if errors.Is(err, sqlite.ErrFull) || errors.Is(err, syscall.ENOSPC) || ctx.Err() != nil {
 			return nil, nil, err
 		}
 		return nil, err, nil
@@ -87,6 +90,35 @@ func (o RestoreOptions) replaced(ctx context.Context, scratch string) (db *sqlit
 		return nil, err, db.Close()
 	}
 	return db, nil, nil
+}
+
+// copyReplaced copies the database that is to be replaced. In a rehearsal without a daemon
+// not even SQLite may look at it: it would leave files beside it.
+func (o RestoreOptions) copyReplaced(ctx context.Context, from, to string) error {
+	running, err := Running(o.DataDir)
+	if err != nil || running || !o.DryRun {
+		return errors.Join(err, sqlite.CopyFile(ctx, from, to, nil))
+	}
+	for _, end := range []string{"", "-wal"} {
+		if err := copyFile(from+end, to+end); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyFile(from, to string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }
 
 // carryOver has every room tell the restored database what it has to know of the
