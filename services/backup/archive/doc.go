@@ -29,6 +29,9 @@
 //
 // # Writing
 //
+//	err := store.Copy(ctx, copy, nil)
+//	file, checked, err := archive.Examine(ctx, copy)
+//	…
 //	pending, err := archive.Create(path, force)
 //	defer pending.Abort()
 //	w, err := archive.Encrypt(pending, recipients)

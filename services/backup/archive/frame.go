@@ -23,6 +23,9 @@ type frame struct {
 	next func() error
 }
 
+// maxWindow bounds the decoder's memory.
+const maxWindow = 1 << 20
+
 const frameMagic = "\x28\xb5\x2f\xfd"
 
 func newFrame(r *bufio.Reader) *frame {
@@ -71,7 +74,7 @@ func (f *frame) header() error {
 	if err != nil {
 		return err
 	}
-	if size > window {
+	if size > maxWindow {
 		return fmt.Errorf("%w: reading it would take %d bytes of memory", ErrNotArchive, size)
 	}
 	f.next = f.block

@@ -42,7 +42,7 @@ func openStore(t testing.TB, path string) *sqlite.Store {
 	return s
 }
 
-func exec(t testing.TB, s *sqlite.Store, query string, args ...any) {
+func run(t testing.TB, s *sqlite.Store, query string, args ...any) {
 	t.Helper()
 	err := s.Write(context.Background(), func(tx *sqlite.Tx) error { _, err := tx.Exec(query, args...); return err })
 	if err != nil {
@@ -87,7 +87,7 @@ func small(t testing.TB) *parts {
 	t.Helper()
 	dir := t.TempDir()
 	s := openStore(t, filepath.Join(dir, "live.db"))
-	exec(t, s, `INSERT INTO letter (id, text) VALUES (1, 'dear'), (2, 'sir'); INSERT INTO reply (letter) VALUES (2)`)
+	run(t, s, `INSERT INTO letter (id, text) VALUES (1, 'dear'), (2, 'sir'); INSERT INTO reply (letter) VALUES (2)`)
 	return gather(t, s)
 }
 

@@ -4,6 +4,7 @@ package archive
 
 import (
 	"os/exec"
+	"path/filepath"
 	"testing"
 )
 
@@ -15,8 +16,8 @@ func TestStockTools(t *testing.T) {
 		}
 	}
 	p := small(t)
-	dir := t.TempDir()
-	cmd := exec.Command("sh", "-c", `zstd -dc "$0" | tar -x -f - -C "$1"`, store(t, p.write(t)), dir)
+	dir := filepath.Join(t.TempDir(), "new")
+	cmd := exec.Command("sh", "-c", `umask 077; mkdir "$1"; zstd -dc "$0" | tar -x -f - -C "$1"`, store(t, p.write(t)), dir)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Fatalf("%s, %v", out, err)
 	}

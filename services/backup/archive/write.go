@@ -14,17 +14,18 @@ import (
 	"slices"
 	"time"
 
+	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/klauspost/compress/zstd"
 )
 
 const (
-	window   = 1 << 20   // of the compression: bounds a reader's memory
+	window   = 512 << 10 // of the compression: larger ones are slower and no smaller
 	copySize = 128 << 10 // bytes between two looks at the context
 )
 
 // Write writes an archive to w. It puts the files of m in order, opens each once, and each must
 // be exactly as m says: give it files that nobody changes. Progress, unless nil, is told the bytes read
-// of m.Bytes(). It does not close w, nor sync anything. After an error what was written is no archive.
+// of m.Bytes(), one call at a time, on a goroutine of Write's. It does not close w, nor sync anything. After an error what was written is no archive.
 func Write(ctx context.Context, w io.Writer, m Manifest, open func(name string) (io.ReadCloser, error), progress func(done int64)) error {
 	if err := write(ctx, w, m, open, progress); err != nil {
 		return fmt.Errorf("write backup: %w", err)
@@ -39,11 +40,11 @@ func write(ctx context.Context, w io.Writer, m Manifest, open func(name string) 
 	}
 	sum := sha256.New()
 	z, err := zstd.NewWriter(io.MultiWriter(w, sum), zstd.WithEncoderLevel(zstd.SpeedFastest),
-		zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(window))
+		zstd.WithEncoderConcurrency(2), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(window))
 	if err != nil {
 		return err
 	}
-	t := &tarWriter{ctx: ctx, w: z, at: m.Created, progress: progress, buf: make([]byte, copySize)}
+	t := &tarWriter{ctx: ctx, w: z, at: m.Created, progress: progress, ahead: newAhead()}
 	err = t.all(m, text, open)
 	if err = errors.Join(err, z.Close()); err != nil {
 		return err
@@ -83,7 +84,7 @@ type tarWriter struct {
 	at       time.Time
 	done     int64
 	progress func(done int64)
-	buf      []byte
+	ahead    *ahead
 }
 
 func (t *tarWriter) all(m Manifest, text []byte, open func(name string) (io.ReadCloser, error)) error {
@@ -114,7 +115,7 @@ func (t *tarWriter) file(f File, open func(name string) (io.ReadCloser, error)) 
 	sum := sha256.New()
 	before := t.done
 	content := &source{ctx: t.ctx, r: r, progress: func(n int64) { t.tell(before + n) }}
-	n, err := io.CopyBuffer(io.MultiWriter(t.w, sum), io.LimitReader(content, f.Size+1), t.buf)
+	n, err := t.ahead.copy(t.w, sum, io.LimitReader(content, f.Size+1))
 	if err != nil {
 		return err
 	}
@@ -129,6 +130,29 @@ func (t *tarWriter) tell(done int64) {
 	if t.done = done; t.progress != nil {
 		t.progress(done)
 	}
+}
+
+// Examine checks the copy of the database at path and describes it, both at the same time.
+func Examine(ctx context.Context, path string) (f File, c sqlite.Checked, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	described := make(chan error, 1)
+	go func() {
+		var err error
+		f, err = Describe(ctx, DatabaseName, path)
+		described <- err
+	}()
+	c, err = sqlite.Check(ctx, path)
+	if err == nil {
+		err = c.Err()
+	}
+	if err != nil {
+		cancel()
+	}
+	if hashErr := <-described; err == nil {
+		err = hashErr
+	}
+	return f, c, err
 }
 
 // Describe reads the file at path, which is to be called name in the archive, and says its size and hash.
