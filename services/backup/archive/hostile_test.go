@@ -133,6 +133,7 @@ var hostile = []struct {
 	{"unknown vault", func(f *forgery) { f.m.Vault.Source = "moon" }, ErrDamaged},
 	{"unknown field", func(f *forgery) { f.edit(`"format"`, `"surprise":1,"format"`) }, ErrDamaged},
 	{"unknown field of a file", func(f *forgery) { f.edit(`"size"`, `"owner":0,"size"`) }, ErrDamaged},
+	{"long unknown field", func(f *forgery) { f.edit(`"format"`, `"`+strings.Repeat("x", 100_000)+`":1,"format"`) }, ErrDamaged},
 	{"invalid JSON", func(f *forgery) { f.edit(`"format"`, `format`) }, ErrDamaged},
 	{"something after the JSON", func(f *forgery) { f.edit(`{"format"`, `{} {"format"`) }, ErrDamaged},
 	{"another type", func(f *forgery) { f.edit(`"format":1`, `"format":"one"`) }, ErrDamaged},
@@ -265,13 +266,19 @@ var hostile = []struct {
 	{"zstd of something else", func(f *forgery) {
 		f.finish = func([]byte) []byte { return sealed(compress(bytes.Repeat([]byte("x"), 5000))) }
 	}, ErrNotArchive},
+	{"encrypted for nobody", func(f *forgery) { f.finish = func([]byte) []byte { return []byte(ageIntro + "--- x\n") } }, ErrDamaged},
+	{"encrypted for too many", func(f *forgery) {
+		f.finish = func([]byte) []byte {
+			return append([]byte(ageIntro+"-> X25519 "), bytes.Repeat([]byte("x"), 32<<20)...)
+		}
+	}, ErrDamaged},
 	{"seal alone", func(f *forgery) { f.finish = func([]byte) []byte { return sealed(nil) } }, ErrNotArchive},
 }
 
 const tarLink = '2'
 
 func TestHostile(t *testing.T) {
-	p := small(t)
+	p, id := small(t), identity(t)
 	path := store(t, forge(p).bytes(t))
 	if _, err := Verify(t.Context(), path, Options{}); err != nil {
 		t.Fatalf("what nobody spoiled: %v", err)
@@ -289,12 +296,13 @@ func TestHostile(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := allocated()
-			_, err := Verify(t.Context(), path, Options{})
+			o := Options{Identities: []Identity{id}}
+			_, err := Verify(t.Context(), path, o)
 			refused(t, "Verify", err)
 			if !errors.Is(err, tt.kind) {
 				t.Errorf("Verify: %v, want %v", err, tt.kind)
 			}
-			_, err = Extract(t.Context(), path, dir, Options{})
+			_, err = Extract(t.Context(), path, dir, o)
 			refused(t, "Extract", err)
 			if took := allocated() - before; took > 64<<20 {
 				t.Errorf("it took %d MiB of memory to say so", took>>20)

@@ -18,7 +18,7 @@ const maxTokens = MaxManifest / 10
 func parseManifest(text []byte) (Manifest, error) {
 	m, err := decodeManifest(text)
 	if err != nil && !errors.Is(err, ErrNewer) {
-		err = fmt.Errorf("%w: %s: %w", ErrDamaged, ManifestName, err)
+		err = foreign(fmt.Errorf("%s: %w", ManifestName, err))
 	}
 	return m, err
 }

@@ -77,7 +77,7 @@ func (r *Reader) explain(err error) error {
 			return err
 		}
 	}
-	return fmt.Errorf("%w: %w", ErrDamaged, err)
+	return foreign(err)
 }
 
 // manifest reads the first entry.
