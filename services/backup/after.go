@@ -136,13 +136,16 @@ func (s *Service) drills(ctx context.Context) error {
 	}
 }
 
-// drillDue names the backup to try, if it is time. One that failed is tried again with the
-// next backup, or after a day.
+// drillDue names the backup to try, if it is time and no newer one is about to come. One
+// that failed is tried again with the next backup, or after a day.
 func (s *Service) drillDue() (path string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last, now := s.history.scheduled, s.d.Now()
 	if s.cfg.DrillEvery <= 0 || s.cfg.Every <= 0 || s.d.Drill == nil || last == nil || last.Path == "" || strings.HasSuffix(last.Path, bus.BackupSealed) {
+		return "", false
+	}
+	if due, _ := s.course.due(now, s.cfg.Every); s.running != nil || !now.Before(due) {
 		return "", false
 	}
 	if d := s.history.drilled; d != nil && !d.Time.After(now) && now.Sub(d.Time) < s.cfg.DrillEvery {

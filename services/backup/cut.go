@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
-	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/backup/archive"
+	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
@@ -114,8 +114,9 @@ func (s Source) take(ctx context.Context, c *Cut, w Wish, tell Tell) error {
 	}
 	c.Manifest = archive.Manifest{Format: archive.Format, Created: s.Now().UTC().Truncate(time.Second), Version: s.Version, Node: s.Node, Stripped: []string{}}
 	if err := s.Copy(ctx, c.path(archive.DatabaseName), func(done, total int64) { tell(bus.BackupCopy, done, total) }); err != nil {
-		return fmt.Errorf("copy database: %w", err)
+		return err // which says that it was to be copied
 	}
+	failpoint.Hit("backup.copied")
 	if err := s.gather(c, w); err != nil {
 		return err
 	}
@@ -128,6 +129,7 @@ func (s Source) take(ctx context.Context, c *Cut, w Wish, tell Tell) error {
 		return err
 	}
 	tell(bus.BackupCheck, total, total)
+	failpoint.Hit("backup.checked")
 	return ctx.Err()
 }
 
@@ -208,32 +210,23 @@ func (s Source) look(ctx context.Context, c *Cut) (err error) {
 	return err
 }
 
-// prove checks the copy and hashes every file, side by side.
+// prove checks the copy and hashes every file.
 func (c *Cut) prove(ctx context.Context) error {
-	var checked sqlite.Checked
-	err := services.Work(ctx, func(ctx context.Context) (err error) {
-		checked, err = sqlite.Check(ctx, c.path(archive.DatabaseName))
-		if err == nil {
-			err = checked.Err()
-		}
-		if err != nil {
-			return fmt.Errorf("check the copy: %w", err)
-		}
-		return nil
-	}, func(ctx context.Context) error {
-		names, err := c.names()
-		for _, name := range names {
-			f, err := archive.Describe(ctx, name, c.path(name))
-			if err != nil {
-				return err
-			}
-			c.Files = append(c.Files, f)
-		}
-		return err
-	})
-	c.Schema, c.Rows = checked.Schema, checked.Rows
+	database, checked, err := archive.Examine(ctx, c.path(archive.DatabaseName))
+	if err != nil {
+		return fmt.Errorf("check the copy: %w", err)
+	}
+	c.Schema, c.Rows, c.Files = checked.Schema, checked.Rows, []archive.File{database}
+	names, err := c.names()
 	if err != nil {
 		return err
+	}
+	for _, name := range names[1:] {
+		f, err := archive.Describe(ctx, name, c.path(name))
+		if err != nil {
+			return err
+		}
+		c.Files = append(c.Files, f)
 	}
 	return c.Check()
 }
@@ -273,6 +266,7 @@ func (c *Cut) Write(ctx context.Context, w io.Writer, tell Tell) (bytes int64, s
 	if err == nil {
 		err = sealed.Close()
 	}
+	failpoint.Hit("backup.written")
 	return m.n, hex.EncodeToString(m.hash.Sum(nil)), err
 }
 

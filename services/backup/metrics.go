@@ -16,13 +16,13 @@ type meters struct {
 }
 
 var (
-	successDesc  = desc("last_success_timestamp_seconds", "When the last backup was made, by the schedule or on demand; absent without one.")
-	verifiedDesc = desc("last_verified_timestamp_seconds", "When a backup was last read again and found good; absent without one.")
-	drilledDesc  = desc("last_drilled_timestamp_seconds", "When a second daemon was last started on a backup and worked; absent without one.")
-	sizeDesc     = desc("size_bytes", "Size of the last backup; absent without one.")
-	durationDesc = desc("duration_seconds", "Time that the last backup took; absent without one.")
+	successDesc  = desc("last_success_timestamp_seconds", "When the last backup was made, by the schedule or on demand; 0 without one.")
+	verifiedDesc = desc("last_verified_timestamp_seconds", "When a backup was last read again and found good; 0 without one.")
+	drilledDesc  = desc("last_drilled_timestamp_seconds", "When a second daemon was last started on a backup and worked; 0 without one.")
+	sizeDesc     = desc("size_bytes", "Size of the last backup; 0 without one.")
+	durationDesc = desc("duration_seconds", "Time that the last backup took; 0 without one.")
 	everyDesc    = desc("every_seconds", "Time between two backups of the schedule; 0 without one.")
-	dueDesc      = desc("due_timestamp_seconds", "When the schedule's next backup is due; absent without a schedule.")
+	dueDesc      = desc("due_timestamp_seconds", "When the schedule's next backup is due; 0 without a schedule.")
 	rowDesc      = desc("failed_in_a_row", "Failures of the schedule since its last success.")
 	spoiledDesc  = prometheus.NewDesc("blufio_backup_spoiled", "1 while what follows a backup has failed for the last one: the command that sends it away, or the drill.", []string{"stage"}, nil)
 	runningDesc  = desc("running", "Backups that are being made.")
@@ -64,25 +64,22 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	when := func(d *prometheus.Desc, t *time.Time) {
-		if t != nil {
-			gauge(d, float64(t.UnixMilli())/1000)
+		if t == nil || t.IsZero() {
+			gauge(d, 0)
+			return
 		}
+		gauge(d, float64(t.UnixMilli())/1000)
 	}
 	st := g.s.summary()
 	gauge(everyDesc, float64(st.Every))
 	when(dueDesc, st.NextDue)
 	gauge(rowDesc, float64(st.Failures))
-	if run := st.LastSuccess; run != nil {
-		when(successDesc, &run.Time)
-		gauge(sizeDesc, float64(run.Bytes))
-		gauge(durationDesc, run.Seconds)
-	}
-	if p := st.LastVerified; p != nil {
-		when(verifiedDesc, &p.Time)
-	}
-	if p := st.LastDrilled; p != nil {
-		when(drilledDesc, &p.Time)
-	}
+	run, verified, drilled := orZero(st.LastSuccess), orZero(st.LastVerified), orZero(st.LastDrilled)
+	when(successDesc, &run.Time)
+	gauge(sizeDesc, float64(run.Bytes))
+	gauge(durationDesc, run.Seconds)
+	when(verifiedDesc, &verified.Time)
+	when(drilledDesc, &drilled.Time)
 	gauge(runningDesc, truth(st.Running != nil))
 	gauge(runningMost, 1)
 	g.s.mu.Lock()
@@ -92,6 +89,14 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(spoiledDesc, truth(undrilled), bus.BackupDrill)
 	gauge(filesDesc, float64(files))
 	gauge(filesMost, float64(g.s.cfg.KeepDaily+g.s.cfg.KeepWeekly+g.s.cfg.KeepMonthly+2))
+}
+
+// orZero is what p points to, or nothing.
+func orZero[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
 }
 
 func truth(b bool) float64 {

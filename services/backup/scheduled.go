@@ -19,6 +19,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/backup/archive"
+	"github.com/blufio/blufio/services/internal/failpoint"
 )
 
 // dir is where the daemon's own backups lie.
@@ -98,6 +99,7 @@ func (s *Service) keep(ctx context.Context, run *running) (made, error) {
 	var took time.Duration
 	if err == nil {
 		took, err = s.verify(ctx, file.Partial(), wish, bytes, sum, tell)
+		failpoint.Hit("backup.verified")
 	}
 	if err == nil {
 		err = file.Commit()
@@ -175,10 +177,12 @@ func (r reader) Read(p []byte) (int, error) {
 // afterwards thins out the directory, and has the rest done apart.
 func (s *Service) afterwards(ctx context.Context, run *running, m made) {
 	if err := s.flush(ctx); err == nil {
+		failpoint.Hit("backup.noted")
 		if err := s.thin(); err != nil {
 			s.d.Logger.Warn("remove old backups", "err", err)
 		}
 	}
+	failpoint.Hit("backup.thinned")
 	f := follow{id: run.step.ID, path: m.path, bytes: m.archive.Bytes}
 	select {
 	case s.follows <- f:

@@ -13,6 +13,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/backup/archive"
+	"github.com/blufio/blufio/services/internal/failpoint"
 )
 
 // stream is a backup that somebody reads.
@@ -165,8 +166,10 @@ func (s *Service) hand(ctx context.Context, st *stream) (made, error) {
 	if err := w.end(sum, &m.archive); err != nil {
 		return made{}, err
 	}
+	failpoint.Hit("backup.handed")
 	select {
 	case e := <-st.ended:
+		failpoint.Hit("backup.kept")
 		if e.why != "" {
 			return made{}, fmt.Errorf("whoever asked for it could not keep it: %s", e.why)
 		}
@@ -255,7 +258,15 @@ func (s *Service) read(ctx context.Context, r bus.BackupRead) (bus.BackupChunk, 
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.idle.Reset(s.bounds.patience)
+	select {
+	case <-st.over:
+		if st.err == nil {
+			return bus.BackupChunk{}, bus.Errorf(bus.CodeNotFound, "the backup is done")
+		}
+		return bus.BackupChunk{}, st.err
+	default:
+		st.idle.Reset(s.bounds.patience)
+	}
 	switch {
 	case r.Offset == st.last.at && st.next > st.last.at, st.last.eof && r.Offset == st.last.at:
 		return s.piece(st), nil // it is asked for again

@@ -2,7 +2,11 @@
 
 package archive
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
 
 // What may be wrong with an archive. Errors wrap one of these with what and where.
 var (
@@ -17,3 +21,10 @@ var (
 	// ErrSpace: what is in it does not fit on the disk.
 	ErrSpace = errors.New("not enough free space")
 )
+
+// foreign makes damage of an error of another package, which may have several lines, or repeat
+// what stands in the archive at any length.
+func foreign(err error) error {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return fmt.Errorf("%w: %.200s", ErrDamaged, line)
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/blufio/blufio/services/internal/failpoint"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,6 +50,7 @@ func (p *Pending) create() error {
 	if err := lockFile(f); err != nil {
 		return errors.Join(err, f.Close())
 	}
+	failpoint.Hit("backup.created")
 	return nil
 }
 
@@ -108,7 +110,9 @@ func (p *Pending) Sync() error {
 	if p.f == nil {
 		return fs.ErrClosed
 	}
-	return p.f.Sync()
+	err := p.f.Sync()
+	failpoint.Hit("backup.synced")
+	return err
 }
 
 // Commit syncs the file, gives it its name, and syncs the directory. Without force something that
@@ -130,9 +134,12 @@ func (p *Pending) commit() error {
 	if err := p.publish(); err != nil {
 		return err
 	}
+	failpoint.Hit("backup.named")
 	err := p.f.Close()
 	p.f = nil
-	return errors.Join(err, syncDir(filepath.Dir(p.path)))
+	err = errors.Join(err, syncDir(filepath.Dir(p.path)))
+	failpoint.Hit("backup.listed")
+	return err
 }
 
 // ours makes sure that nobody has put another file at Partial.

@@ -8,7 +8,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -78,7 +77,7 @@ func (r *Reader) explain(err error) error {
 			return err
 		}
 	}
-	return fmt.Errorf("%w: %w", ErrDamaged, err)
+	return foreign(err)
 }
 
 // manifest reads the first entry.
@@ -108,29 +107,6 @@ func (r *Reader) manifest() error {
 	return r.expect(make([]byte, padding(entry.Size)), "after "+ManifestName)
 }
 
-// parseManifest is strict, but for the format, which it looks at first.
-func parseManifest(text []byte) (m Manifest, err error) {
-	var head struct {
-		Format  int    `json:"format"`
-		Version string `json:"version"`
-	}
-	if err := json.Unmarshal(text, &head); err != nil {
-		return Manifest{}, fmt.Errorf("%w: %s: %w", ErrDamaged, ManifestName, err)
-	}
-	if head.Format > Format {
-		return Manifest{}, fmt.Errorf("%w: blufio %.40q wrote it in format %d, and this one reads up to %d", ErrNewer, head.Version, head.Format, Format)
-	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err = dec.Decode(&m); err == nil {
-		err = m.Check()
-	}
-	if err != nil {
-		return Manifest{}, fmt.Errorf("%w: %s: %w", ErrDamaged, ManifestName, err)
-	}
-	return m, nil
-}
-
 // Manifest is what the archive says of itself. It has passed [Manifest.Check].
 func (r *Reader) Manifest() Manifest { return r.m }
 
@@ -156,7 +132,7 @@ func (r *Reader) advance() error {
 			return err
 		}
 		f := r.m.Files[r.at-1]
-		if err := r.expect(make([]byte, padding(f.Size)), "after "+f.Name); err != nil {
+		if err := r.expect(make([]byte, padding(f.Size)), "after "+strconv.Quote(f.Name)); err != nil {
 			return r.explain(err)
 		}
 		r.body = nil
@@ -168,7 +144,7 @@ func (r *Reader) advance() error {
 		return io.EOF
 	}
 	f := r.m.Files[r.at]
-	if err := r.expect(tarHeader(f, r.m.Created), "where "+f.Name+" should begin"); err != nil {
+	if err := r.expect(tarHeader(f, r.m.Created), "where "+strconv.Quote(f.Name)+" should begin"); err != nil {
 		return r.explain(err)
 	}
 	r.at++
@@ -197,7 +173,7 @@ func (r *Reader) expect(want []byte, where string) error {
 		return cutOff(err)
 	}
 	if !bytes.Equal(got, want) {
-		return fmt.Errorf("%w: %.100q is something that the manifest does not tell", ErrDamaged, where)
+		return fmt.Errorf("%w: %.200s stands something else than its manifest says", ErrDamaged, where)
 	}
 	return nil
 }
@@ -223,7 +199,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	if b.left == 0 {
 		if hex.EncodeToString(b.sum.Sum(nil)) != b.f.SHA256 {
-			b.r.err = fmt.Errorf("%w: the hash of %s is not that of the manifest", ErrDamaged, b.f.Name)
+			b.r.err = fmt.Errorf("%w: the hash of %.200q is not that in its manifest", ErrDamaged, b.f.Name)
 			return 0, b.r.err
 		}
 		return 0, io.EOF

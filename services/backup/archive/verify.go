@@ -68,7 +68,7 @@ func verify(ctx context.Context, path string, o Options) (report Report, err err
 // agree compares the database with what the manifest says of it.
 func agree(m Manifest, c sqlite.Checked) error {
 	if err := c.Err(); err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+		return fmt.Errorf("%w: its %w", ErrDamaged, err)
 	}
 	if !maps.Equal(m.Schema, c.Schema) {
 		return fmt.Errorf("%w: the database's tables have other versions than the manifest says", ErrDamaged)

@@ -13,6 +13,8 @@
 //	BLUFIO_FAILPOINT=reserve.granted=poison  when it is about a text with that word
 package failpoint
 
+import "slices"
+
 // Names are those in the order in which a message meets them. Each stands in the
 // source exactly once, and the kill test dies at each.
 func Names() []string {
@@ -79,3 +81,25 @@ func restoreBackNames() []string {
 		"restore.back-replayed",   // or one that was going back
 	}
 }
+
+// BackupNames are those of a backup, in their order. The kill test of services/serve/crashtest dies at
+// each, in every process that passes it.
+func BackupNames() []string {
+	return []string{
+		"backup.copied",   // the database is copied; nothing is checked
+		"backup.checked",  // the cut is whole, in the scratch directory
+		"backup.created",  // the archive is begun under another name
+		"backup.written",  // all of it was given on
+		"backup.handed",   // the reader has the last piece
+		"backup.synced",   // it is on disk, under another name
+		"backup.verified", // and was read again
+		"backup.named",    // it has its name; the directory may not know
+		"backup.listed",   // the directory knows it too
+		"backup.kept",     // the daemon has heard of it; the database has not
+		"backup.noted",    // so has the database; nothing is deleted
+		"backup.thinned",  // old ones are deleted
+	}
+}
+
+// All are the failpoints of all lists.
+func All() []string { return slices.Concat(Names(), VaultNames(), BackupNames(), RestoreNames()) }

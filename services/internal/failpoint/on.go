@@ -53,7 +53,7 @@ func parse(s string) (*trap, error) {
 	if count != "" {
 		t.left.Store(n)
 	}
-	if !slices.Contains(slices.Concat(Names(), VaultNames(), RestoreNames()), t.name) || count != "" && (err != nil || n < 1) {
+	if !slices.Contains(All(), t.name) || count != "" && (err != nil || n < 1) {
 		return nil, fmt.Errorf("%s=%q names no failpoint", Variable, s)
 	}
 	return t, nil

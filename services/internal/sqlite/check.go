@@ -45,7 +45,7 @@ func Check(ctx context.Context, path string) (Checked, error) {
 	c := Checked{Schema: map[string]int{}, Rows: map[string]int64{}}
 	err := c.look(ctx, path)
 	if errors.Is(err, ErrCorrupt) { // too bad for integrity_check itself
-		c.note(err.Error())
+		c.note(strings.TrimPrefix(err.Error(), ErrCorrupt.Error()+": "))
 		err = nil
 	}
 	if err != nil {
