@@ -61,7 +61,10 @@ func (o RestoreOptions) replaced(ctx context.Context, scratch string) (db *sqlit
 		return nil, nil, nil
 	}
 	if !o.DryRun {
-		db, err := sqlite.Open(ctx, sqlite.Options{Path: path, ReadOnly: true, Readers: 1, Logger: o.Logger})
+		db, err := sqlite.Open(ctx, sqlite.Options{Path: path, ReadOnly: true, Alone: true, Readers: 1, Logger: o.Logger})
+		if errors.Is(err, sqlite.ErrFull) {
+			return nil, nil, err
+		}
 		if err != nil {
 			return nil, err, nil
 		}
