@@ -25,8 +25,9 @@ type Drill struct {
 	Config   string // what is wrong with the configuration in it; "" is nothing
 	Tried    bool   // the secrets, with the key that was given
 
-	dir  string
-	rows map[string]int64
+	scratch *scratch
+	dir     string
+	rows    map[string]int64
 }
 
 // BeginDrill makes a directory beside the archive, or where that may not be written in the
@@ -39,11 +40,12 @@ func BeginDrill(ctx context.Context, a *Archive, key string, now func() time.Tim
 	if err != nil {
 		return nil, err
 	}
-	if d.dir, err = os.MkdirTemp(beside, pattern); err != nil {
-		if d.dir, err = os.MkdirTemp("", pattern); err != nil {
+	if d.scratch, err = newScratch(beside, pattern); err != nil {
+		if d.scratch, err = newScratch(os.TempDir(), pattern); err != nil {
 			return nil, err
 		}
 	}
+	d.dir = d.scratch.path
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.End())
@@ -73,7 +75,7 @@ func (d *Drill) ConfigFile() string { return filepath.Join(d.dir, "drill.toml") 
 func (d *Drill) Home() string { return d.dir }
 
 // End removes everything.
-func (d *Drill) End() error { return os.RemoveAll(d.dir) }
+func (d *Drill) End() error { return d.scratch.remove() }
 
 // lend puts what the vault is locked with where the restore looks for it.
 func (d *Drill) lend(key, source string) (environ []string, err error) {

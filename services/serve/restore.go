@@ -160,16 +160,16 @@ func (o RestoreOptions) stage(name string) {
 
 // rehearse does what a restore does in a directory of its own.
 func (o RestoreOptions) rehearse(ctx context.Context, a *Archive) (r Restored, err error) {
-	dir, err := os.MkdirTemp("", "blufio-restore-*")
+	dir, err := newScratch(os.TempDir(), "blufio-restore-*")
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, dir.remove()) }()
 	running, err := Running(o.DataDir)
 	if err != nil {
 		return r, err
 	}
-	if r, err = o.prepare(ctx, a, filepath.Join(dir, restore.Staging)); err != nil {
+	if r, err = o.prepare(ctx, a, filepath.Join(dir.path, restore.Staging)); err != nil {
 		return r, &NoRestoreError{err}
 	}
 	r.DryRun, r.Running = true, running

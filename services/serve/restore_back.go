@@ -79,12 +79,12 @@ func (o RestoreOptions) carryBack(ctx context.Context, r *Restored, name string)
 	if err := db.Migrate(ctx, schemas()...); err != nil {
 		return err
 	}
-	scratch, err := os.MkdirTemp("", "blufio-restore-*")
+	dir, err := newScratch(os.TempDir(), "blufio-restore-*")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	now, unread, err := o.replaced(ctx, scratch)
+	defer func() { err = errors.Join(err, dir.remove()) }()
+	now, unread, err := o.replaced(ctx, dir.path)
 	if err != nil {
 		return err
 	}
