@@ -120,7 +120,7 @@ func (a *app) drillOn(ctx context.Context, path string, identities []string, key
 	defer func() { err = errors.Join(err, trial.End()) }()
 	d.describe(trial, archive)
 	if n := len(d.Secrets.Closed); n > 0 && d.Secrets.Tried {
-		return fmt.Errorf("%d of its %s cannot be read with %s", n, plural(int64(d.Secrets.Total), "secret"), key)
+		return fmt.Errorf("%d of its %d secrets cannot be read with %s", n, d.Secrets.Total, key)
 	}
 	p.tell(bus.BackupCheck, 0, 0)
 	if err := a.runDrill(ctx, trial, d); err != nil {
@@ -286,10 +286,10 @@ func (a *app) drillText(d drill) string {
 	text := fmt.Sprintf("%s %s restores: a second daemon ran on it\n     %s%s%s%s%.1f s\n", u.ok(), line(d.Path),
 		plural(d.Rows, "row"), u.sep(), "a message went all the way, "+plural(int64(len(d.Findings)), "check")+" of doctor", u.sep(), d.Seconds)
 	switch s := d.Secrets; {
-	case s.Tried:
-		text += u.ok() + " all of its " + plural(int64(s.Total), "secret") + " can be read\n"
+	case s.Tried && s.Total > 0:
+		text += u.ok() + fmt.Sprintf(" its secrets can be read, all %d\n", s.Total)
 	case s.Total > 0:
-		text += u.warn() + " its " + plural(int64(s.Total), "secret") + " were not tried: give the vault's key with --vault-key\n"
+		text += u.warn() + fmt.Sprintf(" its secrets (%d) were not tried: give the vault's key with --vault-key\n", s.Total)
 	}
 	if d.Config != "" {
 		text += u.warn() + " the configuration in it is not valid: " + line(d.Config) + "\n"

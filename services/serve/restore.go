@@ -248,16 +248,21 @@ func (o RestoreOptions) layOut(r *Restored, m archive.Manifest, stage string) er
 	if fileExists(filepath.Join(stage, "workspace")) {
 		r.Puts = append(r.Puts, "workspace")
 	}
-	for _, name := range replacedNames(r.Puts) {
-		if fileExists(filepath.Join(o.DataDir, name)) {
-			r.Replaces = append(r.Replaces, name)
-		}
-	}
+	o.nameReplaced(r)
 	if err := syncTree(stage); err != nil {
 		return err
 	}
 	failpoint.Hit("restore.staged")
 	return nil
+}
+
+// nameReplaced says what goes; the database's log goes with it.
+func (o RestoreOptions) nameReplaced(r *Restored) {
+	for _, name := range replacedNames(r.Puts) {
+		if !strings.HasPrefix(name, "blufio.db-") && fileExists(filepath.Join(o.DataDir, name)) {
+			r.Replaces = append(r.Replaces, name)
+		}
+	}
 }
 
 // replacedNames are those that go when others come: the database with all that belongs to

@@ -112,10 +112,6 @@ func (o RestoreOptions) layOutBack(r *Restored, name string) error {
 	if len(r.Puts) == 0 {
 		return fmt.Errorf("there is nothing in %s", filepath.Join(o.DataDir, name))
 	}
-	for _, name := range replacedNames(r.Puts) {
-		if fileExists(filepath.Join(o.DataDir, name)) {
-			r.Replaces = append(r.Replaces, name)
-		}
-	}
+	o.nameReplaced(r)
 	return nil
 }
