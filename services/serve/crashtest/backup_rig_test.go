@@ -84,6 +84,16 @@ func begun(t *testing.T, n int, more string) plan {
 	return p
 }
 
+// again is a copy of the plan, before anything ran on it.
+func (p plan) again(t *testing.T) plan {
+	t.Helper()
+	q := plan{dir: filepath.Join(t.TempDir(), "plan")}
+	if out, err := exec.CommandContext(t.Context(), "cp", "-a", p.dir, q.dir).CombinedOutput(); err != nil {
+		t.Fatalf("copy: %v\n%s", err, out)
+	}
+	return q
+}
+
 // bulk puts bytes that do not compress into the database of a stopped daemon.
 func (p plan) bulk(t *testing.T, n int) {
 	t.Helper()
