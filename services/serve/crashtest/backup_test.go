@@ -306,7 +306,7 @@ bot_token = '''12345:planted-in-the-file-2'''
 		if err := json.Unmarshal(got.out, &made); err != nil || got.err != "" {
 			t.Fatalf("%v: %s%s", err, got.out, got.err)
 		}
-		if fmt.Sprint(made.Stripped) != "[a comment openai.api_key telegram.bot_token]" || made.Secrets != 1 || made.VaultSource != bus.KeyPassphrase || !strings.Contains(made.Needs, "passphrase") {
+		if fmt.Sprint(made.Stripped) != "[a comment openai.api_key telegram.bot_token]" || made.Secrets != 1 || made.VaultSource != bus.KeyPassphrase || !strings.Contains(made.Needs, "BLUFIO_VAULT_KEY") {
 			t.Errorf("%+v", made)
 		}
 		check(path)
