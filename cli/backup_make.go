@@ -195,8 +195,10 @@ type ownArchiver struct {
 
 func (o *ownArchiver) begin(ctx context.Context, r bus.BackupRequest, say stageTell) (string, int64, error) {
 	cfg, loaded, err := serve.Load(o.a.sources(nil))
-	if err != nil {
-		return "", 0, serveFailure(err)
+	if err != nil { // a backup is wanted most when something is wrong
+		f := explain(serveFailure(err))
+		o.a.complain("the configuration is not valid, and its files are not in the backup", f.hint)
+		loaded = nil
 	}
 	err = asOwner(o.dir, func() (err error) {
 		o.b, err = serve.TakeBackup(ctx, serve.Options{Config: cfg, Loaded: loaded, Environ: o.a.environ, DataDir: o.dir, Version: buildInfo().Version,

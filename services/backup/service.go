@@ -16,6 +16,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/nats-io/nuid"
 )
@@ -80,9 +81,9 @@ func New(cfg Config, d Deps) (*Service, error) {
 	}
 	d.Logger = d.Logger.With("service", Name)
 	d.Source.Now, d.Source.Copy = d.Now, d.Store.Copy
-	s := &Service{d: d, cfg: cfg, bounds: bounds{tick: 10 * time.Second, patience: time.Minute, wait: time.Second},
+	s := &Service{d: d, cfg: cfg, bounds: bounds{tick: failpoint.Brisk(10 * time.Second), patience: failpoint.Brisk(time.Minute), wait: time.Second},
 		asked: make(chan *stream, 1), follows: make(chan follow, 1)}
-	s.course.started = d.Started
+	s.course.started = d.Started.Add(failpoint.Brisk(settling) - settling)
 	s.meters.init(s)
 	return s, nil
 }

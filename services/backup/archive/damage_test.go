@@ -93,7 +93,9 @@ func TestEveryTruncation(t *testing.T) {
 // large is an archive of some bytes in a file.
 func large(t testing.TB, bytes int64) (path string, size int64) {
 	t.Helper()
-	b := gather(t, heavy(t, filepath.Join(t.TempDir(), "live.db"), bytes)).write(t)
+	live := filepath.Join(t.TempDir(), "live.db")
+	heavy(t, live, bytes)
+	b := gather(t, openStore(t, live, messages)).write(t)
 	return store(t, b), int64(len(b))
 }
 

@@ -28,23 +28,26 @@ func Extract(ctx context.Context, path, dir string, o Options) (Manifest, error)
 	return a.Manifest(), nil
 }
 
-func (a *file) extract(dir string) (err error) {
+func (a *file) extract(dir string) error {
 	if err := emptyDir(dir); err != nil {
 		return err
 	}
 	if err := enough(dir, a.m.Files); err != nil {
 		return err
 	}
+	err := a.fill(dir)
+	if err != nil {
+		err = errors.Join(err, clearDir(dir))
+	}
+	return err
+}
+
+func (a *file) fill(dir string) (err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		err = errors.Join(err, root.Close())
-		if err != nil {
-			err = errors.Join(err, clearDir(dir))
-		}
-	}()
+	defer func() { err = errors.Join(err, root.Close()) }()
 	dirs := map[string]bool{".": true}
 	for {
 		f, content, err := a.Next()

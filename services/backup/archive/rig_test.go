@@ -25,7 +25,7 @@ var letters = sqlite.Schema{Room: "letters", Steps: []string{
 	CREATE TABLE reply (id INTEGER PRIMARY KEY, letter INTEGER NOT NULL REFERENCES letter) STRICT`}}
 
 // openStore opens a database with one room's tables.
-func openStore(t testing.TB, path string) *sqlite.Store {
+func openStore(t testing.TB, path string, more ...sqlite.Schema) *sqlite.Store {
 	t.Helper()
 	s, err := sqlite.Open(t.Context(), sqlite.Options{Path: path, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -36,7 +36,7 @@ func openStore(t testing.TB, path string) *sqlite.Store {
 			t.Error(err)
 		}
 	})
-	if err := s.Migrate(t.Context(), letters); err != nil {
+	if err := s.Migrate(t.Context(), append(more, letters)...); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	spare    = 16 << 20 // that is left to others
-	perEntry = 4096     // what a small file takes at most beside its content
+	spare    = 1 << 20 // that is left to others
+	perEntry = 4096    // what a small file takes at most beside its content
 )
 
 // Free is the space left for this user on the file system of dir.

@@ -5,110 +5,131 @@ package archive
 import (
 	"context"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
-// long skips what takes minutes, unless make soak asks for it.
-func long(t *testing.T) {
-	t.Helper()
-	if os.Getenv("SOAK_BACKUP") == "" {
-		t.Skip("takes minutes: SOAK_BACKUP=1 runs it")
+// TestSpeed holds the copy and the whole backup of a quiescent database against SQLite's own command line, in turns.
+func TestSpeed(t *testing.T) {
+	long(t)
+	if _, err := exec.LookPath("sqlite3"); err != nil {
+		t.Fatal("sqlite3 is the yardstick, and it is not installed: ", err)
+	}
+	dir := t.TempDir()
+	live := filepath.Join(dir, "live.db")
+	heavy(t, live, 1<<30)
+	s := openStore(t, live, messages)
+	info, err := os.Stat(live)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := filepath.Join(dir, "target")
+	yard, copies, wholes := []float64{}, []float64{}, []float64{}
+	for range 5 {
+		yard = append(yard, timed(t, target, func() error { return exec.Command("sqlite3", live, ".backup "+target).Run() }))
+		copies = append(copies, timed(t, target, func() error { return s.Copy(t.Context(), target, nil) }))
+		wholes = append(wholes, timed(t, target, func() error { return whole(t.Context(), s, dir, target) }))
+	}
+	mega := float64(info.Size()) / 1e6
+	for name, seconds := range map[string][]float64{"sqlite3 .backup": yard, "copy": copies, "whole backup": wholes} {
+		t.Logf("%-16s %6.2f s %6.0f MB/s (median of %.2f)", name, median(seconds), mega/median(seconds), seconds)
+	}
+	t.Logf("%.0f MB; copy %.2f, whole %.2f of the yardstick's speed", mega, median(yard)/median(copies), median(yard)/median(wholes))
+	if median(yard)/median(copies) < 0.8 {
+		t.Error("the copy has less than 0.8 of the yardstick's speed")
+	}
+	if median(yard)/median(wholes) < 0.3 {
+		t.Error("the whole backup has less than 0.3 of the yardstick's speed")
 	}
 }
 
-// heavy fills a database with some bytes as a daemon does: text with an index on it, and pieces of files.
-func heavy(t testing.TB, path string, bytes int64) *sqlite.Store {
+// timed runs work on a system that has nothing left to write, and removes what it made.
+func timed(t *testing.T, made string, work func() error) float64 {
 	t.Helper()
-	s := openStore(t, path)
-	run(t, s, `CREATE TABLE piece (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
-		CREATE TABLE message (id TEXT PRIMARY KEY, session TEXT NOT NULL, text TEXT NOT NULL) STRICT, WITHOUT ROWID;
-		CREATE INDEX message_session ON message (session, id)`)
-	random := rand.New(rand.NewPCG(1, 2))
-	words := strings.Fields("the of and to in is you that it he was for on are as with his they at be this have from or one had by word but not what all were we when your can said there use an each which she do how their if will up other about out many then them these so some her would make like him into time has look two more write go see number no way could people my than first water been call who oil its now find")
-	for written := int64(0); written < bytes; {
+	if err := exec.Command("sync").Run(); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if err := work(); err != nil {
+		t.Fatal(err)
+	}
+	seconds := time.Since(begin).Seconds()
+	if err := os.Remove(made); err != nil {
+		t.Fatal(err)
+	}
+	return seconds
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return v[len(v)/2]
+}
+
+// TestStall backs up 100 MB while 150 writes a second go on, and times each of them.
+func TestStall(t *testing.T) {
+	long(t)
+	dir := t.TempDir()
+	live := filepath.Join(dir, "live.db")
+	heavy(t, live, 100<<20)
+	s := openStore(t, live, messages)
+	var worst atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan int)
+	go func() { done <- writeSteadily(ctx, t, s, &worst) }()
+	path := filepath.Join(dir, "backup")
+	for i := range 5 {
+		worst.Store(0)
+		time.Sleep(time.Second)
+		quiet := time.Duration(worst.Swap(0))
+		begin := time.Now()
+		if err := whole(t.Context(), s, dir, path); err != nil {
+			t.Fatal(err)
+		}
+		took, stall := time.Since(begin), time.Duration(worst.Load())
+		t.Logf("backup %d: %d ms; the slowest write took %.1f ms, without a backup %.1f ms", i, took.Milliseconds(), ms(stall), ms(quiet))
+		if took > 2*time.Second || stall > 100*time.Millisecond {
+			t.Error("more than 2 s or 100 ms")
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	t.Logf("%d writes", <-done)
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// writeSteadily writes 150 times a second; a write that is late counts from when it was due.
+func writeSteadily(ctx context.Context, t *testing.T, s *sqlite.Store, worst *atomic.Int64) (n int) {
+	const pause = time.Second / 150
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return n
+		case <-tick.C:
+		}
+		begin := time.Now()
+		n++
 		err := s.Write(context.Background(), func(tx *sqlite.Tx) error {
-			for range 64 {
-				var text strings.Builder
-				for text.Len() < 900 {
-					text.WriteString(words[random.IntN(len(words))])
-					text.WriteByte(' ')
-				}
-				id := fmt.Sprintf("%016x%06x", random.Uint64(), random.Uint32()>>8)
-				if _, err := tx.Exec(`INSERT INTO message (id, session, text) VALUES (?, ?, ?)`, id, fmt.Sprint("session", random.IntN(200)), text.String()); err != nil {
-					return err
-				}
-			}
-			data := make([]byte, 64<<10)
-			for i := range data {
-				data[i] = byte(random.Uint32())
-			}
-			_, err := tx.Exec(`INSERT INTO piece (data) VALUES (?)`, data)
+			_, err := tx.Exec(`INSERT INTO message (id, session, text) VALUES (?, ?, ?)`, fmt.Sprintf("z%016x", n), "now", "a text of the usual length, or somewhat more")
 			return err
 		})
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
+			return n
 		}
-		written += 64*1000 + 64<<10
-	}
-	return s
-}
-
-func TestSpeedX(t *testing.T) {
-	long(t)
-	dir := "/tmp/speedx"
-	os.MkdirAll(dir, 0o700)
-	path := filepath.Join(dir, "live.db")
-	var s *sqlite.Store
-	if _, err := os.Stat(path); err != nil {
-		s = heavy(t, path, 1e9)
-	} else {
-		s = openStore(t, path)
-	}
-	_ = s
-	step := func(name string, fn func() error) {
-		begin := time.Now()
-		if err := fn(); err != nil {
-			t.Fatal(name, err)
+		if took := int64(time.Since(begin)); took > worst.Load() {
+			worst.Store(took)
 		}
-		t.Logf("%s: %.2f s", name, time.Since(begin).Seconds())
-	}
-	for range 2 {
-		os.Remove(dir + "/cli.db")
-		os.Remove(dir + "/copy.db")
-		step("sqlite3 .backup", func() error {
-			return exec.Command("sqlite3", "file:"+path+"?mode=ro", ".backup "+dir+"/cli.db").Run()
-		})
-		step("sync", func() error { return exec.Command("sync").Run() })
-		step("Copy", func() error { return s.Copy(t.Context(), dir+"/copy.db", nil) })
-		if os.Getenv("COPYONLY") != "" {
-			continue
-		}
-		step("Check", func() error { c, err := sqlite.Check(t.Context(), dir+"/copy.db"); t.Log(c); return err })
-		var f File
-		step("hash", func() (err error) { f, err = Describe(t.Context(), DatabaseName, dir+"/copy.db"); return })
-		m := Manifest{Created: created, Files: []File{f, {Name: DevicePubName, SHA256: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}}}
-		step("write", func() error {
-			out, err := os.Create(dir + "/out")
-			if err != nil {
-				return err
-			}
-			err = Write(t.Context(), out, m, func(name string) (io.ReadCloser, error) {
-				if name == DatabaseName {
-					return os.Open(dir + "/copy.db")
-				}
-				return io.NopCloser(strings.NewReader("")), nil
-			}, nil)
-			t.Log(out.Seek(0, 1))
-			return err
-		})
 	}
 }

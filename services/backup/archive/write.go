@@ -46,7 +46,10 @@ func write(ctx context.Context, w io.Writer, m Manifest, open func(name string) 
 	}
 	t := &tarWriter{ctx: ctx, w: z, at: m.Created, progress: progress, ahead: newAhead()}
 	err = t.all(m, text, open)
-	if err = errors.Join(err, z.Close()); err != nil {
+	if e := z.Close(); err == nil { // after an error it says the same again
+		err = e
+	}
+	if err != nil {
 		return err
 	}
 	_, err = w.Write(seal(sum.Sum(nil)))

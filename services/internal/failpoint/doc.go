@@ -11,6 +11,8 @@
 //
 //	BLUFIO_FAILPOINT=accept.committed:3      the third time it comes by
 //	BLUFIO_FAILPOINT=reserve.granted=poison  when it is about a text with that word
+//
+// and waits a hundredth of the time where it would wait for minutes, if BLUFIO_HASTE is set.
 package failpoint
 
 import "slices"

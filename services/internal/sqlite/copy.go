@@ -130,7 +130,11 @@ func stepThrough(ctx context.Context, c any, to string, pageSize int64, progress
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.Finish()) }()
+	defer func() {
+		if e := b.Finish(); err == nil { // after an error it says the same again
+			err = e
+		}
+	}()
 	for more := true; more; {
 		if err := ctx.Err(); err != nil {
 			return err
