@@ -67,7 +67,7 @@ var (
 // The house.
 var (
 	MemoryRead = call[MemoryQuery, Memory](Spec{Name: "gov.read", Timeout: 2 * time.Second,
-		From: []string{"control", "agent"}, Heard: []string{"governor"},
+		From: []string{"control", "agent", "backup"}, Heard: []string{"governor"},
 		Meaning: "The process's memory and its pressure level."})
 	StatusGet = call[StatusQuery, Status](Spec{Name: "ctl.status",
 		From: []string{"cli", "agent", "hub"}, Heard: []string{"control"},
@@ -203,6 +203,28 @@ var (
 	ConfigRefused  = durable[RefusedFact](fact("evt.config.refused", "control", "The configuration was read again and is not valid: nothing has changed."))
 )
 
+// Backups.
+var (
+	BackupCreate = call[BackupRequest, BackupBegun](Spec{Name: "ctl.backup.create", Timeout: 10 * time.Second,
+		From: []string{"cli"}, Heard: []string{"backup"},
+		Meaning: "Make a backup for whoever asks: one at a time, others are told busy."})
+	BackupTake = call[BackupRead, BackupChunk](Spec{Name: "ctl.backup.read",
+		From: []string{"cli"}, Heard: []string{"backup"},
+		Meaning: "The next piece of a backup that was asked for, or how far it has come."})
+	BackupFinish = call[BackupEnd, BackupEnded](Spec{Name: "ctl.backup.finish",
+		From: []string{"cli"}, Heard: []string{"backup"},
+		Meaning: "Say that the backup lies where it should, or that it is not wanted any more."})
+	BackupGet = call[BackupQuery, BackupSummary](Spec{Name: "ctl.backup.get", Timeout: 2 * time.Second,
+		From: []string{"cli", "control"}, Heard: []string{"backup"},
+		Meaning: "How the backups stand: the last ones, the next one, and the files."})
+	BackupStarted   = durable[BackupStartedFact](fact("evt.backup.started", "backup", "A backup was begun."))
+	BackupProgress  = durable[BackupStep](fact("evt.backup.progressed", "backup", "A backup came to its next stage, or a good deal further in it."))
+	BackupCompleted = durable[BackupFact](fact("evt.backup.completed", "backup", "A backup was made and lies where it should."))
+	BackupFailed    = durable[BackupFailedFact](fact("evt.backup.failed", "backup", "A backup was not made, or what was to be done with it failed."))
+	BackupVerified  = durable[BackupProofFact](fact("evt.backup.verified", "backup", "Every byte of a backup was read again, and it is good."))
+	BackupDrilled   = durable[BackupProofFact](fact("evt.backup.drilled", "backup", "A second daemon was started on a backup, and works."))
+)
+
 // Reports of what went wrong.
 var (
 	ReportGet = call[ReportQuery, ReportPart](Spec{Name: "ctl.report",
@@ -248,6 +270,8 @@ func Contract() []Lane {
 		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap,
 		ChannelDown, ChannelUp, AccessDenied,
 		VaultSet, VaultList, VaultDelete, VaultRotate, SecretChanged,
+		BackupCreate, BackupTake, BackupFinish, BackupGet,
+		BackupStarted, BackupProgress, BackupCompleted, BackupFailed, BackupVerified, BackupDrilled,
 		ReportGet, LogSet, ConfigReload, ConfigReloaded, ConfigRefused,
 		KeyIssue, KeyList, KeyRevoke, KeyRotateDevice, KeyIssued, KeyGone, KeyExpired,
 	}

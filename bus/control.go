@@ -79,6 +79,11 @@ type Problem struct {
 type BackupStatus struct {
 	LastSuccess  *time.Time `json:"last_success"`
 	LastVerified *time.Time `json:"last_verified"`
+	LastDrilled  *time.Time `json:"last_drilled"`
+	LastFailure  *time.Time `json:"last_failure"` // null also when a later one succeeded
+	NextDue      *time.Time `json:"next_due"`     // null without a schedule
+	Bytes        int64      `json:"bytes"`        // of the last one
+	Seconds      float64    `json:"seconds"`      // that it took
 }
 
 // Health is the short answer behind GET /health, made anew every second.

@@ -94,9 +94,9 @@ type KeyFact struct {
 }
 
 // OperatorOnly reports whether the call may not be handed to a key by name: whoever
-// has it could make keys of any kind, or read or replace secrets.
+// has it could make keys of any kind, read or replace secrets, or take everything away.
 func OperatorOnly(s *Spec) bool {
-	for _, area := range []string{"ctl.keys.", "ctl.token.", "ctl.vault."} {
+	for _, area := range []string{"ctl.keys.", "ctl.token.", "ctl.vault.", "ctl.backup."} {
 		if strings.HasPrefix(s.Name, area) {
 			return true
 		}

@@ -145,10 +145,26 @@ func (d *drawing) dead(n int64) string {
 }
 
 func (d *drawing) backup(b bus.BackupStatus) {
-	if b.LastSuccess == nil {
-		return
+	failed := ""
+	if b.LastFailure != nil {
+		failed = d.u.yellow("failed "+ago(b.LastFailure, d.now)) + " (`blufio backup list`)"
 	}
-	d.fact("backup", d.join("made "+ago(b.LastSuccess, d.now), "verified "+ago(b.LastVerified, d.now)))
+	switch {
+	case b.LastSuccess != nil:
+		cost := ""
+		if b.Bytes > 0 {
+			cost = fmt.Sprintf("%s in %.1fs", size(b.Bytes), b.Seconds)
+		}
+		tried := ""
+		if b.LastDrilled != nil {
+			tried = "restored on trial " + ago(b.LastDrilled, d.now)
+		}
+		d.fact("backup", d.join("made "+ago(b.LastSuccess, d.now), cost, "verified "+ago(b.LastVerified, d.now), tried, failed))
+	case failed != "":
+		d.fact("backup", d.join("none yet", failed))
+	case b.NextDue != nil:
+		d.fact("backup", "none yet; the first is due at "+b.NextDue.Local().Format("15:04"))
+	}
 }
 
 // channels shows the evidence: a success or an error, with its age.

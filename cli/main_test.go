@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/blufio/blufio/services/serve"
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -56,6 +57,7 @@ func TestScript(t *testing.T) {
 			"saveline":   saveLine,
 			"hangup":     hangUpDaemon,
 			"eventually": eventually,
+			"agekey":     ageKey,
 		},
 	})
 }
@@ -73,6 +75,14 @@ func setup(env *testscript.Env) error {
 		return err
 	}
 	return f.Close()
+}
+
+// ageKey makes a key of age's: agekey NAME writes NAME.key and NAME.pub.
+func ageKey(ts *testscript.TestScript, _ bool, args []string) {
+	key, err := age.GenerateX25519Identity()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".key"), []byte("# a test's\n"+key.String()+"\n"), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".pub"), []byte("# a test's\n"+key.Recipient().String()+"\n"), 0o600))
 }
 
 // exits runs a command and wants the given exit code: exits 64 blufio nonsense.

@@ -87,12 +87,13 @@ func (a *app) serve(ctx context.Context, set map[string]string) error {
 	if err != nil {
 		return serveFailure(err)
 	}
+	program, _ := os.Executable() // without it no backup is tried
 	redactor := serve.Redactor(cfg, a.environ)
 	plain, level := a.logger(cfg.Log)
 	log := redactor.Logger(plain)
 	return a.untilToldTwice(ctx, log, func(ctx context.Context, reload <-chan struct{}) error {
 		err := serve.Run(ctx, serve.Options{
-			Config: cfg, Sources: a.sources(set), Loaded: loaded, Environ: a.environ, DataDir: dir, Version: buildInfo().Version, Logger: log, Redactor: redactor, Now: a.now,
+			Config: cfg, Sources: a.sources(set), Loaded: loaded, Environ: a.environ, DataDir: dir, Version: buildInfo().Version, Logger: log, Redactor: redactor, Now: a.now, Program: program,
 			Reload: reload, SetLogLevel: func(name string) { level.Set(logLevel(name)) },
 			Ready: func(info serve.Info) { a.welcome(log, info, dir, a.now().Sub(started)) },
 		})

@@ -151,7 +151,7 @@ func sick() bus.Status {
 			{Name: "agent", State: bus.Healthy}, {Name: "cost", State: bus.Healthy, Restarts: 1},
 			{Name: "gateway", State: bus.Healthy},
 		},
-		Backup: bus.BackupStatus{LastSuccess: at(20 * time.Hour)},
+		Backup: bus.BackupStatus{LastSuccess: at(20 * time.Hour), Bytes: 9 << 20, Seconds: 1.25, LastDrilled: at(50 * time.Hour), LastFailure: at(time.Hour)},
 	}
 }
 

@@ -486,7 +486,7 @@ func TestExplicitKeyCalls(t *testing.T) {
 func TestNoKeyIsGivenTheCallsOfOperators(t *testing.T) {
 	k := newKey(t, bus.RoleExplicit, "greedy", calls("blufio.v1.>", "blufio.v1.ctl.keys.issue", "blufio.v1.ctl.token.*"))
 	for _, subject := range k.Rights().Publish {
-		for _, forbidden := range []string{"blufio.v1.ctl.keys.", "blufio.v1.ctl.token.", "blufio.v1.ctl.vault.", "blufio.v1.evt.",
+		for _, forbidden := range []string{"blufio.v1.ctl.keys.", "blufio.v1.ctl.token.", "blufio.v1.ctl.vault.", "blufio.v1.ctl.backup.", "blufio.v1.evt.",
 			"blufio.v1.msg.", "blufio.v1.cost.reserve", "blufio.v1.cost.settle", "blufio.v1.gov.", "blufio.v1.agent.status"} {
 			if strings.HasPrefix(subject, forbidden) {
 				t.Errorf("it may publish to %s", subject)

@@ -94,7 +94,7 @@ func (s *Service) Door() services.Door {
 		Name: "control",
 		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32), bus.ConfigReload.Answer(s.reload).Workers(1).Queue(4),
 			bus.ReportGet.Answer(s.part).Workers(1).Queue(8), bus.LogSet.Answer(s.logLevel).Workers(1).Queue(8)},
-		Says: []bus.Lane{bus.AgentStatus, bus.CostGet, bus.MemoryRead, bus.Pulse,
+		Says: []bus.Lane{bus.AgentStatus, bus.CostGet, bus.MemoryRead, bus.BackupGet, bus.Pulse,
 			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted, bus.AccessDenied,
 			bus.ConfigReloaded, bus.ConfigRefused},
 		Metrics: s.d.Denials.Metrics(),
@@ -201,7 +201,7 @@ func (s *Service) picture(ctx context.Context) (st bus.Status, asked error) {
 func (s *Service) ask(ctx context.Context, st *bus.Status) error {
 	ctx, cancel := context.WithTimeout(ctx, patient)
 	defer cancel()
-	var agent, memory, cost error
+	var agent, memory, cost, backups error
 	var asking sync.WaitGroup
 	asking.Go(func() {
 		var a bus.AgentSummary
@@ -221,8 +221,32 @@ func (s *Service) ask(ctx context.Context, st *bus.Status) error {
 			st.Cost = &bus.CostStatus{Today: c.Today, Month: c.Month, DailyLimit: limit(c.DailyLimit), MonthlyLimit: limit(c.MonthlyLimit), Stopped: c.Stopped}
 		}
 	})
+	asking.Go(func() {
+		var b bus.BackupSummary
+		if b, backups = bus.BackupGet.Ask(ctx, s.bus(), bus.BackupQuery{}); backups == nil {
+			st.Backup = backupStatus(b)
+		}
+	})
 	asking.Wait()
-	return errors.Join(agent, memory, cost)
+	return errors.Join(agent, memory, cost, backups)
+}
+
+// backupStatus is the short form of how the backups stand.
+func backupStatus(b bus.BackupSummary) (st bus.BackupStatus) {
+	st.NextDue = b.NextDue
+	if run := b.LastSuccess; run != nil {
+		st.LastSuccess, st.Bytes, st.Seconds = &run.Time, run.Bytes, run.Seconds
+	}
+	if f := b.LastFailure; f != nil && (st.LastSuccess == nil || f.Time.After(*st.LastSuccess)) {
+		st.LastFailure = &f.Time
+	}
+	if p := b.LastVerified; p != nil {
+		st.LastVerified = &p.Time
+	}
+	if p := b.LastDrilled; p != nil {
+		st.LastDrilled = &p.Time
+	}
+	return st
 }
 
 func limit(m bus.MicroUSD) *bus.MicroUSD {

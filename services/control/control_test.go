@@ -34,6 +34,9 @@ type rig struct {
 	agent  func(context.Context) (bus.AgentSummary, error)
 }
 
+// made is when the last backup was.
+var made = time.Date(2026, 11, 23, 9, 30, 0, 0, time.UTC)
+
 // newRig starts it; change may alter the room before.
 func newRig(t *testing.T, change func(*rig)) *rig {
 	t.Helper()
@@ -49,6 +52,10 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 		bus.MemoryRead.Answer(func(context.Context, bus.MemoryQuery) (bus.Memory, error) { return bus.Memory{RSS: 7}, nil }),
 		bus.CostGet.Answer(func(context.Context, bus.CostQuery) (bus.CostSummary, error) {
 			return bus.CostSummary{Today: 5, Month: 6, DailyLimit: 9}, nil
+		}),
+		bus.BackupGet.Answer(func(context.Context, bus.BackupQuery) (bus.BackupSummary, error) {
+			return bus.BackupSummary{LastSuccess: &bus.BackupRun{Time: made, Bytes: 11, Seconds: 1.5}, LastFailure: &bus.BackupRun{Time: made.Add(-time.Hour)},
+				LastVerified: &bus.BackupProof{Time: made}}, nil
 		}))
 	if err != nil {
 		t.Fatal(err)

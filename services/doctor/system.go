@@ -54,11 +54,6 @@ func (s *Service) descriptors(context.Context) services.Result {
 // its data directory says which unit would start it.
 func MachineProbes(running bool, dataDir string) []services.Probe {
 	return []services.Probe{{
-		ID: "BLF-BAK-001", Title: "There is a backup, and it is young", Place: services.Either,
-		Why: "a disk that fails takes every conversation along",
-		Fix: "copy the data directory while the daemon is stopped",
-		Run: func(context.Context) services.Result { return services.Skip("this version makes no backups yet") },
-	}, {
 		ID: "BLF-SYS-006", Title: "The clock is kept right", Place: services.Either, Deep: true,
 		Why: "days and months of the budget, tokens and certificates go by the clock",
 		Fix: "switch on time synchronisation: timedatectl set-ntp true",

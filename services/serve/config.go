@@ -10,6 +10,7 @@ import (
 	"github.com/blufio/blufio/services/agent/llm/anthropic"
 	"github.com/blufio/blufio/services/agent/llm/openai"
 	"github.com/blufio/blufio/services/agent/tool"
+	"github.com/blufio/blufio/services/backup"
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/config"
@@ -35,6 +36,7 @@ type Config struct {
 	Cost       cost.Config      `koanf:"cost" doc:"Budgets and prices."`
 	Memory     governor.Config  `koanf:"memory" doc:"How much memory the daemon may use."`
 	Hooks      hooks.Config     `koanf:"hooks" doc:"Programs of yours that are run at moments of the daemon's life."`
+	Backup     backup.Config    `koanf:"backup" doc:"The daemon's own backups."`
 	Bus        BusConfig        `koanf:"bus" doc:"The bus and its event stream."`
 	Log        LogConfig        `koanf:"log" doc:"What is logged, on stderr."`
 	Daemon     DaemonConfig     `koanf:"daemon" doc:"The process."`
@@ -75,7 +77,7 @@ func Defaults() Config {
 	return Config{
 		Agent: agent.Defaults(), Anthropic: anthropic.Defaults(), OpenAI: openai.Defaults(),
 		Ollama: openai.Ollama(), OpenRouter: openai.OpenRouter(), Groq: openai.Groq(),
-		Heartbeat: agent.HeartbeatDefaults(), Tools: tool.Defaults(), Telegram: telegram.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(), Hooks: hooks.Defaults(),
+		Heartbeat: agent.HeartbeatDefaults(), Tools: tool.Defaults(), Telegram: telegram.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(), Hooks: hooks.Defaults(), Backup: backup.Defaults(),
 		Bus:    BusConfig{Listen: "127.0.0.1:4222", EventsDays: 7, EventsMB: 64, MaxConns: 64},
 		Log:    LogConfig{Level: "info", Format: "auto"},
 		Daemon: DaemonConfig{DrainTimeout: 8 * time.Second},

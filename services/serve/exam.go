@@ -12,6 +12,7 @@ import (
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/llm/offline"
+	"github.com/blufio/blufio/services/backup"
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/config"
@@ -137,7 +138,7 @@ func table() []services.Probe {
 
 // roomProbes are those that the rooms make.
 func roomProbes() []services.Probe {
-	return slices.Concat(relay.Probes(nil), vault.Probes(nil), hub.Probes(nil), governor.Probes(nil), keys.Probes(nil), cost.Probes(nil), agent.Probes(nil), telegram.Probes(nil),
+	return slices.Concat(relay.Probes(nil), vault.Probes(nil), hub.Probes(nil), governor.Probes(nil), backup.Probes(nil), keys.Probes(nil), cost.Probes(nil), agent.Probes(nil), telegram.Probes(nil),
 		gateway.Probes(nil), doctor.Probes(nil))
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent"
+	"github.com/blufio/blufio/services/backup"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/internal/sqlite"
@@ -123,7 +124,8 @@ func (s *sight) probes(e Exam) []services.Probe {
 		return ""
 	})
 	return slices.Concat(needs(agent.ModelProbes(s.models, nil, e.Now), len(s.missing()) > 0),
-		needs(telegram.BotProbes(s.cfg.Telegram), s.cfg.Telegram.BotToken.IsZero()), own, s.budgets())
+		needs(telegram.BotProbes(s.cfg.Telegram), s.cfg.Telegram.BotToken.IsZero()),
+		needs(backup.Place{Config: s.cfg.Backup, DataDir: e.DataDir, Node: node(s.cfg.Daemon.Node), Now: e.Now}.Probes(), false), own, s.budgets())
 }
 
 // budgets need nothing of the vault.

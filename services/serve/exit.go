@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/blufio/blufio/bus/embedded"
+	"github.com/blufio/blufio/services/backup/archive"
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/hooks"
@@ -71,6 +72,16 @@ func Hint(err error) string {
 		return "keep the file and restore a backup; without one, move it away to start empty"
 	case errors.Is(err, sqlite.ErrFull):
 		return "free some disk space"
+	case errors.Is(err, archive.ErrSpace):
+		return "free some disk space"
+	case errors.Is(err, archive.ErrEncrypted):
+		return "name the file with its key: --identity FILE"
+	case errors.Is(err, archive.ErrNewer):
+		return "install the newer blufio"
+	case errors.Is(err, archive.ErrDamaged):
+		return "take another one; `blufio backup list` names those that there are"
+	case errors.Is(err, archive.ErrNotArchive):
+		return "name a file that `blufio backup` has made"
 	case errors.Is(err, embedded.ErrPortInUse):
 		return "set bus.listen to another port, or to 127.0.0.1:0 for any free one"
 	case errors.Is(err, gateway.ErrPortInUse):

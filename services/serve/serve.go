@@ -26,6 +26,7 @@ import (
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/tool"
+	"github.com/blufio/blufio/services/backup"
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/channel/terminal"
@@ -63,6 +64,7 @@ type Options struct {
 	Ready    func(Info) // called once when everything is up; may be nil
 	Now      func() time.Time
 	Memory   governor.Deps // what the governor reads and moves, where it is not the machine's
+	Program  string        // this program's file, to try backups with; "": none is tried
 
 	// Reload asks, as SIGHUP does, to read the configuration again; may be nil. The call
 	// on the bus asks for the same. SetLogLevel takes another log.level; may be nil.
@@ -114,6 +116,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.release()) }()
+	lock.tell(o.Logger)
 	o.hooks = o.runner()
 	if err := o.hooks.Run(ctx, hooks.PreStart); err != nil {
 		if ctx.Err() != nil {
@@ -207,6 +210,7 @@ type rooms struct {
 	hub      *hub.Service
 	hooks    *hooks.Service
 	governor *governor.Service
+	backup   *backup.Service
 	cost     *cost.Service
 	agent    *agent.Service
 	terminal *terminal.Service
@@ -223,7 +227,7 @@ type rooms struct {
 // inOrder is the start order: what others ask comes before those who ask. The hub
 // room comes early so that it ends late, and the others' last events go out.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.hub, r.hooks, r.vault, r.governor, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.doctor, r.control}
+	return []services.Service{r.relay, r.hub, r.hooks, r.vault, r.governor, r.backup, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.doctor, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
@@ -242,6 +246,9 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	r.hub = hub.New(hub.Deps{Server: server, Store: store, Logger: o.Logger, Now: o.Now})
 	o.Memory.Store, o.Memory.Events, o.Memory.Logger, o.Memory.Now, o.Memory.Version = store, events, o.Logger, o.Now, o.Version
 	if r.governor, err = governor.New(cfg.Memory, o.Memory); err != nil {
+		return nil, err
+	}
+	if r.backup, err = o.backups(cfg, started, store, events); err != nil {
 		return nil, err
 	}
 	models, err := cfg.models()
@@ -303,7 +310,7 @@ func agentFinish(drain time.Duration) time.Duration {
 
 // schemas are the tables of every room.
 func schemas() []sqlite.Schema {
-	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema, hub.Schema, doctor.Schema, governor.Schema}, agent.Schemas()...)
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema, hub.Schema, doctor.Schema, governor.Schema, backup.Schema}, agent.Schemas()...)
 	return all
 }
 

@@ -106,6 +106,20 @@ func Names(ctx context.Context, store *sqlite.Store) (names []string, err error)
 	return names, err
 }
 
+// Kept says what the vault of a database is locked with, and how many secrets are in it. The
+// database may be open read-only, and from before there was a vault.
+func Kept(ctx context.Context, store *sqlite.Store) (source string, secrets int, err error) {
+	names, err := Names(ctx, store)
+	if err != nil || len(names) == 0 {
+		return "", 0, err
+	}
+	key, err := readKey(ctx, store)
+	if err != nil || key == nil {
+		return "", len(names), err
+	}
+	return key.source, len(names), nil
+}
+
 func (r *keyRow) write(tx *sqlite.Tx) error {
 	_, err := tx.Exec(`INSERT OR REPLACE INTO vault_key (id, source, kdf, passes, memory_kib, lanes, salt, nonce, wrapped, created, rotated)
 		VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,

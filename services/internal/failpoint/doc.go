@@ -11,7 +11,11 @@
 //
 //	BLUFIO_FAILPOINT=accept.committed:3      the third time it comes by
 //	BLUFIO_FAILPOINT=reserve.granted=poison  when it is about a text with that word
+//
+// and waits a hundredth of the time where it would wait for minutes, if BLUFIO_HASTE is set.
 package failpoint
+
+import "slices"
 
 // Names are those in the order in which a message meets them. Each stands in the
 // source exactly once, and the kill test dies at each.
@@ -49,3 +53,55 @@ func VaultNames() []string {
 		"vault.next-key-in-place", // all is done; nobody has heard
 	}
 }
+
+// RestoreNames are those of a restore and of its way back, which have a kill test of their own.
+func RestoreNames() []string {
+	return append([]string{
+		"restore.extracted",      // the archive is laid out beside what it replaces
+		"restore.proved",         // its database is as it was made
+		"restore.migrated",       // and has this version's tables
+		"restore.carried",        // and knows what the replaced one knew
+		"restore.staged",         // all that is put in place is on disk
+		"restore.intent-written", // from here on the new files count
+		"restore.old-moved",      // one of the old files is out of the way
+		"restore.old-synced",     // all of them are, on disk
+		"restore.new-moved",      // one of the new files is in place
+		"restore.new-synced",     // all of them are, on disk
+		"restore.intent-removed", // nothing is pending any more
+		"restore.done",           // nobody has heard
+	}, restoreBackNames()...)
+}
+
+func restoreBackNames() []string {
+	return []string{
+		"restore.turned-back",     // something failed: from here on the old files count
+		"restore.new-returned",    // one of the new files is out of the way
+		"restore.old-returned",    // one of the old files is in place
+		"restore.old-back-synced", // all of them are, on disk
+		"restore.back-removed",    // nothing is pending any more
+		"restore.replayed",        // somebody found a restore that was cut off
+		"restore.back-replayed",   // or one that was going back
+	}
+}
+
+// BackupNames are those of a backup, in their order. The kill test of services/serve/crashtest dies at
+// each, in every process that passes it.
+func BackupNames() []string {
+	return []string{
+		"backup.copied",   // the database is copied; nothing is checked
+		"backup.checked",  // the cut is whole, in the scratch directory
+		"backup.created",  // the archive is begun under another name
+		"backup.written",  // all of it was given on
+		"backup.handed",   // the reader has the last piece
+		"backup.synced",   // it is on disk, under another name
+		"backup.verified", // and was read again
+		"backup.named",    // it has its name; the directory may not know
+		"backup.listed",   // the directory knows it too
+		"backup.kept",     // the daemon has heard of it; the database has not
+		"backup.noted",    // so has the database; nothing is deleted
+		"backup.thinned",  // old ones are deleted
+	}
+}
+
+// All are the failpoints of all lists.
+func All() []string { return slices.Concat(Names(), VaultNames(), BackupNames(), RestoreNames()) }

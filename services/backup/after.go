@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+)
+
+// follow is a backup that was made, for what follows.
+type follow struct {
+	id    string
+	path  string
+	bytes int64
+}
+
+// sendAway runs the owner's command for each backup.
+func (s *Service) sendAway(ctx context.Context) error {
+	for {
+		select {
+		case f := <-s.follows:
+			s.send(ctx, f)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (s *Service) send(ctx context.Context, f follow) {
+	if len(s.cfg.After) == 0 {
+		return
+	}
+	err := Command(ctx, s.cfg.AfterTimeout, append(append([]string{}, s.cfg.After...), f.path))
+	switch {
+	case stopping(ctx, err):
+		s.spoiled(f, bus.BackupAfter, errors.New("the daemon was stopped before the command had ended"))
+	case err != nil:
+		s.spoiled(f, bus.BackupAfter, err)
+	}
+}
+
+// maxOutput bounds what is kept of a command's output: its end.
+const maxOutput = 4 << 10
+
+// grace is how long a command may take to end once it was asked to.
+const grace = 2 * time.Second
+
+// Command runs a command that gets no more of the environment than where programs are and
+// who its user is. When its time is over it is ended, with all that it has started. The
+// error has the end of what it said.
+func Command(ctx context.Context, limit time.Duration, argv []string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %s", limit))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = environment(os.Environ())
+	cmd.Dir = "/"
+	out := &tail{}
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = grace
+	err := cmd.Run()
+	if cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it left behind; mostly nothing
+	}
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if said := out.String(); said != "" {
+		return fmt.Errorf("%s: %w: %s", filepath.Base(argv[0]), err, said)
+	}
+	return fmt.Errorf("%s: %w", filepath.Base(argv[0]), err)
+}
+
+// environment keeps what a program needs to find others and its own settings, and none of
+// the daemon's.
+func environment(all []string) (kept []string) {
+	for _, line := range all {
+		name, _, _ := strings.Cut(line, "=")
+		switch name {
+		case "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_CONFIG_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR":
+			kept = append(kept, line)
+		}
+	}
+	return kept
+}
+
+// tail keeps the end of what is written, on one line.
+type tail struct {
+	mu  sync.Mutex
+	end []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.end = append(t.end, p...)
+	if over := len(t.end) - maxOutput; over > 0 {
+		t.end = append(t.end[:0], t.end[over:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.Join(strings.Fields(strings.ToValidUTF8(string(t.end), "")), " ")
+}
+
+// drills starts a second daemon on a backup, when that is due.
+func (s *Service) drills(ctx context.Context) error {
+	tick := time.NewTicker(s.bounds.tick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if path, ok := s.drillDue(); ok {
+				s.drill(ctx, path)
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// drillDue names the backup to try, if it is time and no newer one is about to come. One
+// that failed is tried again with the next backup, or after a day.
+func (s *Service) drillDue() (path string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last, now := s.history.scheduled, s.d.Now()
+	if s.cfg.DrillEvery <= 0 || s.cfg.Every <= 0 || s.d.Drill == nil || last == nil || last.Path == "" || strings.HasSuffix(last.Path, bus.BackupSealed) {
+		return "", false
+	}
+	if due, _ := s.course.due(now, s.cfg.Every); s.running != nil || !now.Before(due) {
+		return "", false
+	}
+	if d := s.history.drilled; d != nil && !d.Time.After(now) && now.Sub(d.Time) < s.cfg.DrillEvery {
+		return "", false
+	}
+	if u := s.history.undrilled; u != nil && u.Path == last.Path && !u.Time.After(now) && now.Sub(u.Time) < 24*time.Hour {
+		return "", false
+	}
+	return last.Path, true
+}
+
+func (s *Service) drill(ctx context.Context, path string) {
+	began := s.d.Now()
+	f := follow{path: path, bytes: sizeOf(path)}
+	switch err := s.d.Drill(ctx, path); {
+	case stopping(ctx, err):
+	case err != nil:
+		s.spoiled(f, bus.BackupDrill, err)
+	default:
+		s.proved(lastDrilled, bus.BackupDrilled, path, f.bytes, s.d.Now().Sub(began))
+	}
+}
