@@ -27,6 +27,9 @@ func newGraph(s Spec) *graph {
 // node adds a node. Its name is a path, as exports have it.
 func (g *graph) node(name, op string, inputs, outputs []string, attrs ...attr) {
 	var b []byte
+	if n := len(inputs); n > 0 && inputs[n-1] == "" {
+		inputs = inputs[:n-1] // left out
+	}
 	for _, in := range inputs {
 		b = str(b, 1, in)
 	}
@@ -131,7 +134,7 @@ func (g *graph) table(name string, rows int, ids string) string {
 	if !g.Tables8 {
 		return g.op(at, "Gather", []string{g.floats(full, []int{rows, g.Width}, v), ids})
 	}
-	q := quantize(v, rows, g.Width, Unsigned8)
+	q := quantize(v, g.Width, Unsigned8)
 	w, scale, zero := g.storeQuantized(full, []int{rows, g.Width}, q)
 	g.node(at, "Gather", []string{w, ids}, []string{at + "_output_0_quantized"})
 	g.node(at+"_output_0_DequantizeLinear", "DequantizeLinear", []string{at + "_output_0_quantized", scale, zero}, []string{at + "_output_0"})

@@ -29,11 +29,11 @@ func (g *graph) linear(name, x string, in, out int) string {
 	case Float32:
 		return g.added(at, bias, g.op(at+"MatMul", "MatMul", []string{x, g.floats(lost, []int{in, out}, w)}))
 	case Weights8:
-		q, scale, zero := g.storeQuantized(lost, []int{in, out}, quantize(w, in, out, Channels8))
+		q, scale, zero := g.storeQuantized(lost, []int{in, out}, quantize(w, out, Channels8))
 		d := g.op(lost+"_DequantizeLinear", "DequantizeLinear", []string{q, scale, zero}, integer("axis", 1))
 		return g.added(at, bias, g.op(at+"MatMul", "MatMul", []string{x, d}))
 	}
-	q, scale, zero := g.storeQuantized(lost, []int{in, out}, quantize(w, in, out, g.Form))
+	q, scale, zero := g.storeQuantized(lost, []int{in, out}, quantize(w, out, g.Form))
 	return g.added(at, bias, g.integer(at+"MatMul", x, q, scale, zero))
 }
 
@@ -82,34 +82,32 @@ type quantized struct {
 	single bool
 }
 
-// quantize makes 8 bits of weights with rows and columns: symmetric ones with a sign, or such with a zero point.
-func quantize(w []float32, rows, cols int, form Form) quantized {
+// quantize makes 8 bits of weights with so many columns: symmetric ones with a sign, or such with a zero point.
+func quantize(w []float32, cols int, form Form) quantized {
 	q := quantized{kind: typeInt8, data: make([]byte, len(w)), single: form != Channels8}
 	groups := 1
 	if !q.single {
 		groups = cols
 	}
+	lo, hi := make([]float32, groups), make([]float32, groups)
+	for i, v := range w {
+		c := i % groups
+		lo[c], hi[c] = min(lo[c], v), max(hi[c], v)
+	}
+	for c := range groups {
+		scale, zero := max(hi[c], -lo[c])/127, float32(0)
+		if form == Unsigned8 {
+			scale = (hi[c] - lo[c]) / 255
+			zero = float32(math.RoundToEven(float64(-lo[c] / scale)))
+		}
+		q.scale, q.zero = append(q.scale, scale), append(q.zero, byte(zero))
+	}
 	if form == Unsigned8 {
 		q.kind = typeUint8
 	}
-	for c := range groups {
-		lo, hi := float32(0), float32(0)
-		for i, v := range w {
-			if q.single || i%cols == c {
-				lo, hi = min(lo, v), max(hi, v)
-			}
-		}
-		scale, zero := max(hi, -lo)/127, float32(0)
-		if form == Unsigned8 {
-			scale = (hi - lo) / 255
-			zero = float32(math.RoundToEven(float64(-lo / scale)))
-		}
-		q.scale, q.zero = append(q.scale, scale), append(q.zero, byte(zero))
-		for i, v := range w {
-			if q.single || i%cols == c {
-				q.data[i] = byte(int32(math.RoundToEven(float64(v/scale))) + int32(zero))
-			}
-		}
+	for i, v := range w {
+		c := i % groups
+		q.data[i] = byte(int32(math.RoundToEven(float64(v/q.scale[c]))) + int32(q.zero[c]))
 	}
 	return q
 }
@@ -120,7 +118,10 @@ func (g *graph) storeQuantized(name string, dims []int, q quantized) (weight, sc
 	if q.single {
 		shape = nil
 	}
-	return g.store(name+"_quantized", q.kind, dims, q.data),
-		g.floats(name+"_scale", shape, q.scale),
-		g.store(name+"_zero_point", q.kind, shape, q.zero)
+	weight = g.store(name+"_quantized", q.kind, dims, q.data)
+	scale = g.floats(name+"_scale", shape, q.scale)
+	if g.NoZeros && q.kind == typeInt8 {
+		return weight, scale, ""
+	}
+	return weight, scale, g.store(name+"_zero_point", q.kind, shape, q.zero)
 }

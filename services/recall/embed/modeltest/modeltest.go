@@ -43,6 +43,7 @@ type Spec struct {
 	Tables8  bool // embedding tables quantized too
 	NormOp   bool // LayerNormalization, as newer exports have it
 	Renamed  bool // biases under other names where they are used
+	NoZeros  bool // zero points of linear layers left out where they are 0
 	External bool // weights in a file of their own
 	Bare     bool // no config.json
 	Prefix   string
