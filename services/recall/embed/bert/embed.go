@@ -6,8 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
+	"github.com/blufio/blufio/services/recall/embed"
 	"github.com/blufio/blufio/services/recall/embed/onnx"
 )
 
@@ -84,23 +84,10 @@ func (e *Embedder) vector(ctx context.Context, text string) ([]float32, error) {
 			v[i] += x
 		}
 	}
-	return v, normalize(v)
-}
-
-// normalize gives v the length 1.
-func normalize(v []float32) error {
-	var sum float64
-	for _, x := range v {
-		sum += float64(x) * float64(x)
+	if !embed.Normalize(v) {
+		return nil, errors.New("the model makes no numbers of it: its weights are damaged")
 	}
-	if !(sum > 0) || math.IsInf(sum, 0) {
-		return errors.New("the model makes no numbers of it: its weights are damaged")
-	}
-	scale := float32(1 / math.Sqrt(sum))
-	for i := range v {
-		v[i] *= scale
-	}
-	return nil
+	return v, nil
 }
 
 // Baseline is how many bytes of memory the model takes now, as measured: what of its file is mapped and resident, its

@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/blufio/blufio/services/recall/embed"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -147,16 +148,7 @@ func (c *counter) vector() []float32 {
 		at, _ := bits.Mul64(f.hash<<1, Dim) // the bits below the sign, as a share of Dim
 		v[at] += x
 	}
-	var sum float64
-	for _, x := range v {
-		sum += float64(x) * float64(x)
-	}
-	if sum > 0 {
-		scale := float32(1 / math.Sqrt(sum))
-		for i := range v {
-			v[i] *= scale
-		}
-	}
+	embed.Normalize(v)
 	return v
 }
 
