@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/blufio/blufio/services/recall/embed/onnx"
 )
@@ -54,6 +55,9 @@ func (m *matrix) checkQuantized(name string) error {
 		if n != 1 && n != m.out {
 			return fmt.Errorf("%s: it has %d scales or zero points, where 1 or %d belong", name, n, m.out)
 		}
+	}
+	if !slices.ContainsFunc(m.zero, func(z int32) bool { return z != m.zero[0] }) {
+		m.zero = m.zero[:1] // alike they are faster
 	}
 	if m.turned && m.whole {
 		return fmt.Errorf("%s: its weight of 8 bits is the wrong way round", name)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func embed(t testing.TB, texts ...string) [][]float32 {
+func vectors(t testing.TB, texts ...string) [][]float32 {
 	t.Helper()
 	v, err := New().Embed(t.Context(), texts)
 	if err != nil {
@@ -42,7 +42,7 @@ func TestNearest(t *testing.T) {
 		{"แมวของฉันชื่ออะไร", "แมวของฉันชื่อมะลิ", "พรุ่งนี้ฝนตก", "ประชุมตอนเช้า"},
 	} {
 		t.Run(c.question, func(t *testing.T) {
-			v := embed(t, c.question, c.right, c.wrong, c.other)
+			v := vectors(t, c.question, c.right, c.wrong, c.other)
 			right, wrong, other := near(v[0], v[1]), near(v[0], v[2]), near(v[0], v[3])
 			t.Logf("%.3f, %.3f, %.3f", right, wrong, other)
 			if right < max(wrong, other)+0.05 {
@@ -55,7 +55,7 @@ func TestNearest(t *testing.T) {
 // Length 1, but for what has nothing in it.
 func TestLength(t *testing.T) {
 	for text, want := range map[string]float64{"": 0, " ?!… ": 0, "\xff\xfe": 0, "a": 1, "日": 1, strings.Repeat("many words and more ", 5000): 1, strings.Repeat("x", 100000): 1} {
-		v := embed(t, text)[0]
+		v := vectors(t, text)[0]
 		if got := near(v, v); len(v) != Dim || math.Abs(got-want) > 1e-5 {
 			t.Errorf("%.20q: %d numbers, length %v, want %v", text, len(v), got, want)
 		}
@@ -65,7 +65,7 @@ func TestLength(t *testing.T) {
 // The same text is the same vector on every machine and in every version of this name.
 func TestSameEverywhere(t *testing.T) {
 	const text = "Zoë's café: 2 cats, 東京, живёт!"
-	a, b := embed(t, text)[0], embed(t, text)[0]
+	a, b := vectors(t, text)[0], vectors(t, text)[0]
 	if !slices.Equal(a, b) {
 		t.Error("two vectors of one text differ")
 	}
@@ -93,7 +93,7 @@ func BenchmarkEmbed(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				embed(b, text)
+				vectors(b, text)
 			}
 		})
 	}

@@ -9,10 +9,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
-	"strconv"
 	"unicode/utf8"
 )
 
@@ -121,7 +119,7 @@ func ParseJSON(b []byte) (*Tokenizer, error) {
 	if err := t.vocab.addJSON(f.Model.Vocab); err != nil {
 		return nil, err
 	}
-	return t, t.finish(f.Model.Unknown)
+	return t.finish(f.Model.Unknown)
 }
 
 // settings fills in what is left out.
@@ -153,26 +151,21 @@ func (v *vocab) addJSON(b []byte) error {
 		if err != nil {
 			return err
 		}
-		rest = bytes.TrimLeft(rest, " \t\r\n:")
-		n := 0
-		for n < len(rest) && (rest[n] >= '0' && rest[n] <= '9') {
-			n++
-		}
-		id, err := strconv.Atoi(string(rest[:n]))
-		if err != nil || n < len(rest) && !bytes.ContainsRune([]byte(" \t\r\n,}"), rune(rest[n])) {
+		id, rest, ok := jsonID(bytes.TrimLeft(rest, " \t\r\n:"))
+		if !ok {
 			return fmt.Errorf("the piece %q of its vocabulary has no number", piece)
 		}
 		if err := v.add(piece, id); err != nil {
 			return err
 		}
-		b = rest[n:]
+		b = rest
 	}
 	v.text = bytes.Clone(v.text)
 	return v.index()
 }
 
 // jsonString takes a string from the beginning of b.
-func jsonString(b []byte) (s string, rest []byte, err error) {
+func jsonString(b []byte) (s, rest []byte, err error) {
 	plain := true
 	for n := 1; n < len(b); n++ {
 		switch b[n] {
@@ -181,13 +174,24 @@ func jsonString(b []byte) (s string, rest []byte, err error) {
 			n++
 		case '"':
 			if plain && utf8.Valid(b[1:n]) {
-				return string(b[1:n]), b[n+1:], nil
+				return b[1:n], b[n+1:], nil
 			}
-			err = json.Unmarshal(b[:n+1], &s)
-			return s, b[n+1:], err
+			var text string
+			err = json.Unmarshal(b[:n+1], &text)
+			return []byte(text), b[n+1:], err
 		}
 	}
-	return "", nil, errors.New("its vocabulary is no object of pieces and numbers")
+	return nil, nil, errors.New("its vocabulary is no object of pieces and numbers")
+}
+
+// jsonID takes a whole number from the beginning of b.
+func jsonID(b []byte) (id int, rest []byte, ok bool) {
+	n := 0
+	for n < len(b) && b[n] >= '0' && b[n] <= '9' && id < maxPieces {
+		id = 10*id + int(b[n]-'0')
+		n++
+	}
+	return id, b[n:], n > 0 && n < len(b) && bytes.IndexByte([]byte(" \t\r\n,}"), b[n]) >= 0
 }
 
 // ParseVocab reads a vocab.txt: a piece a line, whose number is its id. settings is the content of
@@ -210,18 +214,18 @@ func ParseVocab(b, settings []byte) (*Tokenizer, error) {
 	for id := 0; len(b) > 0; id++ {
 		line, rest, _ := bytes.Cut(b, []byte("\n"))
 		b = rest
-		if err := t.vocab.add(string(bytes.TrimSuffix(line, []byte("\r"))), id); err != nil {
+		if err := t.vocab.add(bytes.TrimSuffix(line, []byte("\r")), id); err != nil {
 			return nil, err
 		}
 	}
 	if err := t.vocab.index(); err != nil {
 		return nil, err
 	}
-	return t, t.finish(c.Unknown)
+	return t.finish(c.Unknown)
 }
 
 // finish finds the special tokens.
-func (t *Tokenizer) finish(unknown string) error {
+func (t *Tokenizer) finish(unknown string) (*Tokenizer, error) {
 	if unknown == "" {
 		unknown = "[UNK]"
 	}
@@ -230,10 +234,10 @@ func (t *Tokenizer) finish(unknown string) error {
 		id   *int32
 	}{{unknown, &t.unk}, {"[CLS]", &t.cls}, {"[SEP]", &t.sep}} {
 		id, ok := t.vocab.find("", []byte(s.name))
-		if !ok || int(id) > math.MaxInt32 {
-			return fmt.Errorf("its vocabulary has no %s", s.name)
+		if !ok {
+			return nil, fmt.Errorf("its vocabulary has no %s", s.name)
 		}
 		*s.id = id
 	}
-	return nil
+	return t, nil
 }

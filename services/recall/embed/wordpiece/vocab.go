@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 )
 
 // Bounds of a vocabulary.
@@ -30,7 +31,7 @@ type vocab struct {
 }
 
 // add adds a piece. Adding ends with index.
-func (v *vocab) add(piece string, id int) error {
+func (v *vocab) add(piece []byte, id int) error {
 	switch {
 	case len(v.ends) == maxPieces || id < 0 || id >= maxPieces:
 		return fmt.Errorf("it has more than %d pieces", maxPieces)
@@ -120,10 +121,20 @@ func (v *vocab) fingerprint(settings []byte, prefix string) []byte {
 	h.Write(settings)
 	h.Write([]byte(prefix + "\x00"))
 	var b [4]byte
-	for i := range v.ends {
+	for _, i := range v.byID() {
 		binary.LittleEndian.PutUint32(b[:], uint32(v.id(i)))
 		h.Write(b[:])
 		h.Write(v.piece(i))
 	}
 	return h.Sum(nil)
+}
+
+// byID are the pieces in the order of their ids, not in that in which they came.
+func (v *vocab) byID() []int {
+	order := make([]int, len(v.ends))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return int(v.id(i) - v.id(j)) })
+	return order
 }

@@ -29,11 +29,11 @@ const (
 
 // Tokenizer is safe for concurrent use.
 type Tokenizer struct {
-	vocab              *vocab
-	prefix             string // of pieces that continue a word
-	maxWord            int
-	norm               normalizer
-	unk, cls, sep, pad int32
+	vocab         *vocab
+	prefix        string // of pieces that continue a word
+	maxWord       int
+	norm          normalizer
+	unk, cls, sep int32
 }
 
 // Size is how many pieces there are; ids are below it.
