@@ -87,10 +87,10 @@ func (t *Tensor) Bytes() []byte { return t.data }
 // ReadRow reads one row of a table into p. Read so, by the file and not by the mapping,
 // a table stays out of the process's memory.
 func (t *Tensor) ReadRow(p []byte, row int) error {
-	at := int64(row) * int64(len(p))
-	if row < 0 || at+int64(len(p)) > int64(len(t.data)) {
+	if row < 0 || len(p) == 0 || row >= len(t.data)/len(p) {
 		return fmt.Errorf("%s has no row %d", t.Name, row)
 	}
+	at := int64(row) * int64(len(p))
 	if t.file == nil {
 		copy(p, t.data[at:])
 		return nil
