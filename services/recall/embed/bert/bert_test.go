@@ -298,7 +298,7 @@ func TestDamaged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := 0; i < len(good); i += 61 {
+		for i := 0; i < len(good); i += 211 {
 			bad := slices.Clone(good)
 			bad[i] ^= byte(1 << (i % 8))
 			bad[(i*7919)%len(bad)] ^= 0xff

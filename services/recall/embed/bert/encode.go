@@ -9,14 +9,15 @@ import (
 
 // scratch are the buffers of one text. They grow to what the longest one needed.
 type scratch struct {
-	ids           []int32
-	x, q, k, v    []float32 // a vector for each token
-	inner         []float32 // a wide one
-	scores        []float32 // of one token with every other
-	panel         []float32
-	pairs         []float64 // 8 bits only, and so are the next
-	acc, sums, in []float64
-	whole         []byte
+	ids    []int32
+	x      []float32 // a vector for each token
+	work   []float32 // for each token its query, key and value, or later a wide vector
+	scores []float32 // of one token with every other
+	panel  []float32
+
+	pairs, acc, in []float64 // 8 bits only, and so are the next
+	sums           []int32
+	whole          []byte
 }
 
 func newScratch(m *model) *scratch {
@@ -30,10 +31,8 @@ func newScratch(m *model) *scratch {
 
 // fit makes room for n tokens.
 func (s *scratch) fit(m *model, n int) {
-	for _, b := range []*[]float32{&s.x, &s.q, &s.k, &s.v} {
-		grow(b, n*m.width)
-	}
-	grow(&s.inner, n*m.inner)
+	grow(&s.x, n*m.width)
+	grow(&s.work, n*max(3*m.width, m.inner))
 	grow(&s.scores, n)
 	if m.wholes() {
 		grow(&s.sums, n*wholeCols)
@@ -49,8 +48,8 @@ func grow[T any](b *[]T, n int) {
 }
 
 func (s *scratch) bytes() int64 {
-	return 4*int64(cap(s.ids)+cap(s.x)+cap(s.q)+cap(s.k)+cap(s.v)+cap(s.inner)+cap(s.scores)+cap(s.panel)) +
-		8*int64(cap(s.pairs)+cap(s.acc)+cap(s.sums)+cap(s.in)) + int64(cap(s.whole))
+	return 4*int64(cap(s.ids)+cap(s.x)+cap(s.work)+cap(s.scores)+cap(s.panel)+cap(s.sums)) +
+		8*int64(cap(s.pairs)+cap(s.acc)+cap(s.in)) + int64(cap(s.whole))
 }
 
 // wholes reports whether the model calculates with whole numbers anywhere.
@@ -105,45 +104,44 @@ func (m *model) encode(ctx context.Context, s *scratch) error {
 
 // layer is one layer of the encoder: every token attends to all, then each is worked at alone.
 func (m *model) layer(l *layer, s *scratch, n int) {
-	s.product(s.q, s.x, &l.query, n)
-	s.product(s.k, s.x, &l.key, n)
-	s.product(s.v, s.x, &l.value, n)
+	q, k, v := s.work[:n*m.width], s.work[n*m.width:2*n*m.width], s.work[2*n*m.width:3*n*m.width]
+	s.product(q, s.x, &l.query, n)
+	s.product(k, s.x, &l.key, n)
+	s.product(v, s.x, &l.value, n)
 	for h := range m.heads {
-		m.attend(s, h, n)
+		m.attend(q, k, v, s.scores[:n], h)
 	}
-	s.product(s.k, s.q, &l.attended, n)
-	add(s.x, s.k)
+	s.addProduct(s.x, q, &l.attended, n)
 	l.norm1.apply(s.x, m.eps)
-	s.product(s.inner, s.x, &l.wide, n)
-	gelu(s.inner)
-	s.product(s.k, s.inner, &l.narrow, n)
-	add(s.x, s.k)
+	inner := s.work[:n*m.inner]
+	s.product(inner, s.x, &l.wide, n)
+	gelu(inner)
+	s.addProduct(s.x, inner, &l.narrow, n)
 	l.norm2.apply(s.x, m.eps)
 }
 
 // attend makes of each token's query what it gathers from all tokens, in one head; it takes the query's place.
-func (m *model) attend(s *scratch, head, n int) {
+func (m *model) attend(q, k, v, scores []float32, head int) {
 	d := m.width / m.heads
 	at := head * d
 	scale := float32(1 / math.Sqrt(float64(d)))
-	scores := s.scores[:n]
-	for t := range n {
-		q := s.q[t*m.width+at:][:d]
+	for t := range scores {
+		mine := q[t*m.width+at:][:d]
 		for u := range scores {
-			scores[u] = dot(q, s.k[u*m.width+at:][:d]) * scale
+			scores[u] = dot(mine, k[u*m.width+at:][:d]) * scale
 		}
-		softmax(scores)
-		clear(q)
+		shares(scores)
+		clear(mine)
 		for u, p := range scores {
-			for i, v := range s.v[u*m.width+at:][:len(q)] {
-				q[i] += p * v
+			for i, x := range v[u*m.width+at:][:len(mine)] {
+				mine[i] += p * x
 			}
 		}
 	}
 }
 
-// softmax makes shares of scores.
-func softmax(x []float32) {
+// shares makes shares of scores (softmax).
+func shares(x []float32) {
 	top := x[0]
 	for _, v := range x {
 		top = max(top, v)

@@ -10,16 +10,17 @@ import (
 
 // Products of 8 bits are exact whole numbers below 2^16, and a float64 holds whole numbers exactly up to 2^53. So two
 // weights stand in one float64, the second one 2^26 times as large, and one multiplication makes two products. Sums of
-// them stay apart as long as each is smaller than 2^25: that is what rows is for.
+// them stay apart as long as each is smaller than 2^25, hence wholeRows. All rows together stay below 2^31, for there are
+// at most maxInner.
 const (
 	lane      = 1 << 26
 	wholeRows = 512 // 512 · 255 · 255 < 2^25
 	wholeCols = 2 * panelCols
 )
 
-// wholeProduct is product as ONNX Runtime's dynamic quantization makes it: x is turned into whole numbers of 8 bits
+// addWhole adds x·W as ONNX Runtime's dynamic quantization makes it: x is turned into whole numbers of 8 bits
 // (DynamicQuantizeLinear), multiplied as such (MatMulInteger), and the result scaled.
-func (s *scratch) wholeProduct(y, x []float32, m *matrix, n int) {
+func (s *scratch) addWhole(y, x []float32, m *matrix, n int) {
 	scale, zero := s.quantize(x[:n*m.in])
 	for c := 0; c < m.out; c += wholeCols {
 		cols := min(wholeCols, m.out-c)
@@ -41,10 +42,10 @@ func (s *scratch) wholeProduct(y, x []float32, m *matrix, n int) {
 	}
 }
 
-// scaled makes numbers of the sums for the outputs from c on.
-func (m *matrix) scaled(y []float32, sums []float64, c int, scale float32) {
+// scaled adds what the sums stand for to the outputs from c on.
+func (m *matrix) scaled(y []float32, sums []int32, c int, scale float32) {
 	for j := range y {
-		y[j] = float32(sums[j])*(scale*m.scaleOf(c+j)) + m.bias[c+j]
+		y[j] += float32(sums[j]) * (scale * m.scaleOf(c+j))
 	}
 }
 
@@ -127,7 +128,7 @@ func (m *matrix) packSlowly(to []float64, row []byte, n int) {
 }
 
 // unpack takes the two sums out of each number, and adds them to those before.
-func unpack(sums, acc []float64, first bool) {
+func unpack(sums []int32, acc []float64, first bool) {
 	if first {
 		clear(sums)
 	}
@@ -137,8 +138,8 @@ func unpack(sums, acc []float64, first bool) {
 		}
 		v := int64(a)
 		low := v << 38 >> 38 // its 26 bits, with their sign
-		sums[0] += float64(low)
-		sums[1] += float64((v - low) / lane)
+		sums[0] += int32(low)
+		sums[1] += int32((v - low) / lane)
 		sums = sums[2:]
 	}
 }

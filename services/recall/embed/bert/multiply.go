@@ -15,12 +15,18 @@ const (
 
 // product calculates y = x·W + bias for n tokens.
 func (s *scratch) product(y, x []float32, m *matrix, n int) {
-	if m.whole {
-		s.wholeProduct(y, x, m, n)
-		return
-	}
+	clear(y[:n*m.out])
+	s.addProduct(y, x, m, n)
+}
+
+// addProduct calculates y = y + x·W + bias for n tokens.
+func (s *scratch) addProduct(y, x []float32, m *matrix, n int) {
 	for t := range n {
-		copy(y[t*m.out:(t+1)*m.out], m.bias)
+		add(y[t*m.out:(t+1)*m.out], m.bias)
+	}
+	if m.whole {
+		s.addWhole(y, x, m, n)
+		return
 	}
 	for c := 0; c < m.out; c += panelCols {
 		cols := min(panelCols, m.out-c)
