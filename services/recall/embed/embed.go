@@ -3,7 +3,8 @@
 // Package embed is about vectors of texts: what is alike in meaning is near. There are three ways to make them, each a
 // package of its own with one type, and all of these have the same methods:
 //
-//	Embed(ctx, texts) ([][]float32, error)  a vector of length 1 for each; all zeros for a text with nothing in it
+//	Embed(ctx, texts) ([][]float32, error)  a vector of length 1 for each; for a text with nothing in it one that means nothing
+//	Probe(ctx) error                        sees that it works; takes as long as a short text
 //	Name() string                           tells vectors that can be compared with each other from others
 //	Dim() int                               how many numbers one has
 //	Baseline() int64                        bytes of memory that it takes now, as measured

@@ -16,6 +16,7 @@ import (
 // All three have the same methods.
 var _ = []interface {
 	Embed(ctx context.Context, texts []string) ([][]float32, error)
+	Probe(ctx context.Context) error
 	Name() string
 	Dim() int
 	Baseline() int64

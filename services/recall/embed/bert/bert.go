@@ -3,7 +3,7 @@
 // Package bert makes vectors of texts with a sentence model of the BERT family, as all-MiniLM-L6-v2,
 // in this process and without other libraries.
 //
-//	e, err := bert.Open(ctx, dir, bert.Options{})
+//	e, err := bert.Open(dir, bert.Options{})
 //	vectors, err := e.Embed(ctx, []string{"a text"})
 //
 // The directory is a model as Hugging Face has them:

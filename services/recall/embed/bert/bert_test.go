@@ -21,7 +21,7 @@ import (
 
 func open(t testing.TB, dir string, o Options) *Embedder {
 	t.Helper()
-	e, err := Open(t.Context(), dir, o)
+	e, err := Open(dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,8 +279,9 @@ func TestRefused(t *testing.T) {
 			if c.change != nil {
 				c.change(t, dir)
 			}
-			e, err := Open(t.Context(), dir, Options{})
+			e, err := Open(dir, Options{})
 			if err == nil {
+				err = e.Probe(t.Context())
 				_ = e.Close()
 			}
 			if (err == nil) != (c.says == "") || err != nil && (!strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n")) {
@@ -312,7 +313,7 @@ func tryDamaged(t *testing.T, dir string, content []byte) {
 	if err := os.WriteFile(filepath.Join(dir, "model.onnx"), content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e, err := Open(t.Context(), dir, Options{})
+	e, err := Open(dir, Options{})
 	if err != nil {
 		return
 	}

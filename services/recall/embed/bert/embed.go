@@ -23,6 +23,12 @@ func (e *Embedder) Dim() int { return e.m.width }
 // MaxTokens is how much of a text is read.
 func (e *Embedder) MaxTokens() int { return e.maxTokens }
 
+// Probe makes a vector of nothing, to see that the model's weights are there and make numbers.
+func (e *Embedder) Probe(ctx context.Context) error {
+	_, err := e.Embed(ctx, []string{""})
+	return err
+}
+
 // Embed returns a vector of length 1 for each text. An empty text has one too. It ends early, with the context's
 // error, between two layers. Other callers' texts may come in between.
 func (e *Embedder) Embed(ctx context.Context, texts []string) ([][]float32, error) {

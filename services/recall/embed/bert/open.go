@@ -3,7 +3,6 @@
 package bert
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -36,9 +35,9 @@ type Embedder struct {
 	closed bool
 }
 
-// Open opens the model in dir. It reads the graph and the vocabulary, and no weights yet; that they can be calculated
-// with is seen by making a vector of nothing.
-func Open(ctx context.Context, dir string, o Options) (*Embedder, error) {
+// Open opens the model in dir. It reads the graph and the vocabulary, and of the weights hardly anything: that takes
+// some milliseconds. Whether they make vectors is seen by the first text, or by [Embedder.Probe].
+func Open(dir string, o Options) (*Embedder, error) {
 	s, err := readSettings(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open model in %s: %w", dir, err)
@@ -53,7 +52,7 @@ func Open(ctx context.Context, dir string, o Options) (*Embedder, error) {
 	}
 	e := &Embedder{file: file, words: words, pooling: s.pooling, turn: make(chan struct{}, 1)}
 	e.turn <- struct{}{}
-	if err := onnx.Guard(func() error { return e.prepare(ctx, s, o) }); err != nil {
+	if err := onnx.Guard(func() error { return e.prepare(s, o) }); err != nil {
 		return nil, errors.Join(fmt.Errorf("use model in %s: %w", dir, err), file.Close())
 	}
 	return e, nil
@@ -70,8 +69,8 @@ func modelPath(dir string) string {
 	return direct
 }
 
-// prepare finds the weights, and tries them.
-func (e *Embedder) prepare(ctx context.Context, s *settings, o Options) (err error) {
+// prepare finds the weights.
+func (e *Embedder) prepare(s *settings, o Options) (err error) {
 	if e.m, err = bind(e.file, s); err != nil {
 		return err
 	}
@@ -86,8 +85,7 @@ func (e *Embedder) prepare(ctx context.Context, s *settings, o Options) (err err
 	}
 	e.name = e.identify()
 	e.file.Forget()
-	_, err = e.Embed(ctx, []string{""})
-	return err
+	return e.file.Shed() // what was looked at
 }
 
 // identify makes the model's name. A vector is only worth comparing with others of the same name.

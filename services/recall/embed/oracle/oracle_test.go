@@ -63,7 +63,7 @@ func TestModelOfTheOwnerAgrees(t *testing.T) {
 
 func compare(t *testing.T, dir string, limit float64) {
 	t.Helper()
-	ours, err := bert.Open(t.Context(), dir, bert.Options{})
+	ours, err := bert.Open(dir, bert.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,6 +47,9 @@ func (Embedder) Shed() (int64, error) { return 0, nil }
 // Close does nothing.
 func (Embedder) Close() error { return nil }
 
+// Probe finds nothing wrong.
+func (Embedder) Probe(ctx context.Context) error { return ctx.Err() }
+
 // Embed returns a vector for each text, of length 1; for one without letters or digits it is all zeros.
 func (Embedder) Embed(ctx context.Context, texts []string) ([][]float32, error) {
 	out := make([][]float32, len(texts))
