@@ -259,6 +259,8 @@ func TestRefused(t *testing.T) {
 		"odd heads":              {modeltest.Spec{}, write("config.json", `{"num_attention_heads":5}`), "heads"},
 		"another pooling":        {modeltest.Spec{}, write("1_Pooling/config.json", `{"pooling_mode_max_tokens":true}`), "max_tokens"},
 		"two poolings":           {modeltest.Spec{}, write("1_Pooling/config.json", `{"pooling_mode_mean_tokens":true,"pooling_mode_cls_token":true}`), "cls_token"},
+		"a module more":          {modeltest.Spec{}, write("modules.json", `[{"idx":0,"type":"sentence_transformers.models.Transformer"},{"idx":1,"type":"sentence_transformers.models.Dense"}]`), "module Dense"},
+		"the usual modules":      {modeltest.Spec{}, write("modules.json", `[{"type":"sentence_transformers.models.Transformer"},{"type":"sentence_transformers.models.Pooling"},{"type":"sentence_transformers.models.Normalize"}]`), ""},
 		"endless settings":       {modeltest.Spec{}, write("config.json", strings.Repeat(" ", maxSettings+1)), "more than 1024 KB"},
 		"a prefix of others":     {modeltest.Spec{Prefix: "roberta."}, nil, "another family (roberta)"},
 		"no words":               {modeltest.Spec{}, replace("embeddings.word_embeddings.weight", "embeddings.toke_embeddings.weight"), "no model of the BERT family"},
@@ -266,7 +268,7 @@ func TestRefused(t *testing.T) {
 		"no bias":                {modeltest.Spec{}, replace("encoder.layer.1.attention.self.key.bias", "encoder.layer.1.attention.self.kex.bias"), "self.key.bias"},
 		"no weight":              {modeltest.Spec{}, replace("onnx::MatMul_790", "onnx::MatMul_xxx"), ""}, // renamed everywhere: it fits
 		"no GELU":                {modeltest.Spec{}, replace("Erf", "Tan"), "not GELU"},
-		"fused":                  {modeltest.Spec{}, replace("Softmax", "FusedMatMul"[:7]), ""},
+		"fused":                  {modeltest.Spec{}, replace("Unsqueeze", "Attention"), "by an optimizer (it has Attention)"},
 		"a tokenizer of another": {modeltest.Spec{}, write("vocab.txt", strings.Join(modeltest.Pieces(), "\n")+"\nmore\n"), "different models"},
 		"no tokenizer":           {modeltest.Spec{}, func(t *testing.T, dir string) { _ = os.Remove(filepath.Join(dir, "vocab.txt")) }, "neither tokenizer.json nor vocab.txt"},
 		"no model":               {modeltest.Spec{}, func(t *testing.T, dir string) { _ = os.Remove(filepath.Join(dir, "model.onnx")) }, "model.onnx"},
@@ -288,6 +290,29 @@ func TestRefused(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.says)
 			}
 		})
+	}
+}
+
+// The model may lie below, and have another name if there is one only.
+func TestWhereItLies(t *testing.T) {
+	dir := modeltest.Make(t, modeltest.Spec{Layers: 1})
+	name := open(t, dir, Options{}).Name()
+	move := func(from, to string) {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, to)), 0o700), os.Rename(filepath.Join(dir, from), filepath.Join(dir, to))); err != nil {
+			t.Fatal(err)
+		}
+		if e := open(t, dir, Options{}); e.Name() != name {
+			t.Errorf("at %s it is %s, not %s", to, e.Name(), name)
+		}
+	}
+	move("model.onnx", "onnx/model.onnx")
+	move("onnx/model.onnx", "onnx/model_quantized.onnx")
+	move("onnx/model_quantized.onnx", "x.onnx")
+	if err := os.WriteFile(filepath.Join(dir, "y.onnx"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, Options{}); err == nil || !strings.Contains(err.Error(), "model.onnx") {
+		t.Errorf("which of two is unclear: %v", err)
 	}
 }
 

@@ -58,15 +58,29 @@ func Open(dir string, o Options) (*Embedder, error) {
 	return e, nil
 }
 
-// modelPath is where the model lies. Some have it in a directory of its own.
+// modelPath is where the model lies: in the directory or in one within it, and under another name if it is the only one.
 func modelPath(dir string) string {
-	direct, below := filepath.Join(dir, "model.onnx"), filepath.Join(dir, "onnx", "model.onnx")
-	if _, err := os.Stat(direct); err != nil {
-		if _, err := os.Stat(below); err == nil {
-			return below
+	var found []string
+	for _, at := range []string{dir, filepath.Join(dir, "onnx")} {
+		if path := filepath.Join(at, "model.onnx"); exists(path) {
+			return path
+		}
+		entries, _ := os.ReadDir(at) // what cannot be read is not there
+		for _, e := range entries {
+			if filepath.Ext(e.Name()) == ".onnx" {
+				found = append(found, filepath.Join(at, e.Name()))
+			}
 		}
 	}
-	return direct
+	if len(found) == 1 {
+		return found[0]
+	}
+	return filepath.Join(dir, "model.onnx") // opening it says what is wrong
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // prepare finds the weights.

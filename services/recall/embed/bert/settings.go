@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // settings is what the files beside a model say. Zero is what none says.
@@ -49,6 +50,7 @@ func readSettings(dir string) (*settings, error) {
 		{"tokenizer_config.json", s.tokenizer},
 		{"sentence_bert_config.json", s.sentence}, // after the one before: it counts
 		{"1_Pooling/config.json", s.pool},
+		{"modules.json", s.modules},
 	} {
 		b, err := readSmall(filepath.Join(dir, f.name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -159,6 +161,24 @@ func (s *settings) pool(b []byte) error {
 		s.pooling = firstPooling
 	default:
 		return fmt.Errorf("its pooling is %v; mean_tokens or cls_token can be used", on)
+	}
+	return nil
+}
+
+// modules takes modules.json, which says what a sentence model does after the encoder.
+func (s *settings) modules(b []byte) error {
+	var list []struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(b, &list); err != nil {
+		return err
+	}
+	for _, m := range list {
+		switch kind := m.Type[strings.LastIndex(m.Type, ".")+1:]; kind {
+		case "Transformer", "Pooling", "Normalize":
+		default:
+			return fmt.Errorf("it has a module %s; models of Transformer, Pooling and Normalize can be used", kind)
+		}
 	}
 	return nil
 }
