@@ -222,31 +222,45 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
+// write changes a model's directory: it writes a file.
+func write(name, content string) func(*testing.T, string) {
+	return func(t *testing.T, dir string) {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// replace changes a name in the model's file to one of the same length.
+func replace(old, by string) func(*testing.T, string) {
+	return func(t *testing.T, dir string) {
+		b, err := os.ReadFile(filepath.Join(dir, "model.onnx"))
+		if err != nil || !bytes.Contains(b, []byte(old)) || len(old) != len(by) {
+			t.Fatal(err, "nothing to replace")
+		}
+		write("model.onnx", strings.ReplaceAll(string(b), old, by))(t, dir)
+	}
+}
+
+// remove deletes a file.
+func remove(name string) func(*testing.T, string) {
+	return func(t *testing.T, dir string) {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// many is the content of a file of weights that are all the same.
+func many(x float64) string {
+	return strings.Repeat(string(binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(x)))), 1<<20)
+}
+
 // A model that cannot be used is refused in one line that names it.
 func TestRefused(t *testing.T) {
-	write := func(name, content string) func(*testing.T, string) {
-		return func(t *testing.T, dir string) {
-			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	// replace changes a name in the file to one of the same length.
-	replace := func(old, by string) func(*testing.T, string) {
-		return func(t *testing.T, dir string) {
-			b, err := os.ReadFile(filepath.Join(dir, "model.onnx"))
-			if err != nil || !bytes.Contains(b, []byte(old)) || len(old) != len(by) {
-				t.Fatal(err, "nothing to replace")
-			}
-			write("model.onnx", strings.ReplaceAll(string(b), old, by))(t, dir)
-		}
-	}
-	numbers := func(x float32) string {
-		return strings.Repeat(string(binary.LittleEndian.AppendUint32(nil, math.Float32bits(x))), 32)
-	}
 	for name, c := range map[string]struct {
 		spec   modeltest.Spec
 		change func(*testing.T, string)
@@ -270,10 +284,10 @@ func TestRefused(t *testing.T) {
 		"no GELU":                {modeltest.Spec{}, replace("Erf", "Tan"), "not GELU"},
 		"fused":                  {modeltest.Spec{}, replace("Unsqueeze", "Attention"), "by an optimizer (it has Attention)"},
 		"a tokenizer of another": {modeltest.Spec{}, write("vocab.txt", strings.Join(modeltest.Pieces(), "\n")+"\nmore\n"), "different models"},
-		"no tokenizer":           {modeltest.Spec{}, func(t *testing.T, dir string) { _ = os.Remove(filepath.Join(dir, "vocab.txt")) }, "neither tokenizer.json nor vocab.txt"},
-		"no model":               {modeltest.Spec{}, func(t *testing.T, dir string) { _ = os.Remove(filepath.Join(dir, "model.onnx")) }, "model.onnx"},
-		"not a number":           {modeltest.Spec{External: true, Width: 256, Heads: 4}, write("model.onnx_data", strings.Repeat(numbers(float32(math.NaN())), 1<<15)), "no numbers"},
-		"infinite":               {modeltest.Spec{External: true, Width: 256, Heads: 4}, write("model.onnx_data", strings.Repeat(numbers(float32(math.Inf(1))), 1<<15)), "no numbers"},
+		"no tokenizer":           {modeltest.Spec{}, remove("vocab.txt"), "neither tokenizer.json nor vocab.txt"},
+		"no model":               {modeltest.Spec{}, remove("model.onnx"), "model.onnx"},
+		"not a number":           {modeltest.Spec{External: true, Width: 256, Heads: 4}, write("model.onnx_data", many(math.NaN())), "no numbers"},
+		"infinite":               {modeltest.Spec{External: true, Width: 256, Heads: 4}, write("model.onnx_data", many(math.Inf(1))), "no numbers"},
 		"weights too short":      {modeltest.Spec{External: true}, write("model.onnx_data", "short"), "does not fit"},
 	} {
 		t.Run(name, func(t *testing.T) {
