@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X github.com/blufio/blufio/cli.version=$(VERSION) -X github.co
 PACKAGES = ./...
 SOAK    ?= 30m
 
-.PHONY: help build package image e2e e2e-docker run test check race lint generate generated bench soak soak-memory soak-million clean
+.PHONY: help build package image e2e e2e-docker run test check race lint generate generated embed-oracle embed-bench bench soak soak-memory soak-million clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,13 @@ generate: ## write the generated files: bus/EVENTS.md, CONFIG.md, DOCTOR.md, MET
 
 generated: generate ## fail when a generated file was not up to date
 	git diff --exit-code -- bus/EVENTS.md CONFIG.md DOCTOR.md METRICS.md contrib
+
+embed-oracle: ## the embedding model's pass against a general ONNX runtime, in a module of its own
+	cd services/recall/embed/oracle && go vet -mod=mod ./... && go test -mod=mod ./...
+
+embed-bench: ## speed and memory of the embedders, at the sizes of all-MiniLM-L6-v2 (a few minutes)
+	go test -run '^$$' -bench . -benchtime 5x ./services/recall/embed/bert
+	go test -run '^$$' -bench . ./services/recall/embed/static ./services/recall/embed/wordpiece
 
 bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 10 minutes)
 	go run ./services/serve/bench

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+// Package static makes vectors of texts without a model: what a fresh machine searches with.
+//
+//	vectors, err := static.New().Embed(ctx, []string{"a text"})
+//
+// A text's words, the pairs of neighbouring words, and the pieces of three to five characters within words each point
+// to a few places of the vector by a hash, with a sign, and count there ("feature hashing"). So texts are near that share
+// words, or parts of words as of their inflections, in any language; in those written without spaces characters and
+// their pairs take the place of words. What means the same in other words is not near: that takes a model.
+//
+// How often something occurs counts by its logarithm, and the most frequent words of a few languages count little. The same
+// text gives the same vector on every machine, today and tomorrow: [Name] changes when that does.
+package static
+
+import (
+	"context"
+)
+
+const (
+	// Name is that of the vectors.
+	Name = "static-ngram-1"
+	// Dim is how many numbers one has.
+	Dim = 384
+
+	maxText = 32 << 10 // bytes of a text that are looked at
+)
+
+// Embedder is safe for concurrent use, and holds nothing.
+type Embedder struct{}
+
+// New returns the embedder.
+func New() Embedder { return Embedder{} }
+
+// Name is [Name].
+func (Embedder) Name() string { return Name }
+
+// Dim is [Dim].
+func (Embedder) Dim() int { return Dim }
+
+// Baseline is 0: nothing is held.
+func (Embedder) Baseline() int64 { return 0 }
+
+// Shed frees nothing.
+func (Embedder) Shed() (int64, error) { return 0, nil }
+
+// Close does nothing.
+func (Embedder) Close() error { return nil }
+
+// Probe finds nothing wrong.
+func (Embedder) Probe(ctx context.Context) error { return ctx.Err() }
+
+// Embed returns a vector for each text, of length 1; for one without letters or digits it is all zeros.
+func (Embedder) Embed(ctx context.Context, texts []string) ([][]float32, error) {
+	out := make([][]float32, len(texts))
+	for i, text := range texts {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		out[i] = vector(text)
+	}
+	return out, nil
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package static
+
+import (
+	"context"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func vectors(t testing.TB, texts ...string) [][]float32 {
+	t.Helper()
+	v, err := New().Embed(t.Context(), texts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func near(a, b []float32) (sum float64) {
+	for i := range a {
+		sum += float64(a[i]) * float64(b[i])
+	}
+	return sum
+}
+
+// Of three texts the one that shares words, or parts of them, is the nearest.
+func TestNearest(t *testing.T) {
+	for _, c := range []struct{ question, right, wrong, other string }{
+		{"Where does my sister live?", "My sister Anna lives in Oslo", "My brother Tom works in Rome", "The train to Rome leaves at nine"},
+		{"allergies", "She is allergic to penicillin", "The meeting is on Monday", "He likes to swim"},
+		{"When is the dentist's appointment?", "appointment with the dentist on 3 March at 10", "dinner with Tom on 3 May", "the car needs new tires"},
+		{"passwort vom wlan", "Das WLAN-Passwort hängt am Router", "Der Router steht im Keller", "Morgen regnet es"},
+		{"Lieblingsfarbe", "Meine Lieblingsfarben sind Blau und Grün", "Ich wohne in Berlin", "Der Hund heißt Rex"},
+		{"cafe preferido", "Mi café preferido está en la plaza", "La plaza está cerca", "Tengo dos hermanos"},
+		{"где живёт мама", "Мама живет в Казани", "Папа работает в Москве", "Завтра будет дождь"},
+		{"妹妹住在哪里", "我的妹妹住在上海", "我的车是红色的", "明天下雨"},
+		{"東京の天気", "明日の東京の天気は雨です", "私は猫が好きです", "会議は三時です"},
+		{"서울에 사는 친구", "내 친구는 서울에서 산다", "오늘은 비가 온다", "고양이를 좋아한다"},
+		{"แมวของฉันชื่ออะไร", "แมวของฉันชื่อมะลิ", "พรุ่งนี้ฝนตก", "ประชุมตอนเช้า"},
+	} {
+		t.Run(c.question, func(t *testing.T) {
+			v := vectors(t, c.question, c.right, c.wrong, c.other)
+			right, wrong, other := near(v[0], v[1]), near(v[0], v[2]), near(v[0], v[3])
+			t.Logf("%.3f, %.3f, %.3f", right, wrong, other)
+			if right < max(wrong, other)+0.05 {
+				t.Errorf("%q is at %.3f, others at %.3f and %.3f", c.right, right, wrong, other)
+			}
+		})
+	}
+}
+
+// Length 1, but for what has nothing in it.
+func TestLength(t *testing.T) {
+	for text, want := range map[string]float64{"": 0, " ?!… ": 0, "\xff\xfe": 0, "a": 1, "日": 1, strings.Repeat("many words and more ", 5000): 1, strings.Repeat("x", 100000): 1} {
+		v := vectors(t, text)[0]
+		if got := near(v, v); len(v) != Dim || math.Abs(got-want) > 1e-5 {
+			t.Errorf("%.20q: %d numbers, length %v, want %v", text, len(v), got, want)
+		}
+	}
+}
+
+// The same text is the same vector on every machine and in every version of this name.
+func TestSameEverywhere(t *testing.T) {
+	const text = "Zoë's café: 2 cats, 東京, живёт!"
+	a, b := vectors(t, text)[0], vectors(t, text)[0]
+	if !slices.Equal(a, b) {
+		t.Error("two vectors of one text differ")
+	}
+	for _, at := range []struct {
+		place int
+		value float64
+	}{{104, 0.314029}, {29, 0.314029}, {364, 0.314029}, {358, 0.314029}, {184, -0.314029}, {112, -0.314029}} {
+		if math.Abs(float64(a[at.place])-at.value) > 1e-5 {
+			t.Errorf("the vector changed (%d is %.6f, was %.6f): give it another name", at.place, a[at.place], at.value)
+		}
+	}
+}
+
+func TestCanceled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := New().Embed(ctx, []string{"a"}); err == nil {
+		t.Error("a canceled context is no error")
+	}
+}
+
+func BenchmarkEmbed(b *testing.B) {
+	const sentence = "My sister Anna moved to Oslo in 2019 and works as a nurse at the university hospital there."
+	for name, text := range map[string]string{"sentence": sentence, "4KB": strings.Repeat(sentence, 45)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				vectors(b, text)
+			}
+		})
+	}
+}
+
+func FuzzEmbed(f *testing.F) {
+	f.Add("a sentence")
+	f.Add("日本語 \xff żółć")
+	f.Fuzz(func(t *testing.T, text string) {
+		v := vector(text)
+		if sum := near(v, v); !(sum == 0 || math.Abs(sum-1) < 1e-4) {
+			t.Errorf("length %v", sum)
+		}
+	})
+}
