@@ -134,7 +134,7 @@ func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
 		keep = max(min(keep, 1), fitting(newest[:2*keep], budget/2)) // the last exchange stays if it fits at all
 		t.window, t.moved = seqs[keep], true
 	}
-	history := newest[:2*keep]
+	history := slices.Clone(newest[:2*keep]) // what did not fit may be long
 	slices.Reverse(history)
 	return history, nil
 }

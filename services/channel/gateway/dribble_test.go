@@ -40,7 +40,7 @@ func status(t *testing.T, c net.Conn) int {
 // and then nothing. Whoever sends a small one does not notice; whoever sends a large
 // one waits until they are cut off, which is long before read_timeout.
 func TestDribblersHoldUpNobody(t *testing.T) {
-	const within = 8 * time.Second
+	const within = 4 * time.Second
 	r := start(t, func(c *Config) { c.ReadTimeout = within })
 	r.answering("answered", "yes")
 	token, began := r.token("slow", "chat"), time.Now()
@@ -79,8 +79,15 @@ func TestDribblersHoldUpNobody(t *testing.T) {
 // A large body that keeps coming is read to its end, whatever its head says of its
 // size, and its request may wait longer than a part of it had.
 func TestSteadyBodyArrives(t *testing.T) {
-	r := start(t, func(c *Config) { c.ReadTimeout, c.MaxBodyBytes = 1600*time.Millisecond, 64<<10 })
-	r.agent.set(func() { r.agent.received = func(string) { time.Sleep(200 * time.Millisecond) } }) // two parts' time
+	r := start(t, func(c *Config) { c.ReadTimeout, c.MaxBodyBytes = 8*time.Second, 64<<10 })
+	slow := 2
+	r.agent.set(func() {
+		r.agent.received = func(string) {
+			if slow--; slow >= 0 {
+				time.Sleep(600 * time.Millisecond) // more than a part's time
+			}
+		}
+	})
 	text := `{"text":"` + strings.Repeat("x", 40<<10) + `"}`
 	for name, head := range map[string]string{"of known size": fmt.Sprintf("Content-Length: %d", len(text)), "in chunks": "Transfer-Encoding: chunked"} {
 		c := r.dial()

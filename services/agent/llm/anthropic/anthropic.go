@@ -30,7 +30,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 
 	"github.com/blufio/blufio/services/agent/llm"
@@ -80,15 +79,11 @@ func (p *Provider) Shed() int64 { return p.c.Shed() }
 // Complete asks the model; see [llm.Provider] and [wire.Client.Complete].
 func (p *Provider) Complete(ctx context.Context, req llm.Request, delta func(text string)) (llm.Response, error) {
 	req.Model = cmp.Or(req.Model, DefaultModel)
-	body, err := json.Marshal(translate(req))
-	if err != nil {
-		return llm.Response{}, fmt.Errorf("encode request: %w", err)
-	}
 	key, err := p.c.OpenKey()
 	if err != nil {
 		return llm.Response{}, err
 	}
-	return p.c.Complete(ctx, req.Model, header(key), body, func() wire.Answer { return p.answer(req, delta) })
+	return p.c.Complete(ctx, req.Model, header(key), func() ([]byte, error) { return json.Marshal(translate(req)) }, func() wire.Answer { return p.answer(req, delta) })
 }
 
 func header(key string) http.Header {

@@ -31,7 +31,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 
 	"github.com/blufio/blufio/services/agent/llm"
@@ -83,10 +82,6 @@ func (p *Provider) Shed() int64 { return p.c.Shed() }
 // Complete asks the model; see [llm.Provider] and [wire.Client.Complete].
 func (p *Provider) Complete(ctx context.Context, req llm.Request, delta func(text string)) (llm.Response, error) {
 	req.Model = cmp.Or(req.Model, p.Model())
-	question, err := json.Marshal(p.request(req))
-	if err != nil {
-		return llm.Response{}, fmt.Errorf("encode request: %w", err)
-	}
 	key, err := p.c.OpenKey()
 	if err != nil {
 		return llm.Response{}, err
@@ -95,5 +90,5 @@ func (p *Provider) Complete(ctx context.Context, req llm.Request, delta func(tex
 	if key != "" {
 		header.Set("Authorization", "Bearer "+key)
 	}
-	return p.c.Complete(ctx, req.Model, header, question, func() wire.Answer { return p.answer(req, delta) })
+	return p.c.Complete(ctx, req.Model, header, func() ([]byte, error) { return json.Marshal(p.request(req)) }, func() wire.Answer { return p.answer(req, delta) })
 }

@@ -16,7 +16,6 @@
 package wire
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -130,14 +129,19 @@ type Answer interface {
 }
 
 // Complete puts a question to the model until there is an answer, or no use in
-// asking again; see [llm.Provider]. Each try has a fresh answer. With an error the
+// asking again; see [llm.Provider]. Each try writes the question anew, which is not kept
+// once somebody answers, and has a fresh answer. With an error the
 // Response holds nothing but what all tries together may cost. Errors are a
 // *bus.Error, or the context's when that ended.
-func (c *Client) Complete(ctx context.Context, model string, header http.Header, question []byte, fresh func() Answer) (llm.Response, error) {
+func (c *Client) Complete(ctx context.Context, model string, header http.Header, question func() ([]byte, error), fresh func() Answer) (llm.Response, error) {
 	var paid bus.Usage
 	for n := 1; ; n++ {
 		a := fresh()
-		err := c.ask(ctx, header.Clone(), question, a)
+		data, err := question()
+		if err != nil {
+			return llm.Response{Usage: paid}, fmt.Errorf("encode request: %w", err)
+		}
+		err = c.ask(ctx, header.Clone(), &sheet{data: data}, a)
 		if err == nil {
 			err = a.Verdict()
 		}
@@ -156,14 +160,15 @@ func (c *Client) Complete(ctx context.Context, model string, header http.Header,
 }
 
 // ask puts a question once.
-func (c *Client) ask(ctx context.Context, header http.Header, question []byte, a Answer) error {
+func (c *Client) ask(ctx context.Context, header http.Header, question *sheet, a Answer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // an answer that is given up is not read to its end
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(question))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, nil)
 	if err != nil {
 		return fmt.Errorf("make request: %w", err)
 	}
-	r.Header = header
+	r.Header, r.ContentLength, r.GetBody = header, int64(len(question.data)), question.open
+	r.Body, _ = question.open()
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "text/event-stream")
 	resp, err := c.http.Do(r)
@@ -174,6 +179,7 @@ func (c *Client) ask(ctx context.Context, header http.Header, question []byte, a
 	if !streams(resp) {
 		return c.refused(resp, a)
 	}
+	question.throwAway()
 	a.Base().Accepted = true
 	if err := a.Read(resp.Body); err != nil {
 		return c.broken(err)
