@@ -128,6 +128,9 @@ func (p Place) probeWhole(ctx context.Context) services.Result {
 	return services.OK("%s, %s, %d files", all[0].name, size(r.Bytes), len(r.Manifest.Files))
 }
 
+// littleSpace is what the check of the data directory's disk speaks up at.
+const littleSpace = 256 << 20
+
 func (p Place) probeSpace() services.Result {
 	if p.Config.Every == 0 {
 		return services.Skip("there is no schedule (backup.every is 0)")
@@ -148,7 +151,11 @@ func (p Place) probeSpace() services.Result {
 	case !info.IsDir():
 		return services.Fail("%s is not a directory", dir)
 	}
-	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+	own := p.Config.Dir == "" // its troubles are the data directory's, which has checks of its own
+	switch err := unix.Access(dir, unix.W_OK|unix.X_OK); {
+	case err != nil && own:
+		return services.Skip("%v: see BLF-FILE-001", err)
+	case err != nil:
 		return services.Fail("nothing can be written to %s: %v", dir, err)
 	}
 	free, err := archive.Free(dir)
@@ -156,7 +163,10 @@ func (p Place) probeSpace() services.Result {
 		return services.Skip("the free space of %s is not known: %v", dir, err)
 	}
 	need := Source{DataDir: p.DataDir}.Estimate(Wish{})
-	if free < need {
+	switch {
+	case own && free < littleSpace:
+		return services.Skip("little space is left in the data directory: see BLF-FILE-003")
+	case free < need:
 		return services.Fail("%s has %s free, and a backup may need %s", dir, size(free), size(need)).WithFix("free some space there, or keep fewer backups")
 	}
 	return services.OK("%s, %s free", dir, size(free))
