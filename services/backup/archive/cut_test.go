@@ -20,7 +20,9 @@ var banks = sqlite.Schema{Room: "banks", Steps: []string{`
 	CREATE TABLE transfer (id INTEGER PRIMARY KEY, amount INTEGER NOT NULL, memo TEXT NOT NULL) STRICT;
 	WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
 		INSERT INTO savings SELECT i, 1000 FROM n;
-	INSERT INTO current SELECT id, 0 FROM savings`}}
+	INSERT INTO current SELECT id, 0 FROM savings;
+	CREATE TABLE ballast (data BLOB NOT NULL) STRICT; -- so that a copy takes several steps
+	INSERT INTO ballast SELECT randomblob(4000) FROM savings`}}
 
 // Value moves between two tables while backups are made: each one balances when it is restored.
 func TestCut(t *testing.T) { cut(t, 20) }

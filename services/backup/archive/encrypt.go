@@ -29,10 +29,10 @@ const (
 // ParseRecipients reads recipients of age: "age1…" each.
 func ParseRecipients(texts []string) ([]Recipient, error) {
 	var all []Recipient
-	for _, text := range texts {
+	for i, text := range texts {
 		found, err := age.ParseRecipients(strings.NewReader(text))
 		if err != nil || len(found) != 1 {
-			return nil, fmt.Errorf("%.80q is no recipient of age: it begins with age1", text)
+			return nil, fmt.Errorf("recipient %d (%.8q…) is none of age's: those begin with age1", i+1, text) // it may be a secret, by mistake
 		}
 		all = append(all, found...)
 	}

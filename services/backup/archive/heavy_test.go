@@ -26,7 +26,7 @@ func long(t *testing.T) {
 
 var messages = sqlite.Schema{Room: "messages", Steps: []string{`
 	CREATE TABLE piece (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
-	CREATE TABLE message (id TEXT PRIMARY KEY, session TEXT NOT NULL, text TEXT NOT NULL) STRICT, WITHOUT ROWID;
+	CREATE TABLE message (id TEXT PRIMARY KEY, session TEXT NOT NULL, text TEXT NOT NULL) STRICT;
 	CREATE INDEX message_session ON message (session, id)`}}
 
 // heavy makes a database of some bytes at path, filled as a daemon does: text with an index, and pieces of files.
@@ -93,15 +93,22 @@ func prose(random *rand.Rand, bytes int) string {
 // whole makes a backup of a store as the command does: copy, check, hash, compress to a file. It leaves
 // nothing else in dir.
 func whole(ctx context.Context, s *sqlite.Store, dir, path string) error {
+	return phases(ctx, s, dir, path, func(string) {})
+}
+
+// phases is whole, and says what it has done.
+func phases(ctx context.Context, s *sqlite.Store, dir, path string, did func(string)) error {
 	database := filepath.Join(dir, "copy.db")
 	defer os.Remove(database)
 	if err := s.Copy(ctx, database, nil); err != nil {
 		return err
 	}
+	did("copy")
 	f, checked, err := Examine(ctx, database)
 	if err != nil {
 		return err
 	}
+	did("check, hash")
 	p := &parts{files: map[string][]byte{}, m: Manifest{Created: created, Schema: checked.Schema, Rows: checked.Rows, Files: []File{f}}}
 	p.add(DevicePubName, "U\n")
 	out, err := Create(path, false)
@@ -118,5 +125,7 @@ func whole(ctx context.Context, s *sqlite.Store, dir, path string) error {
 	if err != nil {
 		return err
 	}
+	did("compress")
+	defer did("sync")
 	return out.Commit()
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 )
 
 // source is what bytes come from. It ends with its context and remembers its own
@@ -23,6 +24,7 @@ func (s *source) Read(p []byte) (int, error) {
 		s.err = err
 		return 0, err
 	}
+	runtime.Gosched() // hashing a disk's worth is not to hold up who has little to do
 	n, err := s.r.Read(p)
 	s.done += int64(n)
 	if s.progress != nil && n > 0 {

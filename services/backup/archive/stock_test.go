@@ -3,6 +3,8 @@
 package archive
 
 import (
+	"archive/tar"
+	"bytes"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -30,4 +32,14 @@ func TestStockTools(t *testing.T) {
 	}
 	p.files[ManifestName] = manifest
 	wantFiles(t, dir, p)
+}
+
+// stockSize is what Go's own tar reader takes from a header.
+func stockSize(t *testing.T, header []byte) int64 {
+	t.Helper()
+	h, err := tar.NewReader(bytes.NewReader(header)).Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.Size
 }

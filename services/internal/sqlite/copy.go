@@ -10,13 +10,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	driver "modernc.org/sqlite"
 )
 
 const (
-	copyCacheKiB  = 256  // of each side: every page is met once
-	copyStepPages = 1024 // between two looks at the context
+	copyCacheKiB  = 256 // of each side: every page is met once
+	copyStepPages = 256 // between two looks at the context, and at who else wants the processor
 )
 
 // Copy writes the database, as it is at one moment, to a new file at path: mode
@@ -139,6 +140,7 @@ func stepThrough(ctx context.Context, c any, to string, pageSize int64, progress
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		runtime.Gosched()
 		if more, err = b.Step(copyStepPages); err != nil {
 			return err
 		}
