@@ -59,7 +59,7 @@ func (a *app) backupCommand() *cobra.Command {
 	flags.BoolVar(&w.request.IncludeDeviceKey, "include-device-key", false, "put the device key into it: who has the file then is this daemon")
 	flags.BoolVar(&w.request.IncludeWorkspace, "include-workspace", false, "put the agent's files into it")
 	flags.StringArrayVar(&w.encrypt, "encrypt", nil, "encrypt it for this `RECIPIENT` of age: age1…, or a file of such lines (repeatable)")
-	cmd.AddCommand(a.backupVerifyCommand(), a.backupListCommand(), a.backupInspectCommand())
+	cmd.AddCommand(a.backupVerifyCommand(), a.backupListCommand(), a.backupInspectCommand(), a.backupDrillCommand())
 	return cmd
 }
 

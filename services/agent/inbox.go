@@ -158,7 +158,7 @@ func (s *Service) text(t string) string {
 func acceptedBefore(tx *sqlite.Tx, m bus.Message, digest []byte) (string, error) {
 	var id string
 	var had []byte
-	err := tx.QueryRow(`SELECT m.id, a.digest FROM accepted a JOIN message m ON m.seq = a.seq
+	err := tx.QueryRow(`SELECT coalesce(m.id, a.message_id), a.digest FROM accepted a LEFT JOIN message m ON m.seq = a.seq
 		WHERE a.channel = ? AND a.owner = ? AND a.external_id = ?`, m.Channel, m.Owner, m.ExternalID).Scan(&id, &had)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):

@@ -107,4 +107,7 @@ ALTER TABLE session ADD COLUMN window INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE message ADD COLUMN purpose TEXT NOT NULL DEFAULT 'turn';
 ALTER TABLE agent_state ADD COLUMN heartbeat_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE agent_state ADD COLUMN heartbeat_mark TEXT NOT NULL DEFAULT '';
+`, `
+-- The message's id, where the message itself did not come along into a restored database.
+ALTER TABLE accepted ADD COLUMN message_id TEXT NOT NULL DEFAULT '';
 `}}

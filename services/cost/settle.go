@@ -71,24 +71,28 @@ func (s *Service) settleIn(tx *sqlite.Tx, req bus.Settle) (bus.Settled, error) {
 
 // book writes the call into every total and ends its reservation.
 func book(tx *sqlite.Tx, f bus.CostFact) error {
-	u, day := f.Usage, dayOf(f.Time)
+	return bookOn(tx, f, dayOf(f.Time).start, monthOf(f.Time).start)
+}
+
+func bookOn(tx *sqlite.Tx, f bus.CostFact, day, month string) error {
+	u := f.Usage
 	for _, q := range []struct {
 		sql  string
 		args []any
 	}{
 		{`INSERT INTO cost_ledger (id, at, day, provider, model, purpose, session, message,
 			input, output, cache_read, cache_write, amount) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			[]any{f.ID, f.Time.UnixMilli(), day.start, f.Provider, f.Model, f.Purpose, f.Session, f.MessageID,
+			[]any{f.ID, f.Time.UnixMilli(), day, f.Provider, f.Model, f.Purpose, f.Session, f.MessageID,
 				u.Input, u.Output, u.CacheRead, u.CacheWrite, f.Amount}},
 		{`INSERT INTO cost_day (day, model, purpose, calls, input, output, cache_read, cache_write, amount)
 			VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET calls = calls + 1, input = input + excluded.input, output = output + excluded.output,
 			cache_read = cache_read + excluded.cache_read, cache_write = cache_write + excluded.cache_write,
 			amount = amount + excluded.amount`,
-			[]any{day.start, f.Model, purposeClass(f.Purpose), u.Input, u.Output, u.CacheRead, u.CacheWrite, f.Amount}},
+			[]any{day, f.Model, purposeClass(f.Purpose), u.Input, u.Output, u.CacheRead, u.CacheWrite, f.Amount}},
 		{`INSERT INTO cost_period (period, start, spent) VALUES ('day', ?, ?), ('month', ?, ?)
 			ON CONFLICT DO UPDATE SET spent = spent + excluded.spent`,
-			[]any{day.start, f.Amount, monthOf(f.Time).start, f.Amount}},
+			[]any{day, f.Amount, month, f.Amount}},
 		{`DELETE FROM cost_reservation WHERE id = ?`, []any{f.ID}},
 	} {
 		if _, err := tx.Exec(q.sql, q.args...); err != nil {

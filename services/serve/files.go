@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/blufio/blufio/services/backup/restore"
 )
 
 // LockedError means that another daemon holds the data directory.
@@ -28,7 +31,10 @@ func (e *LockedError) Error() string {
 
 // lock is held on a file for as long as the daemon runs. The system lets it go
 // with the process, however that ends, so it is never stale.
-type lock struct{ file *os.File }
+type lock struct {
+	file  *os.File
+	ended restore.Ended // a restore that was cut off before
+}
 
 const (
 	lockTries = 10
@@ -48,7 +54,7 @@ func takeLock(dir string) (*lock, error) {
 		time.Sleep(lockPause)
 	}
 	if err == nil {
-		return &lock{f}, nil
+		return held(dir, f)
 	}
 	locked := &LockedError{Dir: dir}
 	if info, readErr := ReadInfo(dir); readErr == nil {
@@ -58,6 +64,26 @@ func takeLock(dir string) (*lock, error) {
 		return nil, errors.Join(fmt.Errorf("lock data directory: %w", err), f.Close())
 	}
 	return nil, errors.Join(locked, f.Close())
+}
+
+// held is a lock that was just taken: nothing in the directory is opened before a restore
+// that was cut off is ended.
+func held(dir string, f *os.File) (*lock, error) {
+	ended, err := restore.Replay(dir)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &lock{f, ended}, nil
+}
+
+// tell says what became of a restore that was cut off.
+func (l *lock) tell(log *slog.Logger) {
+	switch e := l.ended; e.Outcome {
+	case restore.Done:
+		log.Warn("a restore had been cut off and was brought to its end: the backup is in place", "old_files", e.Pre)
+	case restore.Undone:
+		log.Warn("a restore had been cut off and was undone: the old files are in place again", "err", e.Why)
+	}
 }
 
 func (l *lock) release() error { return l.file.Close() }

@@ -30,6 +30,7 @@ func WithVault(ctx context.Context, o Options, use func(*OfflineVault) error) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.release()) }()
+	lock.tell(o.Logger)
 	store, err := openStore(ctx, o)
 	if err != nil {
 		return err

@@ -102,6 +102,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.release()) }()
+	lock.tell(o.Logger)
 	if device, err = embedded.LoadDevice(o.DataDir); err != nil { // it may have been replaced before the lock was ours
 		return err
 	}

@@ -121,6 +121,11 @@ func (s *Store) write(ctx context.Context, r io.Reader, in *Info) (noted int64, 
 	if err != nil {
 		return 0, err
 	}
+	return s.fill(ctx, r, in)
+}
+
+// fill writes the pieces of a file whose row is there.
+func (s *Store) fill(ctx context.Context, r io.Reader, in *Info) (noted int64, err error) {
 	buf := make([]byte, pieceBytes)
 	for n := 0; ; n++ {
 		size, err := io.ReadFull(r, buf)
@@ -339,6 +344,39 @@ func (s *Store) remove(ctx context.Context, which string, args ...any) (n int, e
 	s.used -= bytes
 	s.mu.Unlock()
 	return n, nil
+}
+
+// Copy copies a whole file from one database into another, unless it is there. Nobody
+// holds it yet.
+func Copy(ctx context.Context, from, to *sqlite.Store, id string) error {
+	if _, err := New(to, Limits{}, nil).Stat(ctx, id); !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	source := New(from, Limits{}, nil)
+	in, err := source.Stat(ctx, id)
+	if err != nil {
+		return err
+	}
+	var created int64
+	if err := from.QueryRow(ctx, `SELECT created_at FROM blob WHERE id = ?`, id).Scan(&created); err != nil {
+		return fmt.Errorf("copy file: %w", err)
+	}
+	err = to.Write(ctx, func(tx *sqlite.Tx) error {
+		if err := remove(tx, id); err != nil { // what an earlier copy was cut off from
+			return err
+		}
+		_, err := tx.Exec(`INSERT INTO blob (id, name, media_type, created_at) VALUES (?, ?, ?, ?)`, in.ID, in.Name, in.MediaType, created)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("copy file: %w", err)
+	}
+	target := New(to, Limits{Blob: in.Bytes, Sum: in.Bytes}, nil)
+	target.used = 0
+	if _, err := target.fill(ctx, &reader{ctx: ctx, s: source, in: in}, &Info{ID: id}); err != nil {
+		return fmt.Errorf("copy file: %w", err)
+	}
+	return nil
 }
 
 // Metrics are the gauges of the store and its bound.

@@ -147,3 +147,33 @@ func TestSweep(t *testing.T) {
 		t.Errorf("hold what is gone: %v", err)
 	}
 }
+
+// A file is copied whole, once, with its age; one that is cut off or gone is not found.
+func TestCopy(t *testing.T) {
+	limits := blob.Limits{Blob: 1 << 20, Sum: 4 << 20, Keep: time.Hour}
+	s, from, _ := open(t, limits)
+	_, to, _ := open(t, limits)
+	data := bytes.Repeat([]byte("abc"), 100_000)
+	in := put(t, s, data)
+	for range 2 {
+		if err := blob.Copy(t.Context(), from, to, in.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := blob.New(to, limits, time.Now).Read(t.Context(), in.ID, 1<<20)
+	if err != nil || !bytes.Equal(got, data) || count(t, to, "blob") != 1 {
+		t.Errorf("%d bytes came, %v", len(got), err)
+	}
+	var created [2]int64
+	for i, db := range []*sqlite.Store{from, to} {
+		if err := db.QueryRow(t.Context(), `SELECT created_at FROM blob`).Scan(&created[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if created[0] != created[1] {
+		t.Errorf("made at %d, copied as of %d", created[0], created[1])
+	}
+	if err := blob.Copy(t.Context(), from, to, "nothing"); !errors.Is(err, blob.ErrNotFound) {
+		t.Error(err)
+	}
+}

@@ -184,6 +184,24 @@ func (l *Log) Renew(ctx context.Context) error {
 	})
 }
 
+// Restart begins a new epoch in a restored database. Its positions go on behind the
+// backup's last, under a name that nobody has heard. heard says that the events in the
+// log were published before, by the daemon that went on after the backup: then they are
+// kept for replay and not published again.
+func Restart(ctx context.Context, store *sqlite.Store, heard bool) error {
+	err := store.Write(ctx, func(tx *sqlite.Tx) error {
+		_, err := tx.Exec(`UPDATE event_state SET epoch = lower(hex(randomblob(8))), stream = '',
+			relayed = CASE WHEN ?1 THEN given.last ELSE min(relayed, given.last) END, lost = max(lost, given.first - 1)
+			FROM (SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0) AS last,
+				coalesce((SELECT min(seq) FROM event), (SELECT seq + 1 FROM sqlite_sequence WHERE name = 'event'), 1) AS first) AS given`, heard)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("begin new epoch: %w", err)
+	}
+	return nil
+}
+
 // Pruned is what one Prune did.
 type Pruned struct {
 	Deleted   int64

@@ -156,3 +156,35 @@ func TestGaveAndRenew(t *testing.T) {
 		t.Errorf("%+v, then %+v", before, after)
 	}
 }
+
+// A restored database goes on under another epoch, without a gap before what it has.
+func TestRestart(t *testing.T) {
+	for _, heard := range []bool{false, true} {
+		log, store := filled(t, 5, 3)
+		write(t, store, func(tx *sqlite.Tx) error {
+			if _, err := tx.Exec(`DELETE FROM event WHERE seq <= 2`); err != nil {
+				return err
+			}
+			_, err := tx.Exec(`UPDATE event_state SET stream = 'old'`)
+			return err
+		})
+		before, err := log.State(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := eventlog.Restart(t.Context(), store, heard); err != nil {
+			t.Fatal(err)
+		}
+		got, err := log.State(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := eventlog.State{Epoch: got.Epoch, Relayed: 3, Lost: 2, First: 3, Last: 5}
+		if heard {
+			want.Relayed = 5
+		}
+		if got != want || got.Epoch == before.Epoch || len(got.Epoch) != 16 {
+			t.Errorf("heard %v: %+v, before %+v", heard, got, before)
+		}
+	}
+}

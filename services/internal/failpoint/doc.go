@@ -54,6 +54,36 @@ func VaultNames() []string {
 	}
 }
 
+// RestoreNames are those of a restore and of its way back, which have a kill test of their own.
+func RestoreNames() []string {
+	return append([]string{
+		"restore.extracted",      // the archive is laid out beside what it replaces
+		"restore.proved",         // its database is as it was made
+		"restore.migrated",       // and has this version's tables
+		"restore.carried",        // and knows what the replaced one knew
+		"restore.staged",         // all that is put in place is on disk
+		"restore.intent-written", // from here on the new files count
+		"restore.old-moved",      // one of the old files is out of the way
+		"restore.old-synced",     // all of them are, on disk
+		"restore.new-moved",      // one of the new files is in place
+		"restore.new-synced",     // all of them are, on disk
+		"restore.intent-removed", // nothing is pending any more
+		"restore.done",           // nobody has heard
+	}, restoreBackNames()...)
+}
+
+func restoreBackNames() []string {
+	return []string{
+		"restore.turned-back",     // something failed: from here on the old files count
+		"restore.new-returned",    // one of the new files is out of the way
+		"restore.old-returned",    // one of the old files is in place
+		"restore.old-back-synced", // all of them are, on disk
+		"restore.back-removed",    // nothing is pending any more
+		"restore.replayed",        // somebody found a restore that was cut off
+		"restore.back-replayed",   // or one that was going back
+	}
+}
+
 // BackupNames are those of a backup, in their order. The kill test of services/serve/crashtest dies at
 // each, in every process that passes it.
 func BackupNames() []string {
@@ -74,4 +104,4 @@ func BackupNames() []string {
 }
 
 // All are the failpoints of all lists.
-func All() []string { return slices.Concat(Names(), VaultNames(), BackupNames()) }
+func All() []string { return slices.Concat(Names(), VaultNames(), BackupNames(), RestoreNames()) }

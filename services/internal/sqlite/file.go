@@ -180,9 +180,11 @@ func (s *Store) openReadOnly(ctx context.Context, o Options) error {
 		return err
 	}
 	plain := dsn(o.Path, "ro", cacheSize(o), "query_only(1)")
-	err := s.tryReaders(ctx, plain, o.Readers)
-	if code(err)&0xff != lib.SQLITE_CANTOPEN && code(err)&0xff != lib.SQLITE_READONLY {
-		return err
+	if !o.Alone {
+		err := s.tryReaders(ctx, plain, o.Readers)
+		if code(err)&0xff != lib.SQLITE_CANTOPEN && code(err)&0xff != lib.SQLITE_READONLY {
+			return err
+		}
 	}
 	if fileSize(o.Path+"-wal") == 0 {
 		// Closed in good order: all is in the file, and nobody changes it.

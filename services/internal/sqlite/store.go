@@ -22,6 +22,7 @@ type Options struct {
 	Batch    int           // most writes in one commit, default 256
 	Linger   time.Duration // longest a lazy write waits for company, default 20 ms
 	ReadOnly bool          // never creates, migrates or writes
+	Alone    bool          // with ReadOnly: nobody has it open for writing, so nothing is put beside it
 	Logger   *slog.Logger  // required
 }
 
