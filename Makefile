@@ -40,8 +40,9 @@ generated: generate ## fail when a generated file was not up to date
 bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 10 minutes)
 	go run ./services/serve/bench
 
-soak: ## the long proofs: many kills, trouble of every kind, that the proofs can fail, then soak-memory (about 16 and 45 minutes)
+soak: ## the long proofs: many kills, trouble of every kind, that the proofs can fail, backups at length, then soak-memory (about 16, 10 and 45 minutes)
 	SOAK_KILLS=$${SOAK_KILLS:-500} go test -count 1 -timeout 120m -v ./services/serve/crashtest
+	SOAK_BACKUP=1 go test -count 1 -timeout 60m -v ./services/backup/archive
 	$(MAKE) soak-memory
 
 soak-memory: ## memory under load and attack, drawn and judged: SOAK=30m, or 72h, or 2m for a try

@@ -103,7 +103,7 @@ func TestRandomFlips(t *testing.T) { randomFlips(t, 200, 1<<20) }
 
 func TestRandomFlipsLong(t *testing.T) {
 	long(t)
-	randomFlips(t, 10_000, 16<<20)
+	randomFlips(t, 10_000, 8<<20)
 }
 
 func randomFlips(t *testing.T, times int, bytes int64) {
@@ -126,7 +126,7 @@ func TestTruncations(t *testing.T) { truncations(t, 1<<20) }
 
 func TestTruncationsLong(t *testing.T) {
 	long(t)
-	truncations(t, 64<<20)
+	truncations(t, 16<<20)
 }
 
 // truncations cuts a large archive off at every 4 KiB.

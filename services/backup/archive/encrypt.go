@@ -22,8 +22,6 @@ type (
 const (
 	ageIntro   = "age-encryption.org/v1\n"
 	maxKeyFile = 1 << 20
-
-	maxAgeHeader = 1 << 20 // some 5000 recipients
 )
 
 // ParseRecipients reads recipients of age: "age1…" each.
@@ -110,29 +108,9 @@ func decrypt(r io.Reader, identities []Identity) (io.Reader, error) {
 	if len(identities) == 0 {
 		return nil, fmt.Errorf("%w: name the file of its identity", ErrEncrypted)
 	}
-	g := &gate{r: r, left: maxAgeHeader}
-	plain, err := age.Decrypt(g, identities...)
-	g.open = true
+	plain, err := age.Decrypt(r, identities...) // reads a header of 2 MiB at most
 	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
 		return nil, fmt.Errorf("%w, for somebody else: none of the identities opens it", ErrEncrypted)
 	}
 	return plain, err
-}
-
-// gate bounds what age reads before it is past the header, of which it keeps whole lines in memory.
-type gate struct {
-	r    io.Reader
-	left int
-	open bool
-}
-
-func (g *gate) Read(p []byte) (int, error) {
-	if !g.open && g.left == 0 {
-		return 0, errors.New("its list of recipients does not end")
-	}
-	if !g.open {
-		p = p[:min(len(p), g.left)]
-		g.left -= len(p)
-	}
-	return g.r.Read(p)
 }

@@ -269,7 +269,7 @@ var hostile = []struct {
 	{"encrypted for nobody", func(f *forgery) { f.finish = func([]byte) []byte { return []byte(ageIntro + "--- x\n") } }, ErrDamaged},
 	{"encrypted for too many", func(f *forgery) {
 		f.finish = func([]byte) []byte {
-			return append([]byte(ageIntro+"-> X25519 "), bytes.Repeat([]byte("x"), 32<<20)...)
+			return append([]byte(ageIntro), bytes.Repeat([]byte("-> x\n\n"), 4<<20)...)
 		}
 	}, ErrDamaged},
 	{"seal alone", func(f *forgery) { f.finish = func([]byte) []byte { return sealed(nil) } }, ErrNotArchive},

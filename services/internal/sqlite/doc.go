@@ -52,6 +52,12 @@
 // Each room brings its tables as a [Schema]; [Store.Migrate] brings them up to
 // date and refuses a database that a newer program has written ([*NewerError]).
 //
+// # Copies
+//
+// [Store.Copy] makes a file of the database as it is at one moment, while everybody goes on;
+// [CopyFile] does it of a database that nobody has open. [Check] reads such a copy as a whole. It finds damage of
+// the structure: a bit that is wrong in the data of a row takes a hash to be seen.
+//
 // # Memory
 //
 // SQLite's memory lies outside the Go heap, where no GC and no memory limit of
