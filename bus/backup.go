@@ -4,8 +4,9 @@ package bus
 
 import "time"
 
-// BackupChunkBytes is the most that one BackupChunk holds of an archive.
-const BackupChunkBytes = 512 << 10
+// BackupChunkBytes is the most that one BackupChunk holds of an archive: larger ones are no faster, and what
+// carries them takes many times their size.
+const BackupChunkBytes = 128 << 10
 
 // BackupSuffix is what follows the name of the daemon and the time in an archive's name,
 // and BackupSealed what follows that when it is encrypted.

@@ -67,7 +67,7 @@ func (a *app) backupInspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "inspect FILE",
 		Short:   "Show what a backup holds",
-		Long:    "Show what a backup says of itself: when and by whom it was made, its files and hashes. It is\nquick and proves nothing; `blufio backup verify` does.",
+		Long:    "Show what a backup says of itself: when and by whom it was made, its files and hashes.\nIt is quick and proves nothing; `blufio backup verify` does.",
 		Example: "  blufio backup inspect blufio-home-20261123T093000Z.tar.zst\n  blufio backup inspect FILE --json | jq .manifest.rows",
 		Args:    oneArg("file"),
 		RunE: func(_ *cobra.Command, args []string) error {

@@ -34,15 +34,17 @@ func (a *app) restoreCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Put a backup in the place of what the data directory holds",
-		Long: "Put a backup in the place of what the data directory holds. Every byte of it is verified\n" +
-			"first, and the daemon has to be stopped. The files that were there are kept in the\n" +
-			"data directory, as pre-restore-<time>; name that directory instead of a file to go back\n" +
-			"to them. If anything fails, or the power goes, there is all of the old or all of the new.\n\n" +
+		Long: "Put a backup in the place of what the data directory holds. Every byte of it is\n" +
+			"verified first, and the daemon has to be stopped. The files that were there are kept\n" +
+			"in the data directory, as pre-restore-<time>; name that directory instead of a file to\n" +
+			"go back to them. If anything fails, or the power goes, there is all of the old or all\n" +
+			"of the new.\n\n" +
 			"Nothing is answered twice: what the replaced database has answered since the backup\n" +
-			"stays answered, what it has accepted and still owes is carried over, and what it has spent\n" +
-			"stays spent. Without one, what was open in the backup is answered; --hold makes dead\n" +
-			"letters of it instead, for `blufio queue`. Your configuration is not touched: the backup's is\n" +
-			"left in restored-config. The vault's key is not in a backup; put vault.key in place yourself.\n\n" +
+			"stays answered, what it has accepted and still owes is carried over, and what it has\n" +
+			"spent stays spent. Without one, what was open in the backup is answered; --hold makes\n" +
+			"dead letters of it instead, for `blufio queue`. Your configuration is not touched: the\n" +
+			"backup's is left in restored-config. The vault's key is not in a backup: put vault.key\n" +
+			"in place yourself.\n\n" +
 			"Exit code 0: restored; 65: the backup is of a newer version; 75: a daemon holds the\n" +
 			"data directory; 1: not restored, and nothing was changed.",
 		Example: "  blufio restore blufio-kitchen-20260101T030000Z.tar.zst\n  blufio restore backup.tar.zst --dry-run\n" +

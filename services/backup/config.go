@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/backup/archive"
 )
 
 // Config is the section [backup].
@@ -48,19 +49,7 @@ func (c Config) Check(report func(key, message, hint string)) {
 	if len(c.Recipients) > bus.MaxBackupRecipients {
 		report("recipients", fmt.Sprintf("are more than %d", bus.MaxBackupRecipients), "")
 	}
-	for _, r := range c.Recipients {
-		if err := checkRecipient(r); err != nil {
-			report("recipients", err.Error(), "`age-keygen` prints one; the key behind it is what restores")
-			return
-		}
+	if _, err := archive.ParseRecipients(c.Recipients); err != nil {
+		report("recipients", err.Error(), "`age-keygen` prints one; the key behind it is what restores")
 	}
-}
-
-// checkRecipient refuses what is no public key of age's. The rest of it is checked where it
-// is used.
-func checkRecipient(r string) error {
-	if !strings.HasPrefix(r, "age1") || strings.ContainsAny(r, " \t\n") || len(r) > 4096 {
-		return fmt.Errorf("%.20q is not a public key of age: they begin with age1", r)
-	}
-	return nil
 }

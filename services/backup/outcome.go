@@ -5,6 +5,7 @@ package backup
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -130,11 +131,13 @@ func (s *Service) flush(ctx context.Context) error {
 
 func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
 
-// clip bounds what is kept and told of an error.
+// clip bounds what is kept and told of an error: its first line, for the stack of a panic
+// comes behind that.
 func clip(s string) string {
 	const most = 2000
+	s, _, _ = strings.Cut(s, "\n")
 	if len(s) > most {
-		s = s[:most] + "…"
+		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}
 	return s
 }

@@ -48,7 +48,7 @@ type Place struct {
 // Probes are the checks of the files.
 func (p Place) Probes() []services.Probe {
 	return []services.Probe{{
-		ID: "BLF-BAK-002", Title: "The newest backup is whole", Place: services.Either, Deep: true, Timeout: time.Minute,
+		ID: "BLF-BAK-002", Title: "The newest backup is whole", Place: services.Either, Deep: true,
 		Why: "disks forget; every byte is held against its hash, and the database in it is checked",
 		Fix: "look at the disk it lies on, and make a new one with `blufio backup`",
 		Run: p.probeWhole,
@@ -100,6 +100,9 @@ func (s *Service) probeDrill() services.Result {
 	return services.OK("not yet; it follows the first backup of the schedule")
 }
 
+// verifyTime is how long doctor reads a backup: a large one takes longer than people wait.
+const verifyTime = services.DeepProbe - 2*time.Second
+
 func (p Place) probeWhole(ctx context.Context) services.Result {
 	dir := p.Config.Directory(p.DataDir)
 	all, err := list(dir, p.Node)
@@ -113,15 +116,20 @@ func (p Place) probeWhole(ctx context.Context) services.Result {
 	if all[0].sealed {
 		return services.Info("%s is encrypted; verify it with `blufio backup verify %s --identity KEY`", all[0].name, path)
 	}
-	r, err := archive.Verify(ctx, path, archive.Options{})
+	reading, cancel := context.WithTimeout(ctx, verifyTime)
+	defer cancel()
+	r, err := archive.Verify(reading, path, archive.Options{})
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case reading.Err() != nil:
 		return services.Info("%s is too large to be verified here; `blufio backup verify %s` does it", all[0].name, path)
 	case err != nil:
 		return services.Fail("%s: %v", path, err)
 	}
 	return services.OK("%s, %s, %d files", all[0].name, size(r.Bytes), len(r.Manifest.Files))
 }
+
+// littleSpace is what the check of the data directory's disk speaks up at.
+const littleSpace = 256 << 20
 
 func (p Place) probeSpace() services.Result {
 	if p.Config.Every == 0 {
@@ -143,7 +151,11 @@ func (p Place) probeSpace() services.Result {
 	case !info.IsDir():
 		return services.Fail("%s is not a directory", dir)
 	}
-	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+	own := p.Config.Dir == "" // its troubles are the data directory's, which has checks of its own
+	switch err := unix.Access(dir, unix.W_OK|unix.X_OK); {
+	case err != nil && own:
+		return services.Skip("%v: see BLF-FILE-001", err)
+	case err != nil:
 		return services.Fail("nothing can be written to %s: %v", dir, err)
 	}
 	free, err := archive.Free(dir)
@@ -151,7 +163,10 @@ func (p Place) probeSpace() services.Result {
 		return services.Skip("the free space of %s is not known: %v", dir, err)
 	}
 	need := Source{DataDir: p.DataDir}.Estimate(Wish{})
-	if free < need {
+	switch {
+	case own && free < littleSpace:
+		return services.Skip("little space is left in the data directory: see BLF-FILE-003")
+	case free < need:
 		return services.Fail("%s has %s free, and a backup may need %s", dir, size(free), size(need)).WithFix("free some space there, or keep fewer backups")
 	}
 	return services.OK("%s, %s free", dir, size(free))

@@ -17,6 +17,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/backup/archive"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // due lets the time come and waits for a backup.
@@ -48,6 +49,32 @@ func (r *rig) wantProbe(id, level, seen string) {
 	r.t.Helper()
 	if got := r.probe(id); got.Level != level || !strings.Contains(got.Seen, seen) {
 		r.t.Errorf("%s is %s: %q, want %s with %q", id, got.Level, got.Seen, level, seen)
+	}
+}
+
+// wantMetrics wants series by name, with their one label.
+func (r *rig) wantMetrics(want map[string]float64) {
+	r.t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(r.room.Door().Metrics...)
+	families, err := registry.Gather()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += fmt.Sprintf("{%s=%q}", l.GetName(), l.GetValue())
+			}
+			got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	for name, value := range want {
+		if v, ok := got[name]; !ok || v != value {
+			r.t.Errorf("%s is %v (there: %v), want %v", name, v, ok, value)
+		}
 	}
 }
 
@@ -117,6 +144,7 @@ func TestScheduleFailsLoudly(t *testing.T) {
 		t.Errorf("problems %v", p)
 	}
 	r.wantProbe("BLF-BAK-001", bus.LevelFail, "no such file")
+	r.wantMetrics(map[string]float64{"blufio_backup_failed_in_a_row": 1, `blufio_backup_failures_total{stage="copy"}`: 1, "blufio_backup_last_success_timestamp_seconds": 0})
 	r.pass(retryFirst)
 	r.until("it fails again", func() bool { return r.get(0).Failures == 2 })
 	r.wantFacts("started", "failed", "started", "failed")
@@ -132,6 +160,10 @@ func TestScheduleFailsLoudly(t *testing.T) {
 	if s := r.get(0); s.Failures != 0 || len(r.problems()) != 0 {
 		t.Errorf("%+v, problems %v", s, r.problems())
 	}
+	now := float64(r.clock().Unix())
+	r.until("it is known to be verified", func() bool { return r.get(0).LastVerified != nil })
+	r.wantMetrics(map[string]float64{"blufio_backup_failed_in_a_row": 0, "blufio_backup_last_success_timestamp_seconds": now,
+		"blufio_backup_last_verified_timestamp_seconds": now, "blufio_backup_every_seconds": 86400, `blufio_backup_spoiled{stage="after"}`: 0, "blufio_backup_running": 0})
 	r.wantProbe("BLF-BAK-001", bus.LevelOK, "just now")
 	r.wantClean(dir)
 }

@@ -69,7 +69,6 @@ type running struct {
 	step  bus.BackupStep
 	began time.Time
 	told  bus.BackupStep // in an event
-	event int64          // of the cut
 }
 
 var _ services.Service = (*Service)(nil)

@@ -136,9 +136,9 @@ func asked(err error) error {
 		return err
 	}
 	if errors.Is(err, archive.ErrSpace) {
-		return bus.Errorf(bus.CodeUnavailable, "%v", err).WithHint("a backup needs space in the data directory, for a copy of the database")
+		return bus.Errorf(bus.CodeUnavailable, "%s", clip(err.Error())).WithHint("a backup needs space in the data directory, for a copy of the database")
 	}
-	return bus.Errorf(bus.CodeUnavailable, "%v", err).WithHint("`blufio doctor --deep` looks at the database and the disk")
+	return bus.Errorf(bus.CodeUnavailable, "%s", clip(err.Error())).WithHint("`blufio doctor --deep` looks at the database and the disk")
 }
 
 // made is a finished backup.

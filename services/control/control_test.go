@@ -176,6 +176,9 @@ func TestStatus(t *testing.T) {
 	if len(st.Services) != 2 || len(st.Channels) != 1 {
 		t.Errorf("services %+v, channels %+v", st.Services, st.Channels)
 	}
+	if b := st.Backup; b.LastSuccess == nil || !b.LastSuccess.Equal(made) || b.LastVerified == nil || b.LastFailure != nil || b.Bytes != 11 || b.Seconds != 1.5 { // what failed before is over
+		t.Errorf("backup %+v", b)
+	}
 }
 
 // The last status is there for whoever asks when no daemon runs.

@@ -36,7 +36,7 @@ func (o Options) backups(cfg Config, started time.Time, store *sqlite.Store, eve
 // drill tries a backup in a process of its own: what it takes of memory goes with it, and it has
 // nothing of this daemon but the file, and the vault's key where that is one.
 func (o Options) drill(ctx context.Context, path string) error {
-	argv := []string{o.Program, "backup", "drill", path, "--json"}
+	argv := []string{o.Program, "backup", "drill", path, "--plain"}
 	if key := filepath.Join(o.DataDir, "vault.key"); fileExists(key) {
 		argv = append(argv, "--vault-key", key)
 	}

@@ -18,6 +18,7 @@ type disk struct {
 	root   *os.Root
 	dir    string
 	before func(change string) error // for tests: hears of each change before it is made
+	fsync  func(*os.File) error
 }
 
 func open(dir string, use func(*disk) error) (err error) {
@@ -26,7 +27,7 @@ func open(dir string, use func(*disk) error) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	return use(&disk{root: root, dir: dir})
+	return use(&disk{root: root, dir: dir, fsync: (*os.File).Sync})
 }
 
 // about says what is done next.
@@ -51,7 +52,7 @@ func (d *disk) writeIntent(in Intent) error {
 		return err
 	}
 	_, err = f.Write(append(data, '\n'))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, d.fsync(f), f.Close()); err != nil {
 		return err
 	}
 	if err := d.own(draftFile); err != nil {
@@ -141,7 +142,7 @@ func (d *disk) sync(dirs ...string) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		if err := errors.Join(d.fsync(f), f.Close()); err != nil {
 			return fmt.Errorf("sync %s: %w", filepath.Join(d.dir, name), err)
 		}
 	}

@@ -35,7 +35,8 @@
 //
 // A token that is not in the table is refused like a forgery, so one that was issued
 // after the backup from which a database was restored does not get in. One that
-// was revoked after it does: revoke it again, or change the device key, which makes
+// was revoked after it stays out if the restore replaced a database that knew (see
+// [CarryOver]); elsewhere revoke it again, or change the device key, which makes
 // every token void. A revoked or void token ends within a second what it has open:
 // event streams with a comment, sockets with 1008, completions and waits with a 401
 // (a message that was just handed in is stored: 202). An expired one ends event

@@ -358,3 +358,42 @@ func TestBackupAsRoot(t *testing.T) {
 		}
 	}
 }
+
+// The daemon makes backups by itself, proves them, starts a second daemon on one, and sends
+// each away.
+func TestBackupSchedule(t *testing.T) {
+	t.Parallel()
+	binary := build(t, armed)
+	p := begun(t, 1<<20, "")
+	away := filepath.Join(p.dir, "away")
+	if err := os.Mkdir(away, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p.add(t, "[backup]\nevery = \"1h\"\nafter = [\"cp\", \"-t\", \""+away+"\"]\n")
+	d := start(t, p, binary, "BLUFIO_HASTE=1")
+	d.awaitHealthy(t)
+	var state struct {
+		Files []bus.BackupFile  `json:"files"`
+		State bus.BackupSummary `json:"state"`
+	}
+	until(t, "a backup is made, verified and restored on trial", 2*time.Minute, func() bool {
+		got := p.run(t, binary, nil, "backup", "list", "--json")
+		if err := json.Unmarshal(got.out, &state); err != nil {
+			t.Fatalf("%v: %s%s", err, got.out, got.err)
+		}
+		if f := state.State.LastFailure; f != nil {
+			t.Fatalf("it failed: %+v\n%s", f, p.logTail())
+		}
+		return state.State.LastVerified != nil && state.State.LastDrilled != nil
+	})
+	if len(state.Files) != 1 {
+		t.Errorf("files %+v", state.Files)
+	}
+	until(t, "it is sent away", time.Minute, func() bool { whole, _ := archives(t, away); return len(whole) == 1 })
+	p.run(t, binary, nil, "doctor", "--deep", "--only", "BLF-BAK-001,BLF-BAK-002,BLF-BAK-003,BLF-BAK-004").want(t, 0, "")
+	d.stop(t)
+	if n := p.wantWhole(t, away) + p.wantWhole(t, filepath.Join(p.data(), "backups")); n != 2 {
+		t.Errorf("%d are whole", n)
+	}
+	p.wantNoScratch(t)
+}

@@ -258,6 +258,30 @@ func TestRestoreSurvivesAKillOnTheWayBack(t *testing.T) {
 	}
 }
 
+// To go back to the old files is a restore like any other.
+func TestRestoringTheOldFilesSurvivesAKill(t *testing.T) {
+	r := newRestorable(t)
+	r.run(t, "", 0, "restore", r.archive())
+	kept, err := filepath.Glob(filepath.Join(r.data(), "pre-restore-*"))
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("old files in %v, %v", kept, err)
+	}
+	for _, name := range []string{"restore.intent-written", "restore.old-moved:3", "restore.new-moved:2", "restore.new-synced", "restore.intent-removed"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := r.copied(t)
+			c.run(t, name, -1, "restore", filepath.Join(c.data(), filepath.Base(kept[0])))
+			c.goOn(t, 0)
+			if got := c.marks(t); got["messages"] != r.old["messages"] || got["device.nk"] != r.old["device.nk"] || got["file"] != r.old["file"] {
+				t.Errorf("there is %v", got)
+			}
+			if left := c.left(t); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
 // inTheWay makes something of a directory that cannot be moved. That needs root.
 func inTheWay(t *testing.T, dir string) {
 	t.Helper()
