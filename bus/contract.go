@@ -220,7 +220,7 @@ var (
 	BackupStarted   = durable[BackupStartedFact](fact("evt.backup.started", "backup", "A backup was begun."))
 	BackupProgress  = durable[BackupStep](fact("evt.backup.progressed", "backup", "A backup came to its next stage, or a good deal further in it."))
 	BackupCompleted = durable[BackupFact](fact("evt.backup.completed", "backup", "A backup was made and lies where it should."))
-	BackupFailed    = durable[BackupFailedFact](fact("evt.backup.failed", "backup", "A backup was not made, or what was to be done with it failed."))
+	BackupFailed    = durable[BackupFailedFact](alert("evt.backup.failed", "backup", "A backup was not made, or what was to be done with it failed."))
 	BackupVerified  = durable[BackupProofFact](fact("evt.backup.verified", "backup", "Every byte of a backup was read again, and it is good."))
 	BackupDrilled   = durable[BackupProofFact](fact("evt.backup.drilled", "backup", "A second daemon was started on a backup, and works."))
 )

@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/command"
 )
 
 // follow is a backup that was made, for what follows.
@@ -59,30 +57,17 @@ const grace = 2 * time.Second
 // who its user is. When its time is over it is ended, with all that it has started. The
 // error has the end of what it said.
 func Command(ctx context.Context, limit time.Duration, argv []string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %s", limit))
-	defer cancel()
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = environment(os.Environ())
-	cmd.Dir = "/"
-	out := &tail{}
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = grace
-	err := cmd.Run()
-	if cmd.Process != nil {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it left behind; mostly nothing
+	out, err := command.Command{Argv: argv, Dir: "/", Env: environment(os.Environ()), Timeout: limit, Output: maxOutput, End: true, Grace: grace}.Run(ctx)
+	switch {
+	case errors.Is(err, command.ErrTimeout):
+		err = fmt.Errorf("%s: it took longer than %s", filepath.Base(argv[0]), limit)
+	case err == nil && out.Code != 0:
+		err = fmt.Errorf("%s: %s", filepath.Base(argv[0]), out.State)
 	}
-	if err == nil {
-		return nil
+	if said := strings.Join(strings.Fields(out.Output), " "); err != nil && said != "" {
+		return fmt.Errorf("%w: %s", err, said)
 	}
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	if said := out.String(); said != "" {
-		return fmt.Errorf("%s: %w: %s", filepath.Base(argv[0]), err, said)
-	}
-	return fmt.Errorf("%s: %w", filepath.Base(argv[0]), err)
+	return err
 }
 
 // environment keeps what a program needs to find others and its own settings, and none of
@@ -96,28 +81,6 @@ func environment(all []string) (kept []string) {
 		}
 	}
 	return kept
-}
-
-// tail keeps the end of what is written, on one line.
-type tail struct {
-	mu  sync.Mutex
-	end []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.end = append(t.end, p...)
-	if over := len(t.end) - maxOutput; over > 0 {
-		t.end = append(t.end[:0], t.end[over:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return strings.Join(strings.Fields(strings.ToValidUTF8(string(t.end), "")), " ")
 }
 
 // drills starts a second daemon on a backup, when that is due.

@@ -55,17 +55,20 @@ func (s *Service) scheduled(ctx context.Context) {
 	s.started(run)
 	var m made
 	err = services.Contain(func() (err error) {
-		m, err = s.keep(ctx, run)
+		if err = s.d.Before(ctx, run.step.ID); err == nil {
+			m, err = s.keep(ctx, run)
+		}
 		return err
 	})
 	switch {
 	case stopping(ctx, err):
 		s.d.Logger.Info("backup broken off: the daemon stops")
 	case err != nil:
-		s.failed(run, err)
+		s.d.After(ctx, s.failed(run, err))
 	default:
-		s.completed(run, m)
+		done := s.completed(run, m)
 		s.proved(lastVerified, bus.BackupVerified, m.path, m.archive.Bytes, m.verified)
+		s.d.After(ctx, done)
 		s.afterwards(ctx, run, m)
 	}
 }

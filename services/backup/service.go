@@ -35,7 +35,11 @@ type Deps struct {
 	// Drill starts a second daemon on an archive and says what is wrong with that; nil:
 	// nobody can.
 	Drill func(ctx context.Context, path string) error
-	Loc   *time.Location // whose days count for what is kept; default the machine's
+	// Before is asked before each backup; with an error none is made. After hears what
+	// became of it. Both may be nil.
+	Before func(ctx context.Context, id string) error
+	After  func(ctx context.Context, run bus.BackupRun)
+	Loc    *time.Location // whose days count for what is kept; default the machine's
 }
 
 // bounds are what tests make smaller.
@@ -77,6 +81,12 @@ var _ services.Service = (*Service)(nil)
 func New(cfg Config, d Deps) (*Service, error) {
 	if d.Loc == nil {
 		d.Loc = time.Local
+	}
+	if d.Before == nil {
+		d.Before = func(context.Context, string) error { return nil }
+	}
+	if d.After == nil {
+		d.After = func(context.Context, bus.BackupRun) {}
 	}
 	d.Logger = d.Logger.With("service", Name)
 	d.Source.Now, d.Source.Copy = d.Now, d.Store.Copy

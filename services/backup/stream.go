@@ -80,16 +80,22 @@ func (s *Service) serve(ctx context.Context, st *stream) {
 	s.started(st.run)
 	var m made
 	err := services.Contain(func() (err error) {
-		m, err = s.untilGone(ctx, st)
+		if err = s.d.Before(ctx, st.run.step.ID); err == nil {
+			m, err = s.untilGone(ctx, st)
+		}
 		return err
 	})
 	switch {
 	case stopping(ctx, err):
 		st.end(bus.BackupRun{}, errStopped())
 	case err != nil:
-		st.end(s.failed(st.run, err), asked(err))
+		done := s.failed(st.run, err)
+		st.end(done, asked(err))
+		s.d.After(ctx, done)
 	default:
-		st.end(s.completed(st.run, m), nil)
+		done := s.completed(st.run, m)
+		st.end(done, nil)
+		s.d.After(ctx, done)
 	}
 }
 

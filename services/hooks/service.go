@@ -39,7 +39,7 @@ func (s *Service) Door() services.Door {
 			hear(s, bus.MemoryPressure, func(f bus.MemoryFact) bool { return f.Pressure != bus.PressureNormal }),
 			hear(s, bus.HealthChanged, func(f bus.HealthFact) bool { return f.State != bus.Healthy }),
 			hear(s, bus.RoomRestarted, always), hear(s, bus.ChannelDown, always), hear(s, bus.ProviderDown, always),
-			hear(s, bus.MessageDied, always), hear(s, bus.ReplyDied, always),
+			hear(s, bus.MessageDied, always), hear(s, bus.ReplyDied, always), hear(s, bus.BackupFailed, always),
 		},
 		Metrics: []prometheus.Collector{s.runner.runs},
 		Health:  s.problems,

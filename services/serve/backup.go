@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -16,6 +17,7 @@ import (
 	"github.com/blufio/blufio/services/backup"
 	"github.com/blufio/blufio/services/backup/archive"
 	"github.com/blufio/blufio/services/config"
+	"github.com/blufio/blufio/services/hooks"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/blufio/blufio/services/vault"
@@ -29,6 +31,14 @@ func (o Options) backups(cfg Config, started time.Time, store *sqlite.Store, eve
 	d := backup.Deps{Source: o.backupSource(cfg), Store: store, Events: events, Started: started, Logger: o.Logger, Now: o.Now}
 	if o.Program != "" {
 		d.Drill = o.drill
+	}
+	own := o.runner()
+	d.Before = func(ctx context.Context, id string) error {
+		return own.Run(ctx, hooks.PreBackup, "BLUFIO_BACKUP_ID="+id)
+	}
+	d.After = func(ctx context.Context, run bus.BackupRun) {
+		_ = own.Run(ctx, hooks.PostBackup, "BLUFIO_BACKUP_ID="+run.ID, "BLUFIO_BACKUP_PATH="+run.Path,
+			"BLUFIO_BACKUP_BYTES="+strconv.FormatInt(run.Bytes, 10), "BLUFIO_ERROR="+run.Error) // its failure is a problem of the room of hooks
 	}
 	return backup.New(cfg.Backup, d)
 }

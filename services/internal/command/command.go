@@ -47,6 +47,8 @@ type Command struct {
 	Stdin   []byte        // what it reads; nil: nothing
 	Timeout time.Duration // 0: only the context's
 	Output  int           // most bytes kept of what it says, default 64 KiB; the rest is read and dropped
+	End     bool          // keep the end of it, not the beginning
+	Grace   time.Duration // between the request to end and the kill; 0: it is killed at once
 }
 
 // Outcome is what came of a program that ran.
@@ -75,7 +77,7 @@ func (c Command) Run(ctx context.Context) (Outcome, error) {
 	if limit <= 0 {
 		limit = defaultOutput
 	}
-	out := &output{limit: limit}
+	out := &output{limit: limit, end: c.End}
 	cmd := exec.CommandContext(ctx, program)
 	cmd.Args, cmd.Dir = c.Argv, c.Dir
 	cmd.Env = append([]string{"PATH=" + Path, "HOME=" + c.Dir, "LANG=C.UTF-8"}, c.Env...)
@@ -84,18 +86,20 @@ func (c Command) Run(ctx context.Context) (Outcome, error) {
 		cmd.Stdin = bytes.NewReader(c.Stdin)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return killGroup(cmd) }
-	cmd.WaitDelay = afterExit
+	cmd.Cancel, cmd.WaitDelay = func() error { return killGroup(cmd) }, afterExit
+	if c.Grace > 0 {
+		cmd.Cancel, cmd.WaitDelay = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }, c.Grace
+	}
 	err = cmd.Run()
 	if cmd.Process != nil {
 		_ = killGroup(cmd) // what it left behind; mostly there is nothing
 	}
-	o := Outcome{Output: strings.ToValidUTF8(out.b.String(), "\uFFFD"), Cut: out.cut}
+	o := Outcome{Output: strings.ToValidUTF8(string(out.b), "\uFFFD"), Cut: out.cut}
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil:
-		return o, fmt.Errorf("%s: %w", c.Argv[0], ErrTimeout)
+		return o, fmt.Errorf("%s %w", c.Argv[0], ErrTimeout)
 	case ctx.Err() != nil && err != nil:
-		return o, ctx.Err()
+		return o, context.Cause(ctx)
 	}
 	return c.outcome(o, cmd, err)
 }
@@ -140,22 +144,28 @@ func Find(name string) (string, error) {
 // killGroup ends a program with everything that it started.
 func killGroup(cmd *exec.Cmd) error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 
-// output keeps the first limit bytes and takes the rest, so that a program that talks
-// on ends.
+// output keeps the first limit bytes, or the last, and takes the rest, so that a program
+// that talks on ends.
 type output struct {
-	b     strings.Builder
+	b     []byte
 	limit int
+	end   bool
 	cut   bool
 }
 
 // Write implements io.Writer.
 func (o *output) Write(p []byte) (int, error) {
-	if left := o.limit - o.b.Len(); len(p) > left {
-		o.cut = true
-		o.b.Write(p[:left])
-		return len(p), nil
+	n := len(p)
+	if !o.end {
+		p = p[:min(n, o.limit-len(o.b))]
 	}
-	return o.b.Write(p)
+	o.b = append(o.b, p...)
+	if over := len(o.b) - o.limit; over > 0 {
+		o.b = append(o.b[:0], o.b[over:]...)
+		o.cut = true
+	}
+	o.cut = o.cut || len(p) < n
+	return n, nil
 }
 
 // Runnable reports why a program cannot be run, nil when it can.

@@ -27,6 +27,7 @@ func TestRun(t *testing.T) {
 		"environment":   {command.Command{Argv: []string{"env"}, Env: []string{"A=b"}}, command.Outcome{State: "exit status 0", Output: "PATH=" + command.Path + "\nHOME=" + dir + "\nLANG=C.UTF-8\nA=b\n"}},
 		"input":         {command.Command{Argv: []string{"cat"}, Stdin: []byte("in")}, command.Outcome{State: "exit status 0", Output: "in"}},
 		"says too much": {command.Command{Argv: []string{"sh", "-c", "yes | head -c 100000"}, Output: 4}, command.Outcome{State: "exit status 0", Output: "y\ny\n", Cut: true}},
+		"its end":       {command.Command{Argv: []string{"seq", "1000"}, Output: 9, End: true}, command.Outcome{State: "exit status 0", Output: "999\n1000\n", Cut: true}},
 		"left behind":   {command.Command{Argv: []string{"sh", "-c", "sleep 60 & echo $!"}, Output: 1}, command.Outcome{State: "exit status 0", Left: true, Cut: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -86,6 +87,14 @@ func TestTimeout(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("its child lives: %s", state)
 		}
+	}
+}
+
+// With a grace a program is asked first, and may say something more.
+func TestGrace(t *testing.T) {
+	c := command.Command{Argv: []string{"sh", "-c", "trap 'echo bye; exit 0' TERM; echo hello; while :; do sleep 0.01; done"}, Dir: t.TempDir(), Timeout: 300 * time.Millisecond, Grace: 20 * time.Second}
+	if out, err := c.Run(t.Context()); !errors.Is(err, command.ErrTimeout) || !strings.HasPrefix(out.Output, "hello\n") || !strings.HasSuffix(out.Output, "bye\n") {
+		t.Errorf("got %+v, %v", out, err)
 	}
 }
 
