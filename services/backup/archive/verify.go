@@ -45,11 +45,11 @@ func verify(ctx context.Context, path string, o Options) (report Report, err err
 		return Report{}, err
 	}
 	defer a.Close()
-	dir, err := scratch(path, o.Scratch)
+	dir, remove, err := scratch(path, o.Scratch)
 	if err != nil {
 		return Report{}, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, remove()) }()
 	database := filepath.Join(dir, DatabaseName)
 	m := a.Manifest()
 	if err := enough(dir, m.Files[:1]); err != nil {
@@ -77,19 +77,6 @@ func agree(m Manifest, c sqlite.Checked) error {
 		return fmt.Errorf("%w: the database has other rows than the manifest says", ErrDamaged)
 	}
 	return nil
-}
-
-// scratch makes a directory of our own.
-func scratch(path, dir string) (string, error) {
-	const pattern = ".blufio-verify-*"
-	if dir != "" {
-		return os.MkdirTemp(dir, pattern)
-	}
-	made, err := os.MkdirTemp(filepath.Dir(path), pattern)
-	if err != nil {
-		return os.MkdirTemp("", pattern)
-	}
-	return made, nil
 }
 
 // Inspect reads the manifest alone, which is quick and proves nothing.
