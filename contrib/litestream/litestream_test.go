@@ -2,7 +2,7 @@
 
 // Package litestream_test runs the recipe: a daemon under load is replicated, and
 // another one starts on what comes back. It takes Litestream from BLUFIO_LITESTREAM or
-// the PATH; `make e2e` installs it.
+// the PATH; CI installs it.
 package litestream_test
 
 import (
@@ -29,7 +29,7 @@ func TestReplicaComesBack(t *testing.T) {
 	if program == "" {
 		var err error
 		if program, err = exec.LookPath("litestream"); err != nil {
-			t.Skip("Litestream is not installed: `make e2e` installs it")
+			t.Skip("Litestream is not installed; BLUFIO_LITESTREAM names it")
 		}
 	}
 	work := t.TempDir()

@@ -3,10 +3,13 @@
 package control
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
 // That the daemon works is said after a question went over the bus and a write into the
@@ -60,5 +63,22 @@ func TestBeatTellsWhatWasTried(t *testing.T) {
 	case <-stopped:
 	default:
 		t.Error("it has stopped without a word")
+	}
+}
+
+// A restart does not empty a disk.
+func TestAFullDiskIsNoReasonToRestart(t *testing.T) {
+	for _, c := range []struct {
+		answered bool
+		stored   error
+		want     bool
+	}{
+		{true, nil, true}, {true, fmt.Errorf("commit: %w", sqlite.ErrFull), true},
+		{true, sqlite.ErrBusy, false}, {true, context.DeadlineExceeded, false}, {true, sqlite.ErrCorrupt, false},
+		{false, nil, false}, {false, sqlite.ErrFull, false},
+	} {
+		if got := works(c.answered, c.stored); got != c.want {
+			t.Errorf("answered %v, stored %v: works %v, want %v", c.answered, c.stored, got, c.want)
+		}
 	}
 }

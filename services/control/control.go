@@ -163,7 +163,7 @@ func (s *Service) beat(ctx context.Context) {
 	}
 	if s.d.Beat != nil {
 		answered := picture.Sessions != nil || picture.Memory != nil || picture.Cost != nil
-		s.d.Beat(picture, answered && stored == nil)
+		s.d.Beat(picture, works(answered, stored))
 	}
 	h := s.judge(picture, asked, stored)
 	if err := bus.Pulse.Publish(s.bus(), h); err != nil {
@@ -172,6 +172,12 @@ func (s *Service) beat(ctx context.Context) {
 	if err := s.tellChanges(ctx, picture, h); err != nil && ctx.Err() == nil {
 		s.d.Logger.Warn("record change", "service", "control", "err", err)
 	}
+}
+
+// works reports whether the daemon does its work, as far as a restart could help: a disk that
+// is full is said at once by a database that works, and is no emptier after one.
+func works(answered bool, stored error) bool {
+	return answered && (stored == nil || errors.Is(stored, sqlite.ErrFull))
 }
 
 // status answers ctl.status with a picture taken now.
