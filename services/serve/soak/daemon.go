@@ -42,6 +42,7 @@ type daemon struct {
 	binary, dir, config, log string
 	group                    *box.Group
 	pinned                   bool
+	env                      []string
 
 	mu       sync.Mutex
 	cmd      *exec.Cmd
@@ -72,7 +73,7 @@ func (d *daemon) exec() (<-chan error, error) {
 	defer log.Close() // the process has it
 	args := box.Wrap(d.group, d.pinned, d.binary, "serve", "--config", d.config, "--data-dir", d.dir)
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stderr = log
+	cmd.Stderr, cmd.Env = log, append(os.Environ(), d.env...)
 	_ = os.Remove(filepath.Join(d.dir, "daemon.json")) // of a dead one: its ports are gone
 	if err := cmd.Start(); err != nil {
 		return nil, err

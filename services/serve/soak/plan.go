@@ -68,6 +68,7 @@ type work struct {
 	warn   int    // percent of the limit, where it is another than as installed
 	limit  int64  // of the control group, in MiB, where it is lower than the run's
 	acts   bool   // its governor has to: else it was not attacked hard enough
+	goPart int64  // of the limit, in percent, that Go's runtime is told by GOMEMLIMIT; 0: nothing, as installed
 	phases []phase
 }
 
@@ -88,7 +89,9 @@ func (o options) works() []work {
 		{name: swing, warn: 28, phases: []phase{{idle, scaled(10*time.Second, o.total)}, {swing, scaled(swingFor, o.total)}}},
 		// As installed, the bounds and the collector keep the crowd below the warning.
 		{name: "cramped", limit: crampedMB, acts: true, phases: attacked},
-		{name: "ungoverned", tags: "ungoverned", phases: attacked},
+		// Bounds are of what is live. How much garbage may lie beside it is the collector's
+		// affair, which nobody else tells it here.
+		{name: "ungoverned", tags: "ungoverned", goPart: 60, phases: attacked},
 	}
 }
 

@@ -66,7 +66,7 @@ func (r *report) where(run *run) string {
 	if run.group == nil {
 		return cpus + ", no control group"
 	}
-	return fmt.Sprintf("%s, a control group (v%d) of %d MiB", cpus, run.group.Version(), run.limitMB)
+	return strings.Join(append([]string{fmt.Sprintf("%s, a control group (v%d) of %d MiB", cpus, run.group.Version(), run.limitMB)}, run.daemon.env...), ", ")
 }
 
 // markdown is the report as BENCHMARKS.md has it.

@@ -66,6 +66,9 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 	}()
 	r.daemon = &daemon{binary: filepath.Join(dir, "blufio"), dir: filepath.Join(dir, "data"), config: filepath.Join(dir, "blufio.toml"),
 		log: filepath.Join(dir, "daemon.log"), group: r.group, pinned: o.oneCPU}
+	if w.goPart > 0 {
+		r.daemon.env = []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", r.limitMB*w.goPart/100)}
+	}
 	if r.book, err = newBook(filepath.Join(dir, "accepted")); err != nil {
 		return nil, err
 	}
