@@ -185,7 +185,7 @@ func opens(ctx context.Context, d Database) services.Result {
 	size := fmt.Sprintf("%s, and %s of log", bytes(st.DBBytes), bytes(st.WALBytes))
 	switch {
 	case errors.As(err, &newer):
-		return services.Fail("%v", newer).WithFix("install the newer blufio again, or restore a backup made by this version")
+		return services.Fail("%v", newer).WithFix("%s", newer.Hint())
 	case errors.Is(err, sqlite.ErrReadOnly):
 		return services.Info("%s; the next start brings its tables up to date", size)
 	case err != nil:

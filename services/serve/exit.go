@@ -63,7 +63,7 @@ func Hint(err error) string {
 	case errors.As(err, &refused):
 		return refused.Hint
 	case errors.As(err, &newer):
-		return "install the newer blufio again, or restore a backup made by this version"
+		return newer.Hint()
 	case errors.As(err, &locked):
 		return "stop it first, or use another --data-dir; `blufio status` shows the one that runs"
 	case errors.Is(err, sqlite.ErrNotBlufio):

@@ -188,7 +188,7 @@ func (o RestoreOptions) prepare(ctx context.Context, a *Archive, stage string) (
 	m := a.Manifest()
 	r := Restored{Archive: a.Path(), DataDir: o.DataDir, Cut: m.Created, Node: m.Node, Version: m.Version, Bytes: m.Bytes(),
 		Migrated: map[string][2]int{}, Stripped: m.Stripped, Config: ConfigIn(a), Vault: VaultAfter{Source: m.Vault.Source, Secrets: m.Vault.Secrets}}
-	if err := notNewer(m.Schema); err != nil {
+	if err := notNewer(m.Schema, m.Version); err != nil {
 		return r, err
 	}
 	o.stage("read")
@@ -214,15 +214,15 @@ func (o RestoreOptions) prepare(ctx context.Context, a *Archive, stage string) (
 	return r, o.layOut(&r, m, stage)
 }
 
-// notNewer refuses what this program would not understand.
-func notNewer(have map[string]int) error {
+// notNewer refuses what this program would not understand; by is the version that does.
+func notNewer(have map[string]int, by string) error {
 	known := map[string]int{}
 	for _, s := range schemas() {
 		known[s.Room] = len(s.Steps)
 	}
 	for room, version := range have {
 		if version > known[room] {
-			return &sqlite.NewerError{Room: room, Have: version, Know: known[room]}
+			return &sqlite.NewerError{Room: room, Have: version, Know: known[room], Program: by}
 		}
 	}
 	return nil

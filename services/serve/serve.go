@@ -316,7 +316,7 @@ func schemas() []sqlite.Schema {
 
 func openStore(ctx context.Context, o Options) (*sqlite.Store, error) {
 	open := o.Config.databaseOptions()
-	open.Path, open.Logger = databasePath(o.DataDir), o.Logger
+	open.Path, open.Program, open.Logger = databasePath(o.DataDir), o.Version, o.Logger
 	store, err := sqlite.Open(ctx, open)
 	if err != nil {
 		return nil, err

@@ -103,5 +103,17 @@ func BackupNames() []string {
 	}
 }
 
+// MigrationNames are those of a start that brings the database up to date, which has a kill test of its own.
+func MigrationNames() []string {
+	return []string{
+		"migrate.begun",     // the tables are as they were
+		"migrate.stepped",   // one step ran; nothing is committed
+		"migrate.applied",   // all of them did; nothing is committed
+		"migrate.committed", // the tables are new; nobody has heard
+	}
+}
+
 // All are the failpoints of all lists.
-func All() []string { return slices.Concat(Names(), VaultNames(), BackupNames(), RestoreNames()) }
+func All() []string {
+	return slices.Concat(Names(), VaultNames(), BackupNames(), RestoreNames(), MigrationNames())
+}

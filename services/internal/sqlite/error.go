@@ -36,13 +36,27 @@ var (
 
 // NewerError says that the database was written by a newer program.
 type NewerError struct {
-	Room string // whose tables
-	Have int    // version recorded in the database
-	Know int    // highest version this program knows; 0 for an unknown room
+	Room    string // whose tables
+	Have    int    // version recorded in the database
+	Know    int    // highest version this program knows; 0 for an unknown room
+	Program string // version of the program that made the tables, "" where that is not known
 }
 
 func (e *NewerError) Error() string {
-	return fmt.Sprintf("database is newer than this program: %s is at version %d, known is %d", e.Room, e.Have, e.Know)
+	needs := ""
+	if e.Program != "" {
+		needs = fmt.Sprintf("it needs blufio %.40s, for ", e.Program)
+	}
+	return fmt.Sprintf("database is newer than this program: %s%s is at version %d, known is %d", needs, e.Room, e.Have, e.Know)
+}
+
+// Hint says what a person can do.
+func (e *NewerError) Hint() string {
+	needed := "the newer blufio again"
+	if e.Program != "" {
+		needed = fmt.Sprintf("blufio %.40s or a later one", e.Program)
+	}
+	return "install " + needed + ", or restore a backup made by this version"
 }
 
 // PanicError is what a write function's panic becomes.

@@ -6,9 +6,12 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/blufio/blufio/services/internal/failpoint"
 )
 
 // Schema is the tables of one room. Steps[i] is SQL, of one or more
@@ -24,7 +27,8 @@ type Schema struct {
 // transaction: it does everything or nothing. It is called once, with every
 // room of the program, because a room recorded in the database but not given
 // means, like a version beyond the last step, that a newer program wrote it:
-// a [*NewerError].
+// a [*NewerError]. Who changes tables signs with Options.Program, so that it can say
+// which program that was. A process that dies meanwhile has done nothing.
 //
 // On a read-only store it only compares, and an older database is ErrReadOnly.
 func (s *Store) Migrate(ctx context.Context, schemas ...Schema) error {
@@ -43,29 +47,86 @@ func (s *Store) migrate(ctx context.Context, schemas []Schema) error {
 		}
 		pending, err := pendingSteps(rows, schemas)
 		if err != nil {
-			return err
+			return signedBy(err, s.QueryRow(ctx, readProgram))
 		}
 		for _, p := range pending {
 			return fmt.Errorf("%w, and %s is at version %d instead of %d: start the daemon once", ErrReadOnly, p.Room, p.from, len(p.Steps))
 		}
 		return nil
 	}
-	return s.Write(ctx, func(tx *Tx) error {
+	changed := false
+	err := s.Write(ctx, func(tx *Tx) error {
 		rows, err := tx.Query(listVersions)
 		if err != nil {
 			return err
 		}
 		pending, err := pendingSteps(rows, schemas)
 		if err != nil {
+			return signedBy(err, tx.QueryRow(readProgram))
+		}
+		changed = len(pending) > 0
+		return s.upgrade(tx, pending)
+	})
+	if err == nil && changed {
+		failpoint.Hit("migrate.committed")
+	}
+	return err
+}
+
+// upgrade applies what is pending, and signs.
+func (s *Store) upgrade(tx *Tx, pending []pending) error {
+	if len(pending) > 0 {
+		failpoint.Hit("migrate.begun")
+	}
+	for _, p := range pending {
+		if err := p.apply(tx); err != nil {
 			return err
 		}
-		for _, p := range pending {
-			if err := p.apply(tx); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	if err := s.sign(tx, len(pending) > 0); err != nil {
+		return fmt.Errorf("sign: %w", err)
+	}
+	if len(pending) > 0 {
+		failpoint.Hit("migrate.applied")
+	}
+	return nil
+}
+
+// sign keeps who has changed the tables. Who does it without a name takes the former one
+// away, and the next program that has one signs.
+func (s *Store) sign(tx *Tx, changed bool) error {
+	var by string
+	signed := tx.QueryRow(readProgram).Scan(&by) == nil
+	var err error
+	switch {
+	case s.program != "" && (changed || !signed):
+		_, err = tx.w.conn.ExecContext(tx.w.ctx, keepProgram, s.program)
+	case s.program == "" && changed && signed:
+		_, err = tx.Exec(`DELETE FROM blufio_program`)
+	}
+	return tx.note(err)
+}
+
+// The program that last changed the tables. Databases of before it was kept have no such table.
+const (
+	readProgram = `SELECT version FROM blufio_program`
+	keepProgram = `CREATE TABLE IF NOT EXISTS blufio_program (
+			id      INTEGER PRIMARY KEY CHECK (id = 1),
+			version TEXT NOT NULL
+		) STRICT;
+		INSERT OR REPLACE INTO blufio_program (id, version) VALUES (1, ?)`
+)
+
+// signedBy adds to a [*NewerError] who signed, if somebody did.
+func signedBy(err error, row *sql.Row) error {
+	var by string
+	if scanned := row.Scan(&by); scanned != nil {
+		return err
+	}
+	if newer, ok := errors.AsType[*NewerError](err); ok {
+		newer.Program = by
+	}
+	return err
 }
 
 const listVersions = `SELECT room, version FROM blufio_schema`
@@ -124,6 +185,7 @@ func (p pending) apply(tx *Tx) error {
 		if _, err := tx.w.conn.ExecContext(tx.w.ctx, step); err != nil {
 			return fmt.Errorf("%s to version %d: %w", p.Room, p.from+i+1, tx.note(err))
 		}
+		failpoint.Hit("migrate.stepped")
 	}
 	_, err := tx.Exec(`INSERT INTO blufio_schema (room, version) VALUES (?, ?)
 		ON CONFLICT (room) DO UPDATE SET version = excluded.version`, p.Room, len(p.Steps))

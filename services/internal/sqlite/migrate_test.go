@@ -6,6 +6,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -39,8 +40,8 @@ func TestMigrate(t *testing.T) {
 		{"nothing new", []Schema{{"a", []string{a1}}, {"b", []string{b1}}}, nil, false, []string{"a", "b", "blufio_schema"}},
 		{"one room ahead", []Schema{{"a", []string{a1, a2}}, {"b", []string{b1}}}, nil, false, []string{"a", "b", "blufio_schema"}},
 		{"new room", []Schema{{"c", []string{`CREATE TABLE c (x)`}}, {"a", []string{a1}}, {"b", []string{b1}}}, nil, false, []string{"a", "b", "blufio_schema", "c"}},
-		{"newer room", []Schema{{"a", []string{a1}}, {"b", nil}}, &NewerError{"b", 1, 0}, true, []string{"a", "b", "blufio_schema"}},
-		{"unknown room", []Schema{{"a", []string{a1, a2}}}, &NewerError{"b", 1, 0}, true, []string{"a", "b", "blufio_schema"}},
+		{"newer room", []Schema{{"a", []string{a1}}, {"b", nil}}, &NewerError{Room: "b", Have: 1}, true, []string{"a", "b", "blufio_schema"}},
+		{"unknown room", []Schema{{"a", []string{a1, a2}}}, &NewerError{Room: "b", Have: 1}, true, []string{"a", "b", "blufio_schema"}},
 		{"second step fails", []Schema{{"c", []string{`CREATE TABLE c (x)`}}, {"a", []string{a1}}, {"b", []string{b1, bad}}}, nil, true, []string{"a", "b", "blufio_schema"}},
 		{"room twice", []Schema{{"a", []string{a1}}, {"a", []string{a1}}, {"b", []string{b1}}}, nil, true, []string{"a", "b", "blufio_schema"}},
 	}
@@ -76,4 +77,55 @@ func TestMigrate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is refused names the program that made it what it is.
+func TestMigrateNamesTheNewerProgram(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	one, two := Schema{"a", []string{`CREATE TABLE a (x)`}}, Schema{"a", []string{`CREATE TABLE a (x)`, `ALTER TABLE a ADD COLUMN y`}}
+	for _, c := range []struct {
+		program  string
+		schema   Schema
+		readOnly bool
+		want     string // who is named; "-": it is not refused
+	}{
+		{"", one, false, "-"}, // before anybody signed
+		{"v1", one, false, "-"},
+		{"v3", two, false, "-"},
+		{"v4", two, false, "-"}, // which has changed nothing
+		{"v1", one, false, "v3"},
+		{"v1", one, true, "v3"},
+	} {
+		if err := migrated(t, Options{Path: path, Program: c.program, ReadOnly: c.readOnly}, c.schema); !names(err, c.want) {
+			t.Errorf("%s with %d steps: %v, want %s", c.program, len(c.schema.Steps), err, c.want)
+		}
+	}
+	three := Schema{"a", append(two.Steps, `CREATE TABLE more (x)`)}
+	for _, c := range []struct{ program, want string }{{"", ""}, {"v5", "v5"}} { // a nameless change, then the next with a name
+		if err := migrated(t, Options{Path: path, Program: c.program}, three); err != nil {
+			t.Fatal(err)
+		}
+		if err := migrated(t, Options{Path: path, Program: "v1"}, one); !names(err, c.want) {
+			t.Errorf("after %q: %v, want %q", c.program, err, c.want)
+		}
+	}
+}
+
+func migrated(t *testing.T, o Options, schema Schema) error {
+	t.Helper()
+	o.Logger = quiet
+	s, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	return s.Migrate(t.Context(), schema)
+}
+
+func names(err error, program string) bool {
+	newer, ok := errors.AsType[*NewerError](err)
+	if program == "-" || !ok {
+		return err == nil && program == "-"
+	}
+	return newer.Program == program && strings.Contains(err.Error(), program) && strings.Contains(newer.Hint(), program)
 }

@@ -24,6 +24,7 @@ type Options struct {
 	Linger   time.Duration // longest a lazy write waits for company, default 20 ms
 	ReadOnly bool          // never creates, migrates or writes
 	Alone    bool          // with ReadOnly: nobody has it open for writing, so nothing is put beside it
+	Program  string        // this program's version, kept when it changes tables; "" keeps none
 	Logger   *slog.Logger  // required
 }
 
@@ -55,6 +56,7 @@ type Store struct {
 	kept    readStmts
 	writer  *writer // nil when read-only
 	meter   *meter
+	program string // of Options
 
 	closing  sync.Once
 	closeErr error
@@ -82,7 +84,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 func open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{meter: newMeter(o.Path), kept: readStmts{limit: keptReads}}
+	s := &Store{program: o.Program, meter: newMeter(o.Path), kept: readStmts{limit: keptReads}}
 	if o.ReadOnly {
 		err := s.openReadOnly(ctx, o)
 		return s, err
