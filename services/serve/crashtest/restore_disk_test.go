@@ -59,7 +59,8 @@ func TestRestoreOnAMountPoint(t *testing.T) {
 func TestRestoreOnAFullDisk(t *testing.T) {
 	r := newRestorable(t)
 	t.Run("from the start", func(t *testing.T) {
-		c := r.onDisk(t, "size=8m,mode=0700")
+		c := r.onDisk(t, "size=64m,mode=0700")
+		fill(t, c.plan)
 		if cmd := c.command("", "restore", c.archive()); cmd.Run() == nil {
 			t.Error("restored without space")
 		}
