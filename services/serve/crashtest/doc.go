@@ -42,6 +42,7 @@
 //	scenario_test.go  the model's server refuses or is gone; a message that ends the
 //	                  process each time it is thought about
 //	vault_test.go     a kill at each step of a change of the vault
+//	upgrade_test.go   databases of earlier versions, and a kill at each step of their migration
 //	disk_test.go      the disk is full, and has space again (needs root)
 //	clock_test.go     the clock is a day ahead, or behind
 //	bulk_test.go      very many messages at once; a session with very many
