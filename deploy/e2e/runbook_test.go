@@ -84,7 +84,7 @@ func (m *machine) follow(pages []runbook.Page, name string) {
 			if out, err := cmd.CombinedOutput(); err != nil {
 				m.Fatalf("%s.md:%d: %v\n%s\n%s", name, b.Line, err, b.Text, out)
 			}
-			if strings.Contains(b.Text, "set-secret") { // and the vendor is ours
+			if strings.Contains(b.Text, "tee /etc/blufio/blufio.toml") { // and the vendor is ours
 				m.sh("printf '[openai]\\nbase_url = \"http://" + modelAddress + "/v1\"\\n' >>/etc/blufio/blufio.toml")
 			}
 		}
