@@ -38,5 +38,5 @@ trap 'rm -rf "$packages"' EXIT
 for version in v1.0.0 v1.0.1; do
 	VERSION=$version deploy/package/build.sh "$packages" amd64 >/dev/null
 done
-[[ $# -gt 0 ]] || set -- -run 'Journey|ByHand'
+[[ $# -gt 0 ]] || set -- -run 'Journey|ByHand|Runbooks'
 E2E_BASE=$base E2E_PACKAGES=$packages go test -count 1 -timeout 20m ./deploy/e2e -v "$@"

@@ -44,6 +44,7 @@
 //	vault_test.go     a kill at each step of a change of the vault
 //	restore_test.go   a kill at each step of a restore, on its way back, and at any moment
 //	restore_disk_test.go  a restore on a full, a read-only and a mounted disk, as root, and who listens
+//	upgrade_test.go   databases of earlier versions, and a kill at each step of their migration
 //	disk_test.go      the disk is full, and has space again (needs root)
 //	clock_test.go     the clock is a day ahead, or behind
 //	bulk_test.go      very many messages at once; a session with very many
