@@ -41,9 +41,22 @@ func (s *Service) send(ctx context.Context, f follow) {
 	err := Command(ctx, s.cfg.AfterTimeout, append(append([]string{}, s.cfg.After...), f.path))
 	switch {
 	case stopping(ctx, err):
-		s.spoiled(f, bus.BackupAfter, errors.New("the daemon was stopped before the command had ended"))
+		s.spoiled(f, bus.BackupAfter, errStoppedSending)
 	case err != nil:
 		s.spoiled(f, bus.BackupAfter, err)
+	}
+}
+
+var errStoppedSending = errors.New("the daemon was stopped before the command had ended")
+
+// unsentAtStop tells of a backup whose turn to be sent away does not come any more.
+func (s *Service) unsentAtStop() {
+	select {
+	case f := <-s.follows:
+		if len(s.cfg.After) > 0 {
+			s.spoiled(f, bus.BackupAfter, errStoppedSending)
+		}
+	default:
 	}
 }
 

@@ -121,6 +121,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 		return err
 	}
 	ready()
+	defer s.unsentAtStop()
 	return services.Work(ctx, s.make, s.sendAway, s.drills)
 }
 
