@@ -208,7 +208,9 @@ func (s *Service) thin() error {
 		verified = filepath.Base(v.Path)
 	}
 	s.mu.Unlock()
-	gone := s.cfg.keep().expired(all, verified, s.d.Loc)
+	now := s.d.Now() // what is of later is of a clock that was ahead: it counts when its time has come
+	past := slices.DeleteFunc(slices.Clone(all), func(f stored) bool { return f.at.After(now) })
+	gone := s.cfg.keep().expired(past, verified, s.d.Loc)
 	var errs []error
 	for _, old := range gone {
 		if err := os.Remove(filepath.Join(s.dir(), old.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
