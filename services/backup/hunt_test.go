@@ -92,3 +92,17 @@ func TestWorkspaceEndsWithItsContext(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Who has read all of it brings it to a disk that may be slow, and asks for nothing meanwhile.
+func TestKeepingTakesItsTime(t *testing.T) {
+	r := newRig(t, nil)
+	r.stop()
+	r.patience, r.keeping = 2*time.Second, time.Minute
+	r.start(nil)
+	b := r.begin(bus.BackupRequest{})
+	r.take(b.ID)
+	time.Sleep(r.patience + r.patience/2) // nothing is to happen in it
+	if run := r.finish(bus.BackupEnd{ID: b.ID, Path: "/x"}); run.Error != "" || run.Path != "/x" {
+		t.Errorf("%+v", run)
+	}
+}
