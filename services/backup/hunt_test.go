@@ -106,3 +106,33 @@ func TestKeepingTakesItsTime(t *testing.T) {
 		t.Errorf("%+v", run)
 	}
 }
+
+// A daemon that is killed while a backup waits to be sent away, or is sent, knows of it after
+// its next start.
+func TestUnsentIsKnownAfterAKill(t *testing.T) {
+	dir := t.TempDir()
+	running, goOn := filepath.Join(dir, "running"), filepath.Join(dir, "go")
+	r := newRig(t, func(c *Config, _ *Deps) {
+		c.After, c.DrillEvery = []string{script(t, "echo >>"+running+"; while [ ! -e "+goOn+" ]; do sleep 0.01; done")}, 0
+	})
+	run := r.due(settling)
+	r.until("it is being sent", func() bool { _, err := os.Stat(running); return err == nil })
+	known := func() *bus.BackupRun {
+		_ = r.facts() // what is said is noted
+		h, err := readHistory(t.Context(), r.store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h.unsent
+	}
+	if u := known(); u == nil || u.Path != run.Path || u.Error == "" {
+		t.Errorf("while it is sent, a next daemon would know of %+v", u)
+	}
+	if p := r.problems(); len(p) > 0 {
+		t.Errorf("problems %v", p)
+	}
+	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.until("it is sent", func() bool { return known() == nil })
+}

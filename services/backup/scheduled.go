@@ -187,6 +187,9 @@ func (s *Service) afterwards(ctx context.Context, run *running, m made) {
 	}
 	failpoint.Hit("backup.thinned")
 	f := follow{id: run.step.ID, path: m.path, bytes: m.archive.Bytes}
+	if len(s.cfg.After) > 0 {
+		s.toSend(f)
+	}
 	select {
 	case s.follows <- f:
 	default: // the one before is still being sent away
