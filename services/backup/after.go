@@ -13,6 +13,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/command"
+	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
 // follow is a backup that was made, for what follows.
@@ -41,9 +42,44 @@ func (s *Service) send(ctx context.Context, f follow) {
 	err := Command(ctx, s.cfg.AfterTimeout, append(append([]string{}, s.cfg.After...), f.path))
 	switch {
 	case stopping(ctx, err):
-		s.spoiled(f, bus.BackupAfter, errors.New("the daemon was stopped before the command had ended"))
+		s.spoiled(f, bus.BackupAfter, errStoppedSending)
 	case err != nil:
 		s.spoiled(f, bus.BackupAfter, err)
+	default:
+		s.sent(f)
+	}
+}
+
+// sent takes back what toSend has noted, unless that is of the next by now.
+func (s *Service) sent(f follow) {
+	s.mu.Lock()
+	last := s.history.scheduled
+	s.mu.Unlock()
+	if last == nil || last.Path != f.path {
+		return
+	}
+	s.say(func(tx *sqlite.Tx) error {
+		_, err := tx.Exec(`DELETE FROM backup_last WHERE what = ?`, lastUnsent)
+		return err
+	})
+}
+
+// toSend notes for a next daemon that f is not sent away yet: this one may be killed.
+func (s *Service) toSend(f follow) {
+	run := bus.BackupRun{ID: f.id, Time: s.d.Now().UTC(), Scheduled: true, Path: f.path, Bytes: f.bytes, Stage: bus.BackupAfter, Error: errStoppedSending.Error()}
+	s.say(func(tx *sqlite.Tx) error { return note(tx, lastUnsent, run.Time, run) })
+}
+
+var errStoppedSending = errors.New("the daemon was stopped before the command had ended")
+
+// unsentAtStop tells of a backup whose turn to be sent away does not come any more.
+func (s *Service) unsentAtStop() {
+	select {
+	case f := <-s.follows:
+		if len(s.cfg.After) > 0 {
+			s.spoiled(f, bus.BackupAfter, errStoppedSending)
+		}
+	default:
 	}
 }
 

@@ -117,7 +117,7 @@ func (s Source) take(ctx context.Context, c *Cut, w Wish, tell Tell) error {
 		return err // which says that it was to be copied
 	}
 	failpoint.Hit("backup.copied")
-	if err := s.gather(c, w); err != nil {
+	if err := s.gather(ctx, c, w); err != nil {
 		return err
 	}
 	total := sizeOf(c.path(archive.DatabaseName))
@@ -146,7 +146,7 @@ func roomFor(dir string, need int64) error {
 }
 
 // gather puts the small files beside the copy, in the archive's order.
-func (s Source) gather(c *Cut, w Wish) error {
+func (s Source) gather(ctx context.Context, c *Cut, w Wish) error {
 	public, err := s.Device()
 	if err != nil {
 		return fmt.Errorf("read the device key: %w", err)
@@ -175,7 +175,7 @@ func (s Source) gather(c *Cut, w Wish) error {
 		}
 	}
 	if w.Workspace {
-		return c.copyWorkspace(s.Workspace)
+		return c.copyWorkspace(ctx, s.Workspace, s.DataDir)
 	}
 	return nil
 }

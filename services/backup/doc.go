@@ -19,7 +19,8 @@
 // The daemon may have a /tmp of its own and no right to where the archive is to lie. So it
 // hands the archive out in pieces of half a MiB, as they are asked for, and the command line
 // writes them. Nothing is held but a piece or two. The piece that was asked for last may be
-// asked for again; who does not ask for a minute is taken for gone.
+// asked for again; who does not ask for a minute is taken for gone, and
+// who has all of it and does not say for five that it is on its disk.
 //
 // Scheduled ones the daemon writes itself, under a name that ends in .partial until every
 // byte was read again and found good.

@@ -39,7 +39,7 @@ func (s *Service) health() (all []bus.Problem) {
 	defer s.mu.Unlock()
 	now := s.d.Now()
 	due, scheduled := s.course.due(now, s.cfg.Every)
-	if s.course.failures > 0 && s.history.missed != nil {
+	if scheduled && s.course.failures > 0 && s.history.missed != nil {
 		m := s.history.missed
 		all = append(all, bus.Problem{Code: problemFailed, Title: fmt.Sprintf("the backup failed (%s): %s", m.Stage, m.Error),
 			Hint: fmt.Sprintf("mend that; it is tried again at %s, and `blufio backup` makes one now", due.In(s.d.Loc).Format(time.DateTime))})

@@ -3,10 +3,14 @@
 package backup
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/blufio/blufio/services/backup/archive"
 )
 
 func at(t *testing.T, s string, loc *time.Location) time.Time {
@@ -84,5 +88,26 @@ func TestRetentionOverAYear(t *testing.T) {
 	}
 	if oldest := all[0].name; oldest != "2026-07-31" {
 		t.Errorf("the oldest is of %s: %v", oldest, all)
+	}
+}
+
+// Backups of a time when the clock was ahead neither push out those of today nor go.
+func TestRetentionBesideTheFuture(t *testing.T) {
+	r := newRig(t, func(c *Config, _ *Deps) { c.KeepDaily, c.KeepWeekly, c.KeepMonthly = 2, 0, 0 })
+	if err := os.MkdirAll(r.backups(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []time.Time{noon.AddDate(1, 0, 0), noon.AddDate(1, 0, 1), noon.AddDate(0, 0, -1), noon.AddDate(0, 0, -2)} {
+		if err := os.WriteFile(filepath.Join(r.backups(), archive.Name("home", at, false)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.due(settling)
+	var left []string
+	for _, f := range r.get(10).Files {
+		left = append(left, f.Time.Format(time.DateOnly))
+	}
+	if want := []string{"2027-11-24", "2027-11-23", "2026-11-23", "2026-11-22"}; !slices.Equal(left, want) {
+		t.Errorf("there are %v, want %v", left, want)
 	}
 }

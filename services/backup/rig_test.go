@@ -4,6 +4,7 @@ package backup
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -41,7 +42,7 @@ type rig struct {
 	dir   string
 	stop  func()
 
-	patience time.Duration // of the room's; 0 is its own
+	patience, keeping time.Duration // of the room's; 0 is its own
 
 	mu       sync.Mutex
 	now      time.Time
@@ -100,7 +101,7 @@ func (r *rig) start(change func(*Config, *Deps)) {
 	}
 	room.bounds.tick, room.bounds.wait = 5*time.Millisecond, 50*time.Millisecond
 	if r.patience > 0 {
-		room.bounds.patience = r.patience
+		room.bounds.patience, room.bounds.keeping = r.patience, cmp.Or(r.keeping, r.patience)
 	}
 	r.room = room
 	r.stop = roomtest.Start(r.t, r.b, room)

@@ -187,6 +187,9 @@ func (s *Service) afterwards(ctx context.Context, run *running, m made) {
 	}
 	failpoint.Hit("backup.thinned")
 	f := follow{id: run.step.ID, path: m.path, bytes: m.archive.Bytes}
+	if len(s.cfg.After) > 0 {
+		s.toSend(f)
+	}
 	select {
 	case s.follows <- f:
 	default: // the one before is still being sent away
@@ -208,7 +211,9 @@ func (s *Service) thin() error {
 		verified = filepath.Base(v.Path)
 	}
 	s.mu.Unlock()
-	gone := s.cfg.keep().expired(all, verified, s.d.Loc)
+	now := s.d.Now() // what is of later is of a clock that was ahead: it counts when its time has come
+	past := slices.DeleteFunc(slices.Clone(all), func(f stored) bool { return f.at.After(now) })
+	gone := s.cfg.keep().expired(past, verified, s.d.Loc)
 	var errs []error
 	for _, old := range gone {
 		if err := os.Remove(filepath.Join(s.dir(), old.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -46,6 +46,7 @@ type Deps struct {
 type bounds struct {
 	tick     time.Duration // between two looks at the clock
 	patience time.Duration // without a question for the next piece
+	keeping  time.Duration // behind the last one, which the reader now brings to its disk
 	wait     time.Duration // for news, before a question is answered without any
 }
 
@@ -90,7 +91,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	}
 	d.Logger = d.Logger.With("service", Name)
 	d.Source.Now, d.Source.Copy = d.Now, d.Store.Copy
-	s := &Service{d: d, cfg: cfg, bounds: bounds{tick: failpoint.Brisk(10 * time.Second), patience: failpoint.Brisk(time.Minute), wait: time.Second},
+	s := &Service{d: d, cfg: cfg, bounds: bounds{tick: failpoint.Brisk(10 * time.Second), patience: failpoint.Brisk(time.Minute), keeping: failpoint.Brisk(5 * time.Minute), wait: time.Second},
 		asked: make(chan *stream, 1), follows: make(chan follow, 1)}
 	s.course.started = d.Started.Add(failpoint.Brisk(settling) - settling)
 	s.meters.init(s)
@@ -121,6 +122,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 		return err
 	}
 	ready()
+	defer s.unsentAtStop()
 	return services.Work(ctx, s.make, s.sendAway, s.drills)
 }
 

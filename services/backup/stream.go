@@ -271,7 +271,9 @@ func (s *Service) read(ctx context.Context, r bus.BackupRead) (bus.BackupChunk, 
 		}
 		return bus.BackupChunk{}, st.err
 	default:
-		st.idle.Reset(s.bounds.patience)
+		if !st.last.eof {
+			st.idle.Reset(s.bounds.patience)
+		}
 	}
 	switch {
 	case r.Offset == st.last.at && st.next > st.last.at, st.last.eof && r.Offset == st.last.at:
@@ -284,6 +286,9 @@ func (s *Service) read(ctx context.Context, r bus.BackupRead) (bus.BackupChunk, 
 	select {
 	case c := <-st.chunks:
 		st.last, st.next = c, c.at+int64(len(c.data))
+		if c.eof {
+			st.idle.Reset(s.bounds.keeping)
+		}
 		return s.piece(st), nil
 	case <-st.over:
 		return bus.BackupChunk{}, st.err

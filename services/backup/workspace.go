@@ -3,6 +3,7 @@
 package backup
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,13 @@ const maxWorkspace = 10_000
 // copyWorkspace puts the workspace's files aside, for they may change while the archive is
 // written. Links and what is no file is left out, and counted. It is read as an [os.Root], so
 // that nothing leads out of it.
-func (c *Cut) copyWorkspace(dir string) (err error) {
+func (c *Cut) copyWorkspace(ctx context.Context, dir, data string) (err error) {
+	switch around, err := isAround(dir, data); {
+	case err != nil:
+		return fmt.Errorf("look at the workspace: %w", err)
+	case around:
+		return fmt.Errorf("copy workspace: the data directory is in the workspace %s, with its keys: name another one in tools.workspace, or leave it out", dir)
+	}
 	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -53,7 +60,7 @@ func (c *Cut) copyWorkspace(dir string) (err error) {
 		if files++; files > maxWorkspace {
 			return fmt.Errorf("it has more than %d files", maxWorkspace)
 		}
-		return c.copyFile(root, name)
+		return c.copyFile(ctx, root, name)
 	})
 	if err != nil {
 		return fmt.Errorf("copy workspace: %w", err)
@@ -61,7 +68,33 @@ func (c *Cut) copyWorkspace(dir string) (err error) {
 	return nil
 }
 
-func (c *Cut) copyFile(root *os.Root, name string) error {
+// isAround reports whether data is dir or lies in it, whatever links lead there.
+func isAround(dir, data string) (bool, error) {
+	outer, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil {
+		data, err = filepath.Abs(data)
+	}
+	if err == nil {
+		data, err = filepath.EvalSymlinks(data)
+	}
+	for err == nil {
+		var info fs.FileInfo
+		if info, err = os.Stat(data); err == nil && os.SameFile(info, outer) {
+			return true, nil
+		}
+		up := filepath.Dir(data)
+		if up == data {
+			break
+		}
+		data = up
+	}
+	return false, err
+}
+
+func (c *Cut) copyFile(ctx context.Context, root *os.Root, name string) error {
 	from, err := root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -82,7 +115,7 @@ func (c *Cut) copyFile(root *os.Root, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, from)
+	_, err = io.Copy(out, reader{ctx, from})
 	return errors.Join(err, out.Close())
 }
 

@@ -3,6 +3,8 @@
 package hooks_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -126,5 +128,31 @@ func TestConfig(t *testing.T) {
 				t.Errorf("words %q, files %q", words, files)
 			}
 		})
+	}
+}
+
+// A hook that is cut off by a stop has not failed, whatever the stop's reason is called: that
+// of a signal is no context.Canceled.
+func TestCutOffIsNoFailure(t *testing.T) {
+	started := filepath.Join(t.TempDir(), "started")
+	r := hooks.NewRunner(hooks.Config{PreStart: []string{script(t, "echo >"+started+"; sleep 60")}, Timeout: time.Minute}, hooks.Deps{DataDir: t.TempDir(), Logger: bustest.Logger(t)})
+	ctx, stop := context.WithCancelCause(t.Context())
+	defer stop(nil)
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx, hooks.PreStart) }()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(started); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the hook does not run")
+		}
+	}
+	stop(errors.New("terminated signal received"))
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v", err)
+	}
+	if p := hooks.New(r, time.Now).Door().Health(); len(p) > 0 {
+		t.Errorf("problems: %v", p)
 	}
 }

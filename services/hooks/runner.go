@@ -87,9 +87,9 @@ func (r *Runner) run(ctx context.Context, moment string, stdin []byte, env []str
 	}
 	var failed *Error
 	switch {
-	case errors.Is(err, context.Canceled): // the daemon stops, or its start was called off
+	case err != nil && errors.Is(ctx.Err(), context.Canceled): // the daemon stops, or its start was called off; err may be a signal's name
 		log.Warn("hook was cut off")
-		return err
+		return ctx.Err()
 	case errors.Is(err, command.ErrTimeout):
 		failed = &Error{moment, fmt.Sprintf("%s took longer than %s and was killed", argv[0], r.cfg.timeout(moment))}
 	case err != nil:

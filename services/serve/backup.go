@@ -37,10 +37,19 @@ func (o Options) backups(cfg Config, started time.Time, store *sqlite.Store, eve
 		return own.Run(ctx, hooks.PreBackup, "BLUFIO_BACKUP_ID="+id)
 	}
 	d.After = func(ctx context.Context, run bus.BackupRun) {
-		_ = own.Run(ctx, hooks.PostBackup, "BLUFIO_BACKUP_ID="+run.ID, "BLUFIO_BACKUP_PATH="+run.Path,
-			"BLUFIO_BACKUP_BYTES="+strconv.FormatInt(run.Bytes, 10), "BLUFIO_ERROR="+run.Error) // its failure is a problem of the room of hooks
+		_ = own.Run(ctx, hooks.PostBackup, backupEnv(run)...) // its failure is a problem of the room of hooks
 	}
 	return backup.New(cfg.Backup, d)
+}
+
+// backupEnv is what a hook is told of a backup. Where one lies that was handed out is known
+// to whoever asked for it, perhaps on another machine: it is no path of ours.
+func backupEnv(run bus.BackupRun) []string {
+	path := ""
+	if run.Scheduled {
+		path = run.Path
+	}
+	return []string{"BLUFIO_BACKUP_ID=" + run.ID, "BLUFIO_BACKUP_PATH=" + path, "BLUFIO_BACKUP_BYTES=" + strconv.FormatInt(run.Bytes, 10), "BLUFIO_ERROR=" + run.Error}
 }
 
 // drill tries a backup in a process of its own: what it takes of memory goes with it, and it has

@@ -26,6 +26,7 @@ type Drill struct {
 	Tried    bool   // the secrets, with the key that was given
 
 	scratch *scratch
+	keys    *scratch // what the vault is locked with, for a moment; nil: nothing was lent
 	dir     string
 	rows    map[string]int64
 }
@@ -55,7 +56,7 @@ func BeginDrill(ctx context.Context, a *Archive, key string, now func() time.Tim
 	if err != nil {
 		return nil, fmt.Errorf("read the vault's key: %w", err)
 	}
-	o := RestoreOptions{DataDir: d.DataDir(), Environ: environ, Hold: true, Logger: slog.New(slog.DiscardHandler), Now: now}
+	o := RestoreOptions{DataDir: d.DataDir(), Environ: environ, keyDir: d.keyDir(), Hold: true, Logger: slog.New(slog.DiscardHandler), Now: now}
 	if d.Restored, err = Restore(ctx, o, a); err != nil {
 		return nil, err
 	}
@@ -75,9 +76,10 @@ func (d *Drill) ConfigFile() string { return filepath.Join(d.dir, "drill.toml") 
 func (d *Drill) Home() string { return d.dir }
 
 // End removes everything.
-func (d *Drill) End() error { return d.scratch.remove() }
+func (d *Drill) End() error { return errors.Join(d.takeBack(), d.scratch.remove()) }
 
-// lend puts what the vault is locked with where the restore looks for it.
+// lend puts what the vault is locked with where the restore looks for it, which is not where
+// the archive lies: the two are kept apart.
 func (d *Drill) lend(key, source string) (environ []string, err error) {
 	if err := os.Mkdir(d.DataDir(), 0o700); err != nil || key == "" {
 		return nil, err
@@ -88,23 +90,36 @@ func (d *Drill) lend(key, source string) (environ []string, err error) {
 		return nil, err
 	}
 	defer clear(text)
-	switch source {
-	case bus.KeyPassphrase:
+	if source == bus.KeyPassphrase {
 		return []string{vault.PassphraseVariable + "=" + strings.TrimRight(string(text), "\r\n")}, nil
-	case bus.KeyCredential:
-		dir := filepath.Join(d.dir, "credentials")
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			return nil, err
-		}
-		return []string{"CREDENTIALS_DIRECTORY=" + dir}, os.WriteFile(filepath.Join(dir, "vault-key"), text, 0o600)
 	}
-	return nil, os.WriteFile(filepath.Join(d.DataDir(), "vault.key"), text, 0o600)
+	if d.keys, err = newScratch(os.TempDir(), ".blufio-key-*"); err != nil {
+		return nil, err
+	}
+	name := "vault.key"
+	if source == bus.KeyCredential {
+		name, environ = "vault-key", []string{"CREDENTIALS_DIRECTORY=" + d.keys.path}
+	}
+	return environ, os.WriteFile(filepath.Join(d.keys.path, name), text, 0o600)
+}
+
+// keyDir is where the restore looks for the file that the vault is locked with.
+func (d *Drill) keyDir() string {
+	if d.keys == nil {
+		return ""
+	}
+	return d.keys.path
 }
 
 // takeBack keeps the vault's key from the second daemon: with the secrets it could speak
 // to the world as the first one does.
 func (d *Drill) takeBack() error {
-	return errors.Join(os.RemoveAll(filepath.Join(d.DataDir(), "vault.key")), os.RemoveAll(filepath.Join(d.dir, "credentials")))
+	if d.keys == nil {
+		return nil
+	}
+	err := d.keys.remove()
+	d.keys = nil
+	return err
 }
 
 // drillSettings keep the second daemon to itself.

@@ -35,6 +35,8 @@ type RestoreOptions struct {
 	Now     func() time.Time
 
 	Stage func(stage string) // hears what is done now; may be nil
+
+	keyDir string // where the vault's key file is; default DataDir
 }
 
 // Restored says what a restore did, or would do.

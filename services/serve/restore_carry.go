@@ -3,6 +3,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -164,7 +165,7 @@ func (o RestoreOptions) lookAtVault(ctx context.Context, r *Restored, db *sqlite
 	if r.Vault.Secrets == 0 {
 		return nil
 	}
-	v, err := vault.Open(ctx, vault.Deps{Store: db, Sources: vault.SourcesOf(o.Environ, o.DataDir), Look: true, Logger: o.Logger})
+	v, err := vault.Open(ctx, vault.Deps{Store: db, Sources: vault.SourcesOf(o.Environ, cmp.Or(o.keyDir, o.DataDir)), Look: true, Logger: o.Logger})
 	if err != nil {
 		return fmt.Errorf("look at the vault: %w", err)
 	}

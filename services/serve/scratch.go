@@ -4,6 +4,7 @@ package serve
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -26,16 +27,21 @@ func newScratch(dir, pattern string) (*scratch, error) {
 			}
 		}
 	}
-	path, err := os.MkdirTemp(dir, pattern)
-	if err != nil {
-		return nil, err
+	for range scratchTries {
+		path, err := os.MkdirTemp(dir, pattern)
+		if err != nil {
+			return nil, err
+		}
+		if s, err := lockScratch(path); err == nil {
+			return s, nil
+		}
+		_ = os.Remove(path) // another may have taken it for one that was left
 	}
-	s, err := lockScratch(path)
-	if err != nil {
-		return nil, errors.Join(err, os.Remove(path))
-	}
-	return s, nil
+	return nil, fmt.Errorf("make a directory in %s: others remove it", dir)
 }
+
+// scratchTries is how often another may come between making a directory and locking it.
+const scratchTries = 100
 
 func lockScratch(path string) (*scratch, error) {
 	info, err := os.Lstat(path)
@@ -48,6 +54,9 @@ func lockScratch(path string) (*scratch, error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, errors.Join(err, f.Close())
+	}
+	if now, err := os.Lstat(path); err != nil || !os.SameFile(info, now) { // removed by who had it before
+		return nil, errors.Join(syscall.ENOENT, f.Close())
 	}
 	return &scratch{path, f}, nil
 }

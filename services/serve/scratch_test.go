@@ -3,8 +3,10 @@
 package serve
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
@@ -27,4 +29,25 @@ func TestScratch(t *testing.T) {
 	if fileExists(used.path) {
 		t.Error("it is not removed")
 	}
+}
+
+// Two that begin at once do not take each other's for what a killed process has left.
+func TestScratchAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range 100 {
+				s, err := newScratch(dir, ".blufio-drill-*")
+				if err == nil {
+					err = errors.Join(os.WriteFile(filepath.Join(s.path, "file"), nil, 0o600), s.remove())
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
 }

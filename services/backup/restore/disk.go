@@ -94,6 +94,21 @@ func (d *disk) move(name, from, to string) error {
 	return d.rename(filepath.Join(from, name), filepath.Join(to, name))
 }
 
+// present are those of names that are there. An intent has no others: when it is replayed
+// a file of such a name would be a new one, and be taken for an old one.
+func (d *disk) present(names []string) (there []string, err error) {
+	for _, name := range names {
+		has, err := d.has(".", name)
+		if err != nil {
+			return nil, err
+		}
+		if has {
+			there = append(there, name)
+		}
+	}
+	return there, nil
+}
+
 func (d *disk) has(dir, name string) (bool, error) {
 	_, err := d.root.Lstat(filepath.Join(dir, name))
 	if errors.Is(err, fs.ErrNotExist) {

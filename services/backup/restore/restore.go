@@ -61,7 +61,7 @@ type Intent struct {
 	Format int      `json:"format"`
 	Pre    string   `json:"pre"`  // where the old files go
 	From   string   `json:"from"` // where the new ones are
-	Old    []string `json:"old"`
+	Old    []string `json:"old"`  // [Swap] leaves out what is not there
 	New    []string `json:"new"`
 }
 
@@ -138,11 +138,16 @@ func (d *disk) swap(in Intent) error {
 	if err := errors.Join(in.check(), d.ready(in)); err != nil {
 		return err
 	}
+	old, err := d.present(in.Old)
+	if err != nil {
+		return err
+	}
+	in.Old = old
 	if err := d.writeIntent(in); err != nil {
 		return errors.Join(fmt.Errorf("note the restore: %w", err), d.dropIntent())
 	}
 	failpoint.Hit("restore.intent-written")
-	err := d.forward(in)
+	err = d.forward(in)
 	if err == nil {
 		d.tidy(in)
 		return nil
@@ -168,6 +173,9 @@ func (d *disk) replay() (Ended, error) {
 	why := d.forward(*in)
 	if why == nil {
 		d.tidy(*in)
+		if len(in.Old) == 0 {
+			in.Pre = ""
+		}
 		return Ended{Outcome: Done, Pre: in.Pre}, nil
 	}
 	if err := d.turn(*in); err != nil {
@@ -201,6 +209,9 @@ func (d *disk) forward(in Intent) error {
 		return err
 	}
 	failpoint.Hit("restore.new-synced")
+	if len(in.Old) == 0 {
+		_ = d.root.Remove(in.Pre) // empty
+	}
 	if err := d.remove(forwardFile); err != nil {
 		return err
 	}
