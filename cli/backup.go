@@ -73,7 +73,9 @@ func (a *app) backup(cmd *cobra.Command, w backupWish) error {
 		return misuse(cmd, "--json has no place beside a backup on standard output")
 	}
 	if w.path == stdoutPath && a.ui(a.out).tty {
-		return misuse(cmd, "a backup is not for a terminal")
+		f := misuse(cmd, "a backup is not for a terminal")
+		f.hint = "send it on, as in `blufio backup - | ssh other 'cat > blufio.tar.zst'`, or name a file"
+		return f
 	}
 	if err := w.free(); err != nil {
 		return err

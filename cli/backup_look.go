@@ -96,6 +96,9 @@ func (a *app) backupListCommand() *cobra.Command {
 		Args:    atMostOne("directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := a.listBackups(cmd.Context(), args)
+			if errors.Is(err, fs.ErrNotExist) && l.Dir != "" {
+				return errNoDirectory(l.Dir)
+			}
 			if err != nil {
 				return err
 			}

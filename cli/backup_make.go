@@ -196,8 +196,7 @@ type ownArchiver struct {
 func (o *ownArchiver) begin(ctx context.Context, r bus.BackupRequest, say stageTell) (string, int64, error) {
 	cfg, loaded, err := serve.Load(o.a.sources(nil))
 	if err != nil { // a backup is wanted most when something is wrong
-		f := explain(serveFailure(err))
-		o.a.complain("the configuration is not valid, and its files are not in the backup", f.hint)
+		o.a.complain("the configuration is not valid, and its files are not in the backup", "`blufio config validate` says what is wrong with it")
 		loaded = nil
 	}
 	err = asOwner(o.dir, func() (err error) {

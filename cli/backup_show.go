@@ -41,7 +41,7 @@ func (p *progress) tell(stage string, done, total int64) {
 	p.stage, p.drawn = stage, now
 	text := fmt.Sprintf("%-9s", stageWords[stage])
 	if total > 0 {
-		text += " " + p.u.bar(done, total) + " " + percent(done, total) + " of " + size(total)
+		text += " " + p.u.progress(done, total) + " " + percent(done, total) + " of " + size(total)
 	}
 	_, _ = io.WriteString(p.w, "\r\x1b[K"+text)
 }
@@ -69,12 +69,12 @@ func (a *app) showBackup(b written) error {
 	if a.json {
 		return a.printJSON(backupMade{Schema: backupSchema, Path: b.path, SHA256: b.sum, Seconds: b.took.Round(time.Millisecond).Seconds(), BackupArchive: b.archive, Needs: needs})
 	}
-	out := a.out
+	out, where := a.out, line(b.path)
 	if b.path == stdoutPath {
-		out = a.err
+		out, where = a.err, "written to standard output"
 	}
 	u := a.ui(out)
-	text := u.ok() + " " + line(b.path) + "\n     " + archiveLine(u, b.archive) + u.sep() + fmt.Sprintf("%.1f s", b.took.Seconds()) + "\n"
+	text := u.ok() + " " + where + "\n     " + archiveLine(u, b.archive) + u.sep() + fmt.Sprintf("%.1f s", b.took.Seconds()) + "\n"
 	if needs != "" {
 		text += u.warn() + " " + needs + "\n"
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -53,26 +54,41 @@ func (a *app) completionFor(shell, first, needs, example string, write func(*cob
 	}
 }
 
-// completeFlags keeps shells from offering the names of files where none is wanted.
+// completeFlags keeps shells from offering the names of files where none is wanted, and has them do it where one is.
 func completeFlags(cmd *cobra.Command) {
 	if cmd.ValidArgsFunction == nil {
-		cmd.ValidArgsFunction = cobra.NoFileCompletions
+		cmd.ValidArgsFunction = firstOnly(completeNamed(strings.Trim(cmd.Use[strings.LastIndex(cmd.Use, " ")+1:], "[]")))
 	}
 	register := func(f *pflag.Flag) {
-		complete := cobra.NoFileCompletions
-		switch f.Name {
-		case "config":
-			return
-		case "data-dir":
-			complete = cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs)
-		}
 		if _, own := cmd.GetFlagCompletionFunc(f.Name); !own {
-			_ = cmd.RegisterFlagCompletionFunc(f.Name, complete) // the flag is there
+			named, _ := pflag.UnquoteUsage(f)
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, completeNamed(named)) // the flag is there
 		}
 	}
 	cmd.LocalFlags().VisitAll(register)
 	for _, child := range cmd.Commands() {
 		completeFlags(child)
+	}
+}
+
+// completeNamed completes what the usage calls FILE, PATH or DIR as a shell does, and nothing else.
+func completeNamed(name string) cobra.CompletionFunc {
+	switch name {
+	case "FILE", "PATH":
+		return cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault)
+	case "DIR":
+		return cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs)
+	}
+	return cobra.NoFileCompletions
+}
+
+// firstOnly completes one argument, and none behind it.
+func firstOnly(complete cobra.CompletionFunc) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return complete(cmd, args, begun)
 	}
 }
 

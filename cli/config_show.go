@@ -70,6 +70,9 @@ func (a *app) printKey(cmd *cobra.Command, l serve.Effective, key string, origin
 	case len(keys) == 0:
 		f := misuse(cmd, "there is no key %q in the configuration", key)
 		f.hint = "`blufio config get SECTION` lists the keys of a section, such as gateway"
+		if near := config.Nearest(key, sectionsAnd(l.Keys())); near != "" {
+			f.hint = "did you mean " + near + "?"
+		}
 		return f
 	case a.json && origin:
 		return a.printJSON(l.Settings(keys))
@@ -81,6 +84,17 @@ func (a *app) printKey(cmd *cobra.Command, l serve.Effective, key string, origin
 		return a.printJSON(section)
 	}
 	return a.print(settingsTable(l, keys...))
+}
+
+// sectionsAnd are keys and the sections that they stand in.
+func sectionsAnd(keys []string) []string {
+	all := slices.Clone(keys)
+	for _, key := range keys {
+		if i := strings.LastIndex(key, "."); i > 0 && !slices.Contains(all, key[:i]) {
+			all = append(all, key[:i])
+		}
+	}
+	return all
 }
 
 // table is one line for each key: what it is worth and where that comes from.

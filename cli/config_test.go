@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 
@@ -36,6 +37,17 @@ func TestConfigGetKeepsSecrets(t *testing.T) {
 			if !strings.Contains(out.String(), want) || strings.Contains(out.String(), "sesame") {
 				t.Errorf("%s: %s", key, &out)
 			}
+		}
+	}
+}
+
+// A slip in the name of a key is met with the key, or the section, that was meant.
+func TestConfigGetSuggests(t *testing.T) {
+	for key, want := range map[string]string{"gatway.listen": "gateway.listen", "hook": "hooks", "bus.leaf.ur": "bus.leaf.url", "nothing-like-it": ""} {
+		var said strings.Builder
+		code := Main([]string{"config", "get", key}, os.Stdin, &strings.Builder{}, &said, nil)
+		if hinted := strings.Contains(said.String(), "did you mean "+want+"?"); code != exitUsage || hinted != (want != "") {
+			t.Errorf("%s: exit code %d: %s", key, code, &said)
 		}
 	}
 }

@@ -22,6 +22,8 @@ func TestDoctorFindsBrokenConfiguration(t *testing.T) {
 			id: "BLF-CFG-001", seen: "blufio.toml:2:1: unknown key \"gateway.lissten\"", fix: `did you mean "gateway.listen"?`},
 		{name: "a wrong key while the daemon runs", up: true, sick: func(p *patient) { p.write(p.toml, badTOML) },
 			id: "BLF-CFG-001", seen: "unknown key \"gateway.lissten\"", fix: `did you mean`},
+		{name: "two unknown keys", sick: func(p *patient) { p.write(p.toml, "[gateway]\nlissten = 1\nmax_waitt = 2\n") },
+			id: "BLF-CFG-001", seen: "unknown key \"gateway.max_waitt\"", fix: "`blufio config validate`"},
 		{name: "bad TOML", sick: func(p *patient) { p.write(p.toml, "[gateway\n") },
 			id: "BLF-CFG-001", seen: "blufio.toml:1:"},
 		{name: "a wrong variable", sick: func(p *patient) { p.env = append(p.env, "BLUFIO_GATEWAY__LISSTEN=x") },

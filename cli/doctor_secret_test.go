@@ -90,6 +90,20 @@ func TestDoctorFindsWhatIsWrongWithSecrets(t *testing.T) {
 	}
 }
 
+// Of a key that is not there nobody says that it lies beside the database.
+func TestDoctorMissesTheVaultsKey(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t)
+	keeping(p)
+	p.check(os.Remove(p.file("vault.key")))
+	_, report := p.doctor("--only", "BLF-VLT-002")
+	for _, f := range report.Findings {
+		if f.ID == "BLF-VLT-002" && (f.Level != bus.LevelSkip || f.Seen != "see BLF-VLT-001") {
+			t.Errorf("it says %s: %s", f.Level, f.Seen)
+		}
+	}
+}
+
 // Without a daemon its model is asked with the key from the vault, which is only read.
 func TestDoctorUsesTheVault(t *testing.T) {
 	t.Parallel()

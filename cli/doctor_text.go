@@ -186,7 +186,11 @@ func (s *ward) summary(r bus.DoctorReport) string {
 	}
 	text += s.u.sep() + took + skipped + "\n"
 	if s.waiting > 0 {
-		text += fmt.Sprintf("no daemon answers: %s need one\n", plural(int64(s.waiting), "check"))
+		need := "need"
+		if s.waiting == 1 {
+			need = "needs"
+		}
+		text += fmt.Sprintf("no daemon answers: %s %s one\n", plural(int64(s.waiting), "check"), need)
 	}
 	return text
 }

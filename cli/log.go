@@ -49,7 +49,7 @@ func (a *app) logLevelCommand() *cobra.Command {
 		},
 		ValidArgsFunction: cobra.FixedCompletions(bus.LogLevels(), cobra.ShellCompDirectiveNoFileComp),
 	}
-	cmd.Flags().StringVar(&text, "for", "", "how long it holds, such as 10m or 2h")
+	cmd.Flags().StringVar(&text, "for", "", "how long it holds: a `DURATION` such as 10m or 2h")
 	return cmd
 }
 

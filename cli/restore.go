@@ -244,10 +244,14 @@ func restoredRest(r serve.Restored, row func(name, format string, args ...any)) 
 		row("device", "a new key is made at the next start: issue gateway tokens anew")
 	}
 	if len(r.Config) > 0 {
-		row("config", "the backup's is in %s; yours was not changed", r.ConfigDir)
+		is := "is"
+		if r.DryRun {
+			is = "would be"
+		}
+		row("config", "the backup's %s in %s; yours is as it was: take over what you want", is, r.ConfigDir)
 	}
 	if len(r.Stripped) > 0 {
-		row("", "secrets were left out of it: %s", strings.Join(r.Stripped, ", "))
+		row("", "secrets were left out of it, set them with `blufio config set-secret`: %s", strings.Join(r.Stripped, ", "))
 	}
 	if r.Pre != "" {
 		row("old files", "%s: %s", r.Pre, strings.Join(r.Replaces, ", "))

@@ -72,6 +72,20 @@ const barWidth = 20 // characters between the ends of a bar
 // bar draws used of limit, yellow from 80 % and red from 95 %. Without a limit there
 // is nothing to draw.
 func (u ui) bar(used, limit int64) string {
+	paint := u.green
+	switch share := float64(used) / float64(limit); {
+	case share >= 0.95:
+		paint = u.red
+	case share >= 0.80:
+		paint = u.yellow
+	}
+	return u.filled(used, limit, paint)
+}
+
+// progress draws done of total: a bar for which more is good.
+func (u ui) progress(done, total int64) string { return u.filled(done, total, u.green) }
+
+func (u ui) filled(used, limit int64, paint func(string) string) string {
 	if limit <= 0 {
 		return ""
 	}
@@ -82,13 +96,6 @@ func (u ui) bar(used, limit int64) string {
 	}
 	if !u.rich {
 		return "[" + strings.Repeat("#", n) + strings.Repeat("-", barWidth-n) + "]"
-	}
-	paint := u.green
-	switch {
-	case share >= 0.95:
-		paint = u.red
-	case share >= 0.80:
-		paint = u.yellow
 	}
 	return paint(strings.Repeat("█", n)) + u.dim(strings.Repeat("░", barWidth-n))
 }

@@ -34,6 +34,17 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
+// More of a limit is worse, more of a task is better.
+func TestProgressIsNotAlarming(t *testing.T) {
+	u := ui{rich: true}
+	if got, want := u.progress(100, 100), u.green(strings.Repeat("█", barWidth)); !strings.HasPrefix(got, want) {
+		t.Errorf("what is done is %q", got)
+	}
+	if got := u.bar(100, 100); !strings.HasPrefix(got, u.red(strings.Repeat("█", barWidth))) {
+		t.Errorf("what is used up is %q", got)
+	}
+}
+
 func TestBar(t *testing.T) {
 	for _, c := range []struct {
 		used, limit int64

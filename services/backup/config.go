@@ -38,7 +38,7 @@ const shortest = time.Minute
 // Check reports what no backup can be made with.
 func (c Config) Check(report func(key, message, hint string)) {
 	if c.Every != 0 && c.Every < shortest {
-		report("every", fmt.Sprintf("must be at least %s, or \"0s\" for never", shortest), "Litestream copies every change as it is made")
+		report("every", fmt.Sprintf("must be at least %d minute, or \"0s\" for never", shortest/time.Minute), `write it like "1h"; to copy every change as it is made there is contrib/litestream`)
 	}
 	if c.Dir != "" && !filepath.IsAbs(c.Dir) {
 		report("dir", fmt.Sprintf("%q is not an absolute path", c.Dir), `write it like "/var/backups/blufio"`)

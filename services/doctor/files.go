@@ -24,7 +24,7 @@ func FileProbes(dir string, now func() time.Time) []services.Probe {
 	return []services.Probe{{
 		ID: "BLF-FILE-001", Title: "The data directory is its owner's alone", Place: services.Outside,
 		Why: "it holds the database and the device key; who may read it has both",
-		Fix: "chmod 700 " + dir,
+		Fix: "`blufio doctor --fix`, or chmod 700 " + dir,
 		Run: func(context.Context) services.Result { return dataDir(dir) },
 	}, {
 		ID: "BLF-FILE-002", Title: "The device key is there and private", Place: services.Outside,
@@ -90,7 +90,8 @@ func deviceKey(dir string) services.Result {
 	case errors.Is(err, fs.ErrNotExist) && !exists(filepath.Join(dir, "blufio.db")):
 		return services.Skip("there is none yet: the daemon makes it at its first start")
 	case errors.Is(err, fs.ErrNotExist):
-		return services.Fail("%s is missing, beside a database that is there", filepath.Join(dir, "device.nk"))
+		return services.Fail("%s is missing, beside a database that is there", filepath.Join(dir, "device.nk")).
+			WithFix("restore it, if you have it; after a restore without it, or if it is lost, the daemon makes a new one at its next start: issue tokens and keys anew")
 	case errors.As(err, &key):
 		return services.Fail("%s: %s", key.Path, key.Problem).WithFix("%s", key.Fix)
 	case err != nil:

@@ -34,9 +34,9 @@ type Drill struct {
 // BeginDrill makes a directory beside the archive, or where that may not be written in the
 // system's one for such, and restores the archive there. key is a file with what the
 // vault is locked with, "" to leave the secrets alone. End removes it all.
-func BeginDrill(ctx context.Context, a *Archive, key string, now func() time.Time) (d *Drill, err error) {
+func BeginDrill(ctx context.Context, a *Archive, key string, now func() time.Time) (_ *Drill, err error) {
 	const pattern = ".blufio-drill-*"
-	d = &Drill{rows: a.Manifest().Rows}
+	d := &Drill{rows: a.Manifest().Rows}
 	beside, err := filepath.Abs(filepath.Dir(a.Path()))
 	if err != nil {
 		return nil, err

@@ -70,6 +70,9 @@ func validity(src config.Sources, vaulted func() ([]string, error), told elsewhe
 		if n := len(problems) - shownProblems; n > 0 {
 			seen += fmt.Sprintf("; and %d more", n)
 		}
+		if len(problems) > 1 { // one hint is none for the others
+			return services.Fail("%s", seen).WithFix("mend each; `blufio config validate` says what to do about it")
+		}
 		return services.Fail("%s", seen).WithFix("%s", p.Hint)
 	case err != nil:
 		return services.Fail("%v", err)

@@ -120,6 +120,8 @@ func (v *Vault) probeApart(ctx context.Context) services.Result {
 	switch {
 	case none.Level != "":
 		return none
+	case l.Source == bus.KeyFile && l.State == bus.VaultLocked:
+		return services.Skip("see BLF-VLT-001")
 	case l.Source == bus.KeyFile:
 		return services.Info("%s lies in the data directory, beside the database", fileName)
 	}

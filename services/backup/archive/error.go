@@ -5,6 +5,7 @@ package archive
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 )
 
@@ -26,5 +27,13 @@ var (
 // what stands in the archive at any length.
 func foreign(err error) error {
 	line, _, _ := strings.Cut(err.Error(), "\n")
-	return fmt.Errorf("%w: %.200s", ErrDamaged, line)
+	return fmt.Errorf("%w: it cannot be unpacked (%.200s)", ErrDamaged, line)
+}
+
+// about says what was to be done with the file at path, which trouble with it already names.
+func about(verb, path string, err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok && e.Path == path {
+		return err
+	}
+	return fmt.Errorf("%s %s: %w", verb, path, err)
 }

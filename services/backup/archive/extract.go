@@ -19,11 +19,11 @@ import (
 func Extract(ctx context.Context, path, dir string, o Options) (Manifest, error) {
 	a, err := openFile(ctx, path, o)
 	if err != nil {
-		return Manifest{}, fmt.Errorf("extract %s: %w", path, err)
+		return Manifest{}, about("extract", path, err)
 	}
 	defer a.Close()
 	if err := a.extract(dir); err != nil {
-		return Manifest{}, fmt.Errorf("extract %s: %w", path, err)
+		return Manifest{}, about("extract", path, err)
 	}
 	return a.Manifest(), nil
 }

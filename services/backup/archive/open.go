@@ -4,7 +4,6 @@ package archive
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -20,7 +19,7 @@ type Opened struct {
 func Open(ctx context.Context, path string, o Options) (*Opened, error) {
 	a, err := openFile(ctx, path, o)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, about("open", path, err)
 	}
 	return &Opened{a, path}, nil
 }
@@ -31,7 +30,7 @@ func (a *Opened) Path() string { return a.path }
 // Extract is the function of that name.
 func (a *Opened) Extract(dir string) error {
 	if err := a.extract(dir); err != nil {
-		return fmt.Errorf("extract %s: %w", a.path, err)
+		return about("extract", a.path, err)
 	}
 	return nil
 }
@@ -43,7 +42,7 @@ func (a *Opened) Prove(ctx context.Context, path string) (sqlite.Checked, error)
 		err = agree(a.Manifest(), c)
 	}
 	if err != nil {
-		return c, fmt.Errorf("verify %s: %w", a.path, err)
+		return c, about("verify", a.path, err)
 	}
 	return c, nil
 }

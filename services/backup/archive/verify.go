@@ -34,7 +34,7 @@ type Report struct {
 func Verify(ctx context.Context, path string, o Options) (Report, error) {
 	report, err := verify(ctx, path, o)
 	if err != nil {
-		return Report{}, fmt.Errorf("verify %s: %w", path, err)
+		return Report{}, about("verify", path, err)
 	}
 	return report, nil
 }
@@ -83,7 +83,7 @@ func agree(m Manifest, c sqlite.Checked) error {
 func Inspect(path string, identities ...Identity) (Manifest, error) {
 	a, err := openFile(context.Background(), path, Options{Identities: identities})
 	if err != nil {
-		return Manifest{}, fmt.Errorf("read %s: %w", path, err)
+		return Manifest{}, about("read", path, err)
 	}
 	defer a.Close()
 	return a.Manifest(), nil
