@@ -31,7 +31,7 @@ const (
 	lastVerified  = "verified"
 	lastDrilled   = "drilled"
 	lastUndrilled = "undrilled" // a drill that failed
-	lastUnsent    = "unsent"    // a command behind a backup that failed
+	lastUnsent    = "unsent"    // a command behind a backup that failed, or has not ended yet
 )
 
 // missed is a failure of the schedule's.
