@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/serve"
@@ -127,6 +128,8 @@ func (w backupWish) free() error {
 		return fail(exitUsage, "name a file or a directory, or - for standard output", "%s is neither a file nor a directory", w.path)
 	case err == nil && !w.force:
 		return errTaken(w.path)
+	case errors.Is(err, syscall.ENOTDIR):
+		return fail(exitUsage, "name a file or a directory, or - for standard output", "%s: there is a file where a directory has to be", w.path)
 	case errors.Is(err, fs.ErrNotExist) && strings.HasSuffix(w.path, "/"):
 		return errNoDirectory(strings.TrimRight(w.path, "/"))
 	case errors.Is(err, fs.ErrNotExist):

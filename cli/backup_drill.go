@@ -120,7 +120,7 @@ func (a *app) drillOn(ctx context.Context, path string, identities []string, key
 	defer func() { err = errors.Join(err, trial.End()) }()
 	d.describe(trial, archive)
 	if n := len(d.Secrets.Closed); n > 0 && d.Secrets.Tried {
-		return fmt.Errorf("%d of its %d secrets cannot be read with %s", n, d.Secrets.Total, key)
+		return fmt.Errorf("its secrets cannot be read with %s, %d of %d", key, n, d.Secrets.Total)
 	}
 	p.tell(bus.BackupCheck, 0, 0)
 	if err := a.runDrill(ctx, trial, d); err != nil {

@@ -40,3 +40,17 @@ func TestBackupProgress(t *testing.T) {
 		t.Errorf("beside JSON the terminal has %q", s.String()[len(before):])
 	}
 }
+
+// A slip in the path is met before the daemon is asked, for whom it would be a backup that failed.
+func TestBackupRefusesThePathItself(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "one.tar.zst")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{file, file + "/", filepath.Join(file, "two"), filepath.Join(dir, "none", "two"), filepath.Join(dir, "none") + "/", os.DevNull} {
+		if err := (backupWish{path: path}).free(); err == nil {
+			t.Errorf("%s is taken", path)
+		}
+	}
+}

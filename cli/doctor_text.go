@@ -173,13 +173,15 @@ func (s *ward) summary(r bus.DoctorReport) string {
 		skipped = fmt.Sprintf(", %d skipped", n)
 	}
 	var text string
-	switch r.Result {
-	case bus.LevelFail:
+	switch {
+	case made == 0:
+		text = s.u.off() + " nothing was checked"
+	case r.Result == bus.LevelFail:
 		text = s.u.bad() + " " + plural(count[bus.LevelFail], "failure")
 		if n := count[bus.LevelWarn]; n > 0 {
 			text += ", " + plural(n, "warning")
 		}
-	case bus.LevelWarn:
+	case r.Result == bus.LevelWarn:
 		text = s.u.warn() + " " + plural(count[bus.LevelWarn], "warning")
 	default:
 		text = s.u.ok() + " all is well"

@@ -285,7 +285,7 @@ func (a *app) restoreNext(r serve.Restored) (lines []string) {
 		say("next:", "start the daemon")
 	}
 	if r.Pre != "" && !r.DryRun {
-		say("to go back:", "stop the daemon, and `blufio restore "+r.Pre+"`")
+		say("to go back:", "stop the daemon, and `blufio restore "+r.Pre+"`; when you are sure not to, delete that directory")
 	}
 	return lines
 }
