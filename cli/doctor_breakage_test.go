@@ -95,7 +95,7 @@ func TestDoctorFindsBrokenDatabases(t *testing.T) {
 		{name: "cut off", sick: func(p *patient) { p.check(os.Truncate(p.file("blufio.db"), 50)) },
 			id: "BLF-DB-001", seen: "cut off", fix: "restore a backup"},
 		{name: "of a newer version", sick: func(p *patient) { p.sql("UPDATE blufio_schema SET version = 99 WHERE room = 'agent'") },
-			id: "BLF-DB-001", seen: "newer than this program", fix: "install the newer"},
+			id: "BLF-DB-001", seen: "newer than this program: it needs blufio ", fix: "or a later one"},
 		{name: "a log without its database", sick: func(p *patient) {
 			p.check(os.Remove(p.file("blufio.db")))
 			p.write(p.file("blufio.db-wal"), "log")
@@ -107,7 +107,7 @@ func TestDoctorFindsBrokenDatabases(t *testing.T) {
 		{name: "another program's database, looked at closely", args: []string{"--deep"}, sick: func(p *patient) { p.sql("PRAGMA application_id = 7") },
 			id: "BLF-DB-001", seen: "not a blufio database", fix: "move the file away"},
 		{name: "of a newer version, looked at closely", args: []string{"--deep"}, sick: func(p *patient) { p.sql("UPDATE blufio_schema SET version = 99 WHERE room = 'agent'") },
-			id: "BLF-DB-001", seen: "newer than this program", fix: "install the newer"},
+			id: "BLF-DB-001", seen: "newer than this program: it needs blufio ", fix: "or a later one"},
 		{name: "rows without their parents", args: []string{"--deep"},
 			sick: func(p *patient) {
 				p.sql("PRAGMA foreign_keys = 0; INSERT INTO outbox (seq, session_id, created_at, state) VALUES (77, 1, 0, 'gone')")

@@ -78,6 +78,10 @@ type running struct {
 
 var _ services.Service = (*Service)(nil)
 
+// slowest is how long a reader on a busy machine may take for one step, also where a kill
+// test is in haste.
+const slowest = 5 * time.Second
+
 // New returns the room.
 func New(cfg Config, d Deps) (*Service, error) {
 	if d.Loc == nil {
@@ -91,7 +95,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	}
 	d.Logger = d.Logger.With("service", Name)
 	d.Source.Now, d.Source.Copy = d.Now, d.Store.Copy
-	s := &Service{d: d, cfg: cfg, bounds: bounds{tick: failpoint.Brisk(10 * time.Second), patience: failpoint.Brisk(time.Minute), keeping: failpoint.Brisk(5 * time.Minute), wait: time.Second},
+	s := &Service{d: d, cfg: cfg, bounds: bounds{tick: failpoint.Brisk(10 * time.Second), patience: max(failpoint.Brisk(time.Minute), slowest), keeping: max(failpoint.Brisk(5*time.Minute), slowest), wait: time.Second},
 		asked: make(chan *stream, 1), follows: make(chan follow, 1)}
 	s.course.started = d.Started.Add(failpoint.Brisk(settling) - settling)
 	s.meters.init(s)
