@@ -53,7 +53,7 @@ var ErrPortInUse = errors.New("address already in use")
 type Config struct {
 	Listen     string       // "127.0.0.1:4222"; a loopback address; port 0 is any free one
 	EventsDays int          // age at which an event is discarded; default 7
-	EventsMB   int          // MiB of events kept, the oldest discarded first; default DefaultEventsMB
+	EventsMB   int          // MiB of events kept, the oldest discarded first; default 64
 	Dir        string       // where the event stream lives, made (0700) when missing
 	Device     *Device      // the operator's key
 	Logger     *slog.Logger // nil: silent
@@ -171,7 +171,7 @@ func (c Config) withDefaults() Config {
 		c.EventsDays = 7
 	}
 	if c.EventsMB <= 0 {
-		c.EventsMB = DefaultEventsMB
+		c.EventsMB = 64
 	}
 	if c.MaxConns <= 0 {
 		c.MaxConns = defaultConns

@@ -35,11 +35,6 @@ const (
 	// reserved for it, and the account is closed and opened to mend it.
 	serverStore = 1 << 40
 
-	// DefaultEventsMB is the most for which the server cuts the stream into blocks of
-	// 4 MiB. From 32 MiB on it takes 8 (nats-server, autoTuneFileStorageBlockSize), and
-	// the newest and the oldest are in memory, with what their buffers grew from.
-	DefaultEventsMB = 31
-
 	maxConsumers = 64       // replays at the same time
 	minFree      = 16 << 20 // bytes of disk left, below which the stream stays closed
 
