@@ -83,7 +83,7 @@ func (r *run) startup() error {
 	return nil
 }
 
-// fullTurns fill the event stream to its default bound of 64 MiB: a turn leaves
+// fullTurns fill the event stream to its default bound: a turn leaves
 // four events of some 400 bytes.
 const fullTurns = 50_000
 

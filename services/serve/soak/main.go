@@ -7,7 +7,7 @@
 // again.
 //
 //	make soak-memory            half an hour; SOAK=72h for longer, SOAK=2m for a try
-//	make soak-million           a million turns in 5 000 sessions, as fast as it goes
+//	make soak-million           1.1 million turns in 5 000 sessions, as fast as they go; the last million is judged
 //	SOAK_FLAGS=…                "-one-cpu -limit-mb 1024", or "-phases idle=1m,hostile=1h,calm=70s"
 //
 //	plan.go      the phases, and how a time is divided into them
@@ -21,11 +21,10 @@
 //	book.go      every accepted message, looked up in the database afterwards
 //	svg.go       the picture
 //
-// Three more daemons come after the main one: load that comes and goes, to one that is
-// told to warn early, so that its level would change all the time; a hostile phase,
-// shorter, to one in a smaller control group, where its governor has to act; and one to
-// a daemon whose governor only watches (build tag ungoverned), for what is bounded must
-// hold by itself. They take at most 20 minutes more.
+// Two more daemons come after the main one: load that comes and goes, to one that is
+// told to warn early, so that its level would change all the time; and a hostile phase,
+// shorter, to one whose governor only watches (build tag ungoverned), for what is
+// bounded must hold by itself. They take at most 15 minutes more.
 //
 // A run as long as a round (30 minutes) appends to BENCHMARKS.md and leaves its table
 // and picture in contrib/benchmarks; a shorter one is a try and leaves them in
@@ -75,7 +74,7 @@ func main() {
 	flag.BoolVar(&o.oneCPU, "one-cpu", false, "let the daemon run on one processor")
 	flag.StringVar(&o.provider, "provider", "openai", "what answers: openai, a fake in this process that speaks its wire, or offline")
 	flag.DurationVar(&o.silence, "silence", 20*time.Second, "how long the daemon bears a stalled model: openai.timeout")
-	flag.StringVar(&o.only, "only", "", "only this part: governed, swing, cramped or ungoverned")
+	flag.StringVar(&o.only, "only", "", "only this part: governed, swing or ungoverned")
 	flag.StringVar(&o.out, "out", "", "where to put the table and the picture; empty: contrib/benchmarks, and for a try bin/soak")
 	flag.BoolVar(&o.write, "write", true, "append to BENCHMARKS.md, unless it was a try")
 	flag.Parse()

@@ -38,7 +38,7 @@ const (
 	attackFor = 10 * time.Minute // the hostile phase
 	calmFor   = settle + 10*time.Second
 	swingFor  = 10 * time.Minute
-	crampedMB = 72
+	tightMB   = 128 // a limit that the crowd brings near
 )
 
 // plan divides a time into phases: rounds of idle, steady, burst, rest, hostile and
@@ -66,7 +66,6 @@ type work struct {
 	name   string
 	tags   string // of its binary
 	warn   int    // percent of the limit, where it is another than as installed
-	limit  int64  // of the control group, in MiB, where it is lower than the run's
 	acts   bool   // its governor has to: else it was not attacked hard enough
 	goPart int64  // of the limit, in percent, that Go's runtime is told by GOMEMLIMIT; 0: nothing, as installed
 	phases []phase
@@ -82,16 +81,13 @@ func (o options) works() []work {
 		return []work{{name: "phases", phases: o.byHand}}
 	}
 	attack := scaled(attackFor, o.total) * 3 / 10
-	attacked := []phase{{idle, attack / 10}, {hostile, attack}, {calm, scaled(calmFor, o.total)}}
 	return []work{
-		{name: "governed", phases: plan(o.total)},
+		{name: "governed", acts: o.total >= round && o.limitMB <= tightMB, phases: plan(o.total)},
 		// A load that comes and goes has to cross a threshold to tell anything.
 		{name: swing, warn: 28, phases: []phase{{idle, scaled(10*time.Second, o.total)}, {swing, scaled(swingFor, o.total)}}},
-		// As installed, the bounds and the collector keep the crowd below the warning.
-		{name: "cramped", limit: crampedMB, acts: true, phases: attacked},
 		// Bounds are of what is live. How much garbage may lie beside it is the collector's
 		// affair, which nobody else tells it here.
-		{name: "ungoverned", tags: "ungoverned", goPart: 60, phases: attacked},
+		{name: "ungoverned", tags: "ungoverned", goPart: 60, phases: []phase{{idle, attack / 10}, {hostile, attack}, {calm, scaled(calmFor, o.total)}}},
 	}
 }
 

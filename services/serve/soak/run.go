@@ -44,9 +44,6 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 		return nil, err
 	}
 	r = &run{options: o, work: w, dir: dir}
-	if w.limit > 0 {
-		r.limitMB = min(r.limitMB, w.limit)
-	}
 	o.report("%s: build", w.name)
 	if err := build(ctx, filepath.Join(dir, "blufio"), w.tags); err != nil {
 		return nil, err
