@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
 const maxKeyFile = 64 << 10 // bytes; one of ours has 45, and systemd's bound is 1 MB
@@ -57,7 +58,7 @@ func (f keyFile) create(path string) error {
 	if err := os.Link(temp.Name(), path); err != nil {
 		return fmt.Errorf("make %s: %w", path, pathless(err))
 	}
-	return syncDir(filepath.Dir(path))
+	return sqlite.SyncDir(filepath.Dir(path))
 }
 
 // remake is create for the next key, of which one may be left behind.
@@ -76,7 +77,7 @@ func (f keyFile) adopt() error {
 	if err := os.Rename(f.next(), f.path); err != nil {
 		return fmt.Errorf("put %s in place: %w", f.path, pathless(err))
 	}
-	return syncDir(filepath.Dir(f.path))
+	return sqlite.SyncDir(filepath.Dir(f.path))
 }
 
 // dropNext removes a next key that opens nothing.
@@ -144,16 +145,4 @@ func pathless(err error) error {
 		return link.Err
 	}
 	return err
-}
-
-// syncDir makes the names in dir survive a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("open directory: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/blufio/blufio/services/internal/failpoint"
+	"github.com/blufio/blufio/services/internal/sqlite"
 	"golang.org/x/sys/unix"
 )
 
@@ -137,7 +138,7 @@ func (p *Pending) commit() error {
 	failpoint.Hit("backup.named")
 	err := p.f.Close()
 	p.f = nil
-	err = errors.Join(err, syncDir(filepath.Dir(p.path)))
+	err = errors.Join(err, sqlite.SyncDir(filepath.Dir(p.path)))
 	failpoint.Hit("backup.listed")
 	return err
 }
@@ -180,13 +181,4 @@ func (p *Pending) Abort() error {
 	err = errors.Join(err, p.f.Close())
 	p.f = nil
 	return err
-}
-
-// syncDir makes what happened to names in dir last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

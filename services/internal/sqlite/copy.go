@@ -76,7 +76,7 @@ func copyTo(path string, fill func() error) (err error) {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
 func removeCopy(path string) (err error) {

@@ -144,7 +144,7 @@ func createFile(ctx context.Context, path string) error {
 	if err := os.Rename(fresh, path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
 }
 
 // initialize writes what must be in a database from its first page on.
@@ -163,8 +163,8 @@ func initialize(ctx context.Context, path string) error {
 	return errors.Join(err, db.Close())
 }
 
-// syncDir makes a rename in dir last.
-func syncDir(dir string) error {
+// SyncDir makes what happened to names in dir survive a power cut.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
