@@ -20,7 +20,14 @@ func TestReap(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) //nolint:errcheck // as it was
-	out, err := exec.Command("sh", "-c", "sleep 0 >/dev/null 2>&1 & echo $!").Output()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh := exec.Command("sh", "-c", "cat <&3 >/dev/null 2>&1 & echo $!")
+	sh.ExtraFiles = []*os.File{r} // cat outlives sh, which would take note of its end otherwise
+	out, err := sh.Output()
+	_, _ = r.Close(), w.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
