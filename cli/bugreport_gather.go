@@ -75,7 +75,7 @@ func (a *app) gather(ctx context.Context) ([]reportFile, error) {
 		report("events.jsonl", "the last events of a day, without the text of messages", g.events),
 		report("log.txt", "the last lines of the daemon's log", g.part(bus.PartLog)),
 		report("goroutines.txt", "what the daemon is at", g.part(bus.PartGoroutines)),
-		report("heap.pprof", "what fills its memory since memory.heap_profile began it, for go tool pprof", g.part(bus.PartHeap)),
+		report("heap.pprof", "what fills its memory, for go tool pprof", g.part(bus.PartHeap)),
 		report("metrics.txt", "its metrics", g.metrics),
 		report("doctor.json", "all checks, also the deep ones", g.doctor), // last: the others show the daemon as it was before
 	}, nil

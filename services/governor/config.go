@@ -6,22 +6,15 @@ import "fmt"
 
 // Config is the section [memory].
 type Config struct {
-	LimitMB         int    `koanf:"limit_mb" doc:"Memory the process may take, in MiB of its resident set; a lower limit of its control group counts instead." min:"32" max:"1048576"`
-	DatabaseKB      int    `koanf:"database_cache_kb" doc:"Cache of each of the database's three connections, in KiB; it takes up to twice that." min:"64" max:"1048576"`
-	HeapProfile     string `koanf:"heap_profile" live:"true" oneof:"pressure,always" doc:"When what fills the heap begins to be noted, for the profile in a bug report; it takes 2 MB. \"pressure\": at the first warning."`
-	WarnPercent     int    `koanf:"warn_percent" live:"true" doc:"Percent of the limit at which caches are worth shedding." min:"10" max:"99"`
-	CriticalPercent int    `koanf:"critical_percent" live:"true" doc:"Percent of the limit at which memory is about to run out." min:"11" max:"100"`
+	LimitMB         int `koanf:"limit_mb" doc:"Memory the process may take, in MiB of its resident set; a lower limit of its control group counts instead." min:"32" max:"1048576"`
+	DatabaseKB      int `koanf:"database_cache_kb" doc:"Cache of each of the database's three connections, in KiB; it takes up to twice that." min:"64" max:"1048576"`
+	WarnPercent     int `koanf:"warn_percent" live:"true" doc:"Percent of the limit at which caches are worth shedding." min:"10" max:"99"`
+	CriticalPercent int `koanf:"critical_percent" live:"true" doc:"Percent of the limit at which memory is about to run out." min:"11" max:"100"`
 }
-
-// When the heap's profile begins.
-const (
-	profilePressure = "pressure"
-	profileAlways   = "always"
-)
 
 // Defaults are 200 MiB, with a warning at 80 % and critical at 95 %.
 func Defaults() Config {
-	return Config{LimitMB: 200, DatabaseKB: 1024, WarnPercent: 80, CriticalPercent: 95, HeapProfile: profilePressure}
+	return Config{LimitMB: 200, DatabaseKB: 1024, WarnPercent: 80, CriticalPercent: 95}
 }
 
 // Check reports thresholds in the wrong order.

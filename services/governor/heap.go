@@ -2,13 +2,7 @@
 
 package governor
 
-import (
-	"runtime"
-	"runtime/metrics"
-	"sync"
-
-	"github.com/blufio/blufio/bus"
-)
+import "runtime/metrics"
 
 // Go is what the Go runtime says of its memory, in bytes.
 type Go struct {
@@ -65,24 +59,4 @@ func (s *Service) growLess() {
 // collector to help.
 func goLimit(room int64, g Go) int64 {
 	return max(room, g.Live+g.Overhead+max(g.Live/4, leastGrowth), leastGo)
-}
-
-// profileRate is of how many allocated bytes one is noted. Go's own, half a MiB, fills
-// a table of some megabytes in days.
-const profileRate = 4 << 20
-
-// profileHeap begins to note what is allocated; what is on the heap already will be
-// missing. There is no end to it: the runtime takes one change of the rate.
-func profileHeap() { profiled.Do(func() { runtime.MemProfileRate = profileRate }) }
-
-var profiled sync.Once // of the process, however many daemons there are in it
-
-// profile begins the heap's profile when it is wanted. Its table would be a part of
-// every idle daemon's memory, and is for those whose memory grows.
-func (s *Service) profile(level string) {
-	if s.noting || level == bus.PressureNormal && s.thresholds.Load().HeapProfile != profileAlways {
-		return
-	}
-	s.noting = true
-	s.deps.Profile()
 }

@@ -42,7 +42,6 @@ type Deps struct {
 	GoLimit     func(int64) int64 // sets Go's memory limit and returns the one before; negative: only that
 	Free        func()            // collects garbage and returns memory to the system
 	DropProgram func() error      // takes the program file's pages out of the resident set
-	Profile     func()            // begins to note what is allocated
 	Now         func() time.Time
 	Every       time.Duration // between readings; default a second
 }
@@ -71,9 +70,6 @@ func (d *Deps) defaults() {
 	}
 	if d.DropProgram == nil {
 		d.DropProgram = dropProgramPages
-	}
-	if d.Profile == nil {
-		d.Profile = profileHeap
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -105,7 +101,6 @@ type Service struct {
 	goSet   int64     // the one it has
 	shedAt  time.Time // when shedding was last asked for
 	toldAt  time.Time // when the level was last said
-	noting  bool      // the heap's profile has begun
 
 	mu       sync.Mutex
 	conn     *bus.Conn

@@ -85,8 +85,6 @@ type bench struct {
 	limits []int64 // that Go was given
 	grows  []int   // percentages that Go was given
 	grow   int     // the one before
-
-	profiles int // that were begun
 }
 
 func (b *bench) growGo(percent int) int {
@@ -106,7 +104,7 @@ func newBench(t *testing.T) *bench {
 	b.events = eventlog.New(b.store)
 	s, err := New(Config{LimitMB: 100, WarnPercent: 80, CriticalPercent: 95}, Deps{
 		Store: b.store, Events: b.events, Logger: bustest.Logger(t), Root: b.files, PageSize: 1 << 20, Every: time.Millisecond,
-		Go: b.readGo, GoLimit: b.limitGo, GoPercent: b.growGo, Free: func() { b.freed.Add(1) }, DropProgram: func() error { return nil }, Now: b.now, Profile: func() { b.profiles++ },
+		Go: b.readGo, GoLimit: b.limitGo, GoPercent: b.growGo, Free: func() { b.freed.Add(1) }, DropProgram: func() error { return nil }, Now: b.now,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -231,32 +231,6 @@ func TestGoGrowsByLess(t *testing.T) {
 	}
 }
 
-// What fills the heap is noted from the first warning on, or from when it is wanted.
-func TestHeapProfile(t *testing.T) {
-	b := newBench(t)
-	step := func(rss, want int) {
-		t.Helper()
-		b.rss(rss)
-		if b.step(); b.profiles != want {
-			t.Errorf("at %d MiB: begun %d times, want %d", rss, b.profiles, want)
-		}
-	}
-	step(10, 0)
-	step(85, 1)
-	step(10, 1)
-	step(85, 1)
-	b = newBench(t)
-	step(10, 0)
-	cfg := b.cfg
-	cfg.HeapProfile = profileAlways
-	take, err := b.Reconfigure(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	take()
-	step(10, 1)
-}
-
 // An embedding model's weight is not held against the limit.
 func TestBaseline(t *testing.T) {
 	b := newBench(t)

@@ -57,7 +57,6 @@ func (s *Service) step() {
 	}
 	s.say()
 	s.tell(now, next.Pressure, next.Pressure != before.Pressure)
-	s.profile(next.Pressure)
 	if acts {
 		s.ask(now, next.Pressure, s.back.due(g.Allocated))
 	}

@@ -17,7 +17,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,8 +42,6 @@ type reloadRig struct {
 
 	mu    sync.Mutex
 	level string
-
-	profiles atomic.Int64 // of the heap that were begun
 }
 
 // lockedText collects a log.
@@ -85,7 +82,6 @@ func newReloadRig(t *testing.T, more map[string]string) *reloadRig {
 		}
 		o.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(r.log, t.Output()), nil))
 		r.dir, o.Reload = o.DataDir, r.hangup
-		o.Memory.Profile = func() { r.profiles.Add(1) }
 		o.SetLogLevel = func(level string) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -215,7 +211,6 @@ var liveCases = map[string]liveCase{
 		_, err := bus.CostReserve.Ask(r.Context(), r.conn, bus.Reserve{ModelCall: bus.ModelCall{ID: nuid.Next(), Provider: "p", Model: "mine", Purpose: "turn"}, InputTokens: 1, OutputTokens: 1})
 		return fmt.Sprint(err)
 	}},
-	"memory.heap_profile":     {value: `"always"`, before: "0", after: "1", see: func(r *reloadRig) string { return fmt.Sprint(r.profiles.Load()) }},
 	"memory.warn_percent":     {value: "10", before: bus.PressureNormal, after: bus.PressureWarn, see: pressure},
 	"memory.critical_percent": {value: "11", before: bus.PressureWarn, after: bus.PressureCritical, see: pressure},
 	"telegram.allow": {value: "[1001]", before: "I do not know you", after: "/new", see: func(r *reloadRig) string {
