@@ -126,7 +126,7 @@ func (s *Service) drills(ctx context.Context) error {
 	for {
 		select {
 		case <-tick.C:
-			if path, ok := s.drillDue(); ok {
+			if path, ok := s.drillDue(); ok && s.roomToDrill(ctx) {
 				s.drill(ctx, path)
 			}
 		case <-ctx.Done():
@@ -154,6 +154,23 @@ func (s *Service) drillDue() (path string, ok bool) {
 		return "", false
 	}
 	return last.Path, true
+}
+
+// drillBytes is what the two processes of a drill take of memory, seen with a database of
+// half a million messages: 67 MB that no file backs.
+const drillBytes = 80 << 20
+
+// roomToDrill reports that a second daemon fits beside this one. Both are in one control
+// group as a rule, and where that runs out the kernel ends one of them. A drill that does
+// not fit waits for a calmer time.
+func (s *Service) roomToDrill(ctx context.Context) bool {
+	m, err := bus.MemoryRead.Ask(ctx, s.conn.Load(), bus.MemoryQuery{})
+	fits := err != nil || m.Pressure == bus.PressureNormal && (m.Limit == 0 || m.RSS-m.Baseline+drillBytes <= m.Limit)
+	if !fits && !s.cramped {
+		s.d.Logger.Info("drill put off: memory is short", "rss_bytes", m.RSS, "limit_bytes", m.Limit, "needs_bytes", drillBytes)
+	}
+	s.cramped = !fits
+	return fits
 }
 
 func (s *Service) drill(ctx context.Context, path string) {

@@ -67,6 +67,7 @@ type Service struct {
 	history history
 	course  course
 	files   int // in the directory, when it was last looked at
+	cramped bool // the last drill that was due was put off; of the drilling goroutine alone
 }
 
 // running is a backup under way.
