@@ -52,6 +52,9 @@ func (a *app) validate(ctx context.Context) error {
 	if err == nil {
 		useless, unknown := judgeFiles(loaded)
 		problems, warnings = append(useless, problems...), append(unknown, warnings...)
+		if dir, err := a.data(); err == nil {
+			problems = append(problems, serve.NotApart(cfg, loaded, dir)...)
+		}
 	}
 	if a.json {
 		return errors.Join(a.printJSON(verdict(problems, warnings)), exitIf(len(problems) > 0))

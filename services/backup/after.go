@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -100,11 +101,23 @@ func Command(ctx context.Context, limit time.Duration, argv []string) error {
 	case err == nil && out.Code != 0:
 		err = fmt.Errorf("%s: %s", filepath.Base(argv[0]), out.State)
 	}
-	if said := strings.Join(strings.Fields(out.Output), " "); err != nil && said != "" {
+	if said := lastWords(out); err != nil && said != "" {
 		return fmt.Errorf("%w: %s", err, said)
 	}
 	return err
 }
+
+// lastWords are what a command said last, on one line. What was cut in two is left out, for
+// half a secret is known to nobody; and so is what stands before the host in a URL.
+func lastWords(out command.Outcome) string {
+	words := strings.Fields(out.Output)
+	if out.Cut && len(words) > 1 {
+		words = words[1:]
+	}
+	return credentials.ReplaceAllString(strings.Join(words, " "), "://…@")
+}
+
+var credentials = regexp.MustCompile(`://[^\s/@]+@`)
 
 // environment keeps what a program needs to find others and its own settings, and none of
 // the daemon's.
@@ -141,7 +154,7 @@ func (s *Service) drillDue() (path string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last, now := s.history.scheduled, s.d.Now()
-	if s.cfg.DrillEvery <= 0 || s.cfg.Every <= 0 || s.d.Drill == nil || last == nil || last.Path == "" || strings.HasSuffix(last.Path, bus.BackupSealed) {
+	if s.cfg.notDrilled() != "" || s.d.Drill == nil || last == nil || last.Path == "" || strings.HasSuffix(last.Path, bus.BackupSealed) {
 		return "", false
 	}
 	if due, _ := s.course.due(now, s.cfg.Every); s.running != nil || !now.Before(due) {
