@@ -41,6 +41,7 @@ func TestJourney(t *testing.T) {
 	m.step("doctor", m.doctor)
 	m.step("kill", m.kill)
 	m.step("memory", m.memory)
+	m.step("model", m.modelFile)
 	m.step("stop", m.stop)
 	m.step("configuration", m.misconfigure)
 	m.step("reload", m.reload)
@@ -318,7 +319,21 @@ func (m *machine) watchdog() {
 	m.run("systemctl", "reload", "blufio") // which it tells, and systemd waits for
 	m.healthy("")
 	m.run("rm", dropIns+"soon.conf")
+	m.slowStart(dropIns)
+}
+
+// slowStart takes longer than systemd gives, and asks for more.
+func (m *machine) slowStart(dropIns string) {
+	m.Helper()
+	m.put(dropIns+"soon.conf", "644", "root:root", "[Service]\nTimeoutStartSec=2\n")
+	m.put("/etc/blufio/blufio.toml", "640", "root:blufio", configuration+"\n[hooks]\npre_start = [\"sleep\", \"5\"]\n")
 	m.run("systemctl", "daemon-reload")
+	m.run("systemctl", "restart", "blufio")
+	m.healthy("")
+	m.put("/etc/blufio/blufio.toml", "640", "root:blufio", configuration)
+	m.run("rm", dropIns+"soon.conf")
+	m.run("systemctl", "daemon-reload")
+	m.run("systemctl", "restart", "blufio")
 }
 
 // credential: the vault's key comes from systemd.
