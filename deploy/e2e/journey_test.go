@@ -237,8 +237,17 @@ func (m *machine) memory() {
 	}
 }
 
+// stop is clean and in time also while a model says nothing, and what was not answered then
+// is answered later.
 func (m *machine) stop() {
+	token := m.token()
+	id, letGo := m.inFlight(token, "stopped")
+	began := time.Now()
 	m.run("systemctl", "stop", "blufio")
+	if took := time.Since(began); took > 20*time.Second {
+		m.Errorf("a stop takes %s", took)
+	}
+	letGo()
 	if got := m.prop("blufio", "Result") + " " + m.prop("blufio", "ExecMainStatus"); got != "success 0" {
 		m.Errorf("a stop ends with %s", got)
 	}
@@ -256,6 +265,7 @@ func (m *machine) stop() {
 		m.Errorf("/run/blufio still has %s", out)
 	}
 	m.run("systemctl", "start", "blufio")
+	m.answered(token, id, "you said: stopped")
 }
 
 // misconfigure: what a person has to mend is told at once, and is not tried again.
@@ -272,6 +282,9 @@ func (m *machine) misconfigure() {
 	time.Sleep(3 * time.Second) // longer than RestartSec
 	if got := m.prop("blufio", "ActiveState") + " " + m.prop("blufio", "ExecMainStatus"); got != "failed 78" {
 		m.Errorf("with a configuration that is not valid it is %s", got)
+	}
+	if out := m.run("journalctl", "-u", "blufio", "-p", "err", "-n", "5", "--no-pager", "-o", "cat"); !strings.Contains(out, `unknown key "openai.nonsense"`) {
+		m.Errorf("of errors the journal has\n%s", out)
 	}
 	m.put("/etc/blufio/blufio.toml", "640", "root:blufio", configuration)
 	m.run("systemctl", "start", "blufio")
