@@ -40,4 +40,5 @@ for version in v1.0.0 v1.0.1; do
 	VERSION=$version deploy/package/build.sh "$packages" amd64 >/dev/null
 done
 [[ $# -gt 0 ]] || set -- -run 'Journey|ByHand|Runbooks|RPM'
-E2E_BASE=$base E2E_PACKAGES=$packages go test -count 1 -timeout 20m ./deploy/e2e -v "$@"
+# Static, for it is a program inside too.
+CGO_ENABLED=0 E2E_BASE=$base E2E_PACKAGES=$packages go test -count 1 -timeout 20m ./deploy/e2e -v "$@"

@@ -118,8 +118,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, lock.release()) }()
 	lock.tell(o.Logger)
-	o.hooks = o.runner()
-	if err := o.hooks.Run(ctx, hooks.PreStart); err != nil {
+	o.hooks, o.supervisor = o.runner(), o.newSupervisor()
+	if err := o.preStart(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to stop meanwhile
 		}
@@ -130,9 +130,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	o.learnDevice(device)
-	o.supervisor = o.newSupervisor()
 	var store *sqlite.Store
-	err = o.supervisor.opening(func() (err error) {
+	err = o.supervisor.opening("opening the database", func() (err error) {
 		store, err = openStore(ctx, o)
 		return err
 	})
