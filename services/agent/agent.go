@@ -56,9 +56,11 @@ type Service struct {
 	spent    spent
 
 	heartbeat Heartbeat
-	blobs     *blob.Store   // files that came with messages; nil: none come
-	reading   chan struct{} // a slot for each MiB of pictures that turns hold in memory
-	entering  chan struct{} // taken by the turn that collects its slots
+	people    People
+	named     map[string]string // who of people has a place
+	blobs     *blob.Store       // files that came with messages; nil: none come
+	reading   chan struct{}     // a slot for each MiB of pictures that turns hold in memory
+	entering  chan struct{}     // taken by the turn that collects its slots
 	tools     map[string]tool.Tool
 	specs     []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
 	manner    atomic.Pointer[manner]
@@ -93,6 +95,7 @@ type Deps struct {
 	Blobs     *blob.Store // files that come with messages, in the same store; nil: none come
 	Models    Models
 	Heartbeat Heartbeat
+	People    People
 	Tools     *tool.Set
 	Logger    *slog.Logger
 	Redact    func(string) string // takes the daemon's secrets out of text; nil: nothing is redacted
@@ -114,7 +117,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 		d.Redact = func(text string) string { return text }
 	}
 	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, cfg.PicturesMB), entering: make(chan struct{}, 1),
-		models: d.Models.named(), heartbeat: d.Heartbeat,
+		models: d.Models.named(), heartbeat: d.Heartbeat, people: d.People, named: d.People.byPlace(),
 		redact: d.Redact, log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), pressure: pressure{now: d.Now}, toolSet: d.Tools, tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
@@ -146,6 +149,7 @@ func (s *Service) Door() services.Door {
 			bus.MessageCancel.Answer(s.cancel).Workers(2),
 			bus.AgentSessions.Answer(s.sessions).Workers(2),
 			bus.AgentHistory.Answer(s.history).Workers(2),
+			bus.PersonGet.Answer(s.who).Workers(1),
 			bus.QueueList.Answer(s.letters).Workers(1),
 			bus.QueueRetry.Answer(s.retry).Workers(1),
 			bus.QueueDrop.Answer(s.drop).Workers(1),

@@ -45,8 +45,7 @@ func (h Heartbeat) Check(report func(key, message, hint string)) {
 	if h.Every < leastEvery {
 		report("every", fmt.Sprintf("%s is too often", h.Every), "at least 5m, or 0s for never")
 	}
-	channels := slices.DeleteFunc(slices.Clone(bus.MessageSend.Spec().Heard), func(c string) bool { return c == bus.DoctorChannel })
-	if !slices.Contains(channels, h.Channel) {
+	if channels := ownChannels(); !slices.Contains(channels, h.Channel) {
 		report("channel", fmt.Sprintf("%q is no channel", h.Channel), "use "+strings.Join(channels, ", "))
 	}
 	if h.Owner == "" || len(h.Owner) > maxOwner || !printable(h.Owner) {

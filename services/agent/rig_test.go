@@ -136,6 +136,7 @@ type rig struct {
 	model      *model
 	others     agent.Models // instead of model
 	heartbeat  agent.Heartbeat
+	people     agent.People
 	clock      *clock
 	gateway    *channel
 	ask        *bus.Conn
@@ -161,7 +162,7 @@ func newRig(t testing.TB, complete func(context.Context, llm.Request, func(strin
 		model: &model{name: "home", complete: complete}, clock: &clock{}, log: bustest.Logger(t), gateway: &channel{more: make(chan struct{})}}
 	r.costs.Prices = map[string]cost.Price{"home": {Free: true}, "dear": {Input: 1, Output: 10}}
 	r.ask = r.bus.Connect(t, "asker", bus.MessageReceive, bus.MessageGet, bus.MessageCancel, bus.AgentSessions, bus.AgentHistory, bus.AgentStatus,
-		bus.QueueList, bus.QueueRetry, bus.QueueDrop, bus.SpendingSet, bus.CostGet)
+		bus.QueueList, bus.QueueRetry, bus.QueueDrop, bus.SpendingSet, bus.CostGet, bus.PersonGet)
 	channel := r.bus.Connect(t, "gateway")
 	if err := channel.Handle(t.Context(), bus.MessageSend.To("gateway").Answer(r.gateway.take).Workers(64).Queue(1024)); err != nil {
 		t.Fatal(err)
@@ -228,7 +229,7 @@ func (r *rig) startRoom() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Blobs: r.blobs, Models: r.models(), Heartbeat: r.heartbeat, Tools: tools, Logger: r.log,
+	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Blobs: r.blobs, Models: r.models(), Heartbeat: r.heartbeat, People: r.people, Tools: tools, Logger: r.log,
 		Now: r.clock.now, Texts: r.texts, Finish: r.finish})
 	if err != nil {
 		r.t.Fatal(err)

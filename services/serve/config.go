@@ -30,6 +30,7 @@ type Config struct {
 	Groq       openai.Config    `koanf:"groq" doc:"Models that run at Groq."`
 	Routing    agent.Routing    `koanf:"routing" doc:"Which model is asked first, by what is asked; without entries the order of agent.provider counts."`
 	Heartbeat  agent.Heartbeat  `koanf:"heartbeat" doc:"Looks of the agent's own, off by default."`
+	People     agent.People     `koanf:"people" doc:"Who is one person on several channels, by a name: me = [\"telegram:12345\", \"terminal:owner\"]. What is remembered of one is then remembered of all; without a name here every owner on every channel is a person."`
 	Tools      tool.Config      `koanf:"tools" doc:"What the model can do besides talking."`
 	Telegram   telegram.Config  `koanf:"telegram" doc:"The Telegram bot."`
 	Gateway    gateway.Config   `koanf:"gateway" doc:"The HTTP gateway."`
