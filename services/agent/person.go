@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/agent/llm/offline"
 	"github.com/blufio/blufio/services/config"
 )
 
@@ -129,4 +130,13 @@ func (s *Service) who(_ context.Context, q bus.PersonQuery) (bus.Person, error) 
 		places = []string{name}
 	}
 	return bus.Person{Name: name, Places: places}, nil
+}
+
+// source is where a fact comes from that the turn keeps: without a model it is what the
+// person said, word for word.
+func (t *turn) source() string {
+	if t.provider == offline.Name {
+		return bus.RecallPerson
+	}
+	return bus.RecallModel
 }
