@@ -30,6 +30,8 @@ type metrics struct {
 	broken           prometheus.Counter
 	unsettled        prometheus.Counter
 	factsRefused     prometheus.Counter
+	extractions      *prometheus.CounterVec
+	extracted        prometheus.Counter
 	providerUp       *prometheus.GaugeVec
 	providerFailures *prometheus.CounterVec
 	dead             *prometheus.GaugeVec
@@ -67,6 +69,8 @@ func newMetrics(s *Service) *metrics {
 		broken:           counter("blufio_turns_broken_total", "Turns that crashed or could not be stored and began again."),
 		unsettled:        counter("blufio_settlements_retried_total", "Model calls that the ledger did not book at once."),
 		factsRefused:     counter("blufio_agent_facts_refused_total", "Facts that the recall room would not keep; the log says which."),
+		extractions:      counters("blufio_agent_extractions_total", "Looks back at idle conversations for facts, by what came of them.", "result"),
+		extracted:        counter("blufio_agent_extracted_facts_total", "Facts that looks back at conversations have found."),
 		providerUp:       gauges("blufio_agent_provider_up", "1 while a model's provider is asked, 0 while its breaker is open: it is left out after failures.", "provider"),
 		providerFailures: counters("blufio_agent_provider_failures_total", "Model calls that a provider did not answer.", "provider"),
 		dead:             gauges("blufio_dead_letters", "Messages and replies that were given up and wait for the operator.", "kind"),
@@ -94,6 +98,9 @@ func (m *metrics) prime(s *Service) {
 	}
 	for _, r := range []string{"looked", "skipped"} {
 		m.heartbeats.WithLabelValues(r)
+	}
+	for _, r := range []string{"found", "nothing", "failed", "given_up"} {
+		m.extractions.WithLabelValues(r)
 	}
 	for _, p := range []string{partQueue, partContext, partProvider, partTools, partStore, partDelivery} {
 		m.parts.WithLabelValues(p)
@@ -172,6 +179,6 @@ func (m *metrics) failures() map[string]func() float64 {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return append([]prometheus.Collector{m.messages, m.turns, m.refused, m.sessionsRefused, m.broken, m.unsettled, m.factsRefused, m.latency, m.parts,
+	return append([]prometheus.Collector{m.messages, m.turns, m.refused, m.sessionsRefused, m.broken, m.unsettled, m.factsRefused, m.extractions, m.extracted, m.latency, m.parts,
 		m.heartbeats, m.providerUp, m.providerFailures, m.dead}, m.gauges...)
 }

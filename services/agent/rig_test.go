@@ -137,6 +137,7 @@ type rig struct {
 	others     agent.Models // instead of model
 	heartbeat  agent.Heartbeat
 	people     agent.People
+	extract    agent.Extract
 	clock      *clock
 	gateway    *channel
 	ask        *bus.Conn
@@ -229,7 +230,7 @@ func (r *rig) startRoom() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Blobs: r.blobs, Models: r.models(), Heartbeat: r.heartbeat, People: r.people, Tools: tools, Logger: r.log,
+	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Blobs: r.blobs, Models: r.models(), Heartbeat: r.heartbeat, Extract: r.extract, People: r.people, Tools: tools, Logger: r.log,
 		Now: r.clock.now, Texts: r.texts, Finish: r.finish})
 	if err != nil {
 		r.t.Fatal(err)

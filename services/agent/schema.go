@@ -115,4 +115,10 @@ CREATE TABLE fact (
 	id      INTEGER PRIMARY KEY AUTOINCREMENT,
 	payload BLOB NOT NULL
 );
+-- How far a conversation was looked back at for facts: up to which message, and its last_at
+-- when that was the last one; how often in vain since, and until when it is left alone.
+ALTER TABLE session ADD COLUMN extracted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE session ADD COLUMN extracted_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE session ADD COLUMN extract_tries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE session ADD COLUMN extract_wait INTEGER NOT NULL DEFAULT 0;
 `}}

@@ -268,7 +268,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	if err != nil {
 		return nil, err
 	}
-	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, People: cfg.People, NoRecall: !cfg.Recall.Enable, Tools: r.tools, Logger: o.Logger, Redact: o.Redactor.Redact, Now: o.Now,
+	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Extract: cfg.Extract, People: cfg.People, NoRecall: !cfg.Recall.Enable, Tools: r.tools, Logger: o.Logger, Redact: o.Redactor.Redact, Now: o.Now,
 		Texts: cfg.Bus.EventsText, Finish: agentFinish(cfg.Daemon.DrainTimeout)})
 	if err != nil {
 		return nil, err
