@@ -40,3 +40,13 @@ func (c Config) Bytes() int64 { return int64(c.IndexMB)<<20 + queryCacheBytes }
 
 // queryCacheBytes bounds the vectors of questions that are kept.
 const queryCacheBytes = 512 << 10
+
+// Check reports what no bound of a single key can say.
+func (c Config) Check(report func(key, message, hint string)) {
+	if c.ModelDir != "" && c.Server.On() {
+		report("model_dir", "there is a server too, and one of them makes the vectors", "empty it, or recall.server.base_url")
+	}
+	if c.WordsWeight == 0 && c.VectorsWeight == 0 {
+		report("words_weight", "it is 0, and so is vectors_weight: nothing would be found", "set one of them to 1")
+	}
+}
