@@ -38,7 +38,12 @@ func (w *whose) flags(cmd *cobra.Command, all string) {
 	cmd.Flags().StringVar(&w.owner, "owner", "", "facts of this `PERSON`: a name of [people], or as telegram:12345 (default: you, at the terminal)")
 	if all != "" {
 		cmd.Flags().BoolVar(&w.all, "all", false, all)
-		cmd.MarkFlagsMutuallyExclusive("owner", "all")
+		cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+			if w.all && w.owner != "" {
+				return misuse(cmd, "--all is everybody, and --owner is one")
+			}
+			return nil
+		}
 	}
 }
 
