@@ -31,7 +31,7 @@ func (a *app) newProgress() *progress {
 }
 
 // stageWords are for people.
-var stageWords = map[string]string{bus.BackupCopy: "copying", bus.BackupCheck: "checking", bus.BackupWrite: "writing", bus.BackupVerify: "verifying"}
+var stageWords = map[string]string{bus.BackupCopy: "copying", bus.BackupCheck: "checking", bus.BackupWrite: "writing", bus.BackupVerify: "verifying", "import": "importing"}
 
 func (p *progress) tell(stage string, done, total int64) {
 	now := p.now()

@@ -27,6 +27,7 @@ type work struct {
 	row
 	vector []float32
 	into   int64 // the fact that says the same; 0: none
+	again  bool  // another embedder has made one: it was compared then
 }
 
 // embed makes the vectors that are missing, a batch at a time, until ctx ends. What is done is in the database, so it goes
@@ -88,15 +89,13 @@ func (s *Service) rest(ctx context.Context, d time.Duration) {
 
 // embedBatch makes the next vectors behind a number, and returns the last number that has one.
 func (s *Service) embedBatch(ctx context.Context, e *engaged, after int64) (last int64, err error) {
-	rows, err := rowsOf(s.d.Store.Query(ctx, `SELECT `+columns+` FROM recall_entry e WHERE n > ? AND superseded_by IS NULL
-		AND NOT EXISTS (SELECT 1 FROM recall_vector v WHERE v.n = e.n AND v.embedder = ?) ORDER BY n LIMIT ?`, after, e.Name(), e.batch))
-	if err != nil || len(rows) == 0 {
+	batch, err := s.missing(ctx, e, after)
+	if err != nil || len(batch) == 0 {
 		return after, err
 	}
-	batch := make([]work, len(rows))
-	texts := make([]string, len(rows))
-	for i := range rows {
-		batch[i].row, texts[i] = rows[i], rows[i].Text
+	texts := make([]string, len(batch))
+	for i := range batch {
+		texts[i] = batch[i].Text
 	}
 	vectors, err := s.vectors(ctx, e, texts)
 	if err != nil {
@@ -110,6 +109,25 @@ func (s *Service) embedBatch(ctx context.Context, e *engaged, after int64) (last
 	}
 	s.pending.Add(-int64(len(batch)))
 	return batch[len(batch)-1].n, nil
+}
+
+// missing reads the next facts that have no vector of this embedder.
+func (s *Service) missing(ctx context.Context, e *engaged, after int64) ([]work, error) {
+	rows, err := s.d.Store.Query(ctx, `SELECT `+columns+`, EXISTS (SELECT 1 FROM recall_vector v WHERE v.n = e.n) FROM recall_entry e
+		WHERE n > ? AND superseded_by IS NULL AND NOT EXISTS (SELECT 1 FROM recall_vector v WHERE v.n = e.n AND v.embedder = ?) ORDER BY n LIMIT ?`, after, e.Name(), e.batch)
+	if err != nil {
+		return nil, fmt.Errorf("read facts: %w", err)
+	}
+	defer rows.Close()
+	var out []work
+	for rows.Next() {
+		var w work
+		if err := w.scan(func(to ...any) error { return rows.Scan(append(to, &w.again)...) }); err != nil {
+			return nil, fmt.Errorf("read facts: %w", err)
+		}
+		out = append(out, w)
+	}
+	return out, rows.Err()
 }
 
 // vectors embeds a batch. A text that an embedder refuses holds up none of the others, and is found by its words alone.
@@ -198,6 +216,9 @@ func (s *Service) pair(ctx context.Context, e *engaged, batch []work) {
 	var hits []index.Hit
 	for i := range batch {
 		w := &batch[i]
+		if w.again {
+			continue
+		}
 		own := marks(w.Text)
 		for j := range i {
 			o := &batch[j]

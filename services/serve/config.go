@@ -31,6 +31,8 @@ type Config struct {
 	Groq       openai.Config    `koanf:"groq" doc:"Models that run at Groq."`
 	Routing    agent.Routing    `koanf:"routing" doc:"Which model is asked first, by what is asked; without entries the order of agent.provider counts."`
 	Heartbeat  agent.Heartbeat  `koanf:"heartbeat" doc:"Looks of the agent's own, off by default."`
+	Extract    agent.Extract    `koanf:"extract" doc:"Looks back at idle conversations for facts to remember, off by default."`
+	People     agent.People     `koanf:"people" doc:"Who is one person on several channels, by a name: me = [\"telegram:12345\", \"terminal:owner\"]. What is remembered of one is then remembered of all; without a name here every owner on every channel is a person."`
 	Tools      tool.Config      `koanf:"tools" doc:"What the model can do besides talking."`
 	Telegram   telegram.Config  `koanf:"telegram" doc:"The Telegram bot."`
 	Gateway    gateway.Config   `koanf:"gateway" doc:"The HTTP gateway."`
@@ -79,7 +81,7 @@ func Defaults() Config {
 	return Config{
 		Agent: agent.Defaults(), Anthropic: anthropic.Defaults(), OpenAI: openai.Defaults(),
 		Ollama: openai.Ollama(), OpenRouter: openai.OpenRouter(), Groq: openai.Groq(),
-		Heartbeat: agent.HeartbeatDefaults(), Tools: tool.Defaults(), Telegram: telegram.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(), Recall: recall.Defaults(), Hooks: hooks.Defaults(), Backup: backup.Defaults(),
+		Heartbeat: agent.HeartbeatDefaults(), Extract: agent.ExtractDefaults(), Tools: tool.Defaults(), Telegram: telegram.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(), Recall: recall.Defaults(), Hooks: hooks.Defaults(), Backup: backup.Defaults(),
 		Bus:    BusConfig{Listen: "127.0.0.1:4222", EventsDays: 7, EventsMB: 64, MaxConns: 64},
 		Log:    LogConfig{Level: "info", Format: "auto"},
 		Daemon: DaemonConfig{DrainTimeout: 8 * time.Second},

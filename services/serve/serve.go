@@ -246,6 +246,9 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	r.hooks = hooks.New(o.runner(), o.Now)
 	r.hub = hub.New(hub.Deps{Server: server, Store: store, Logger: o.Logger, Now: o.Now})
 	o.Memory.Store, o.Memory.Events, o.Memory.Logger, o.Memory.Now, o.Memory.Version = store, events, o.Logger, o.Now, o.Version
+	if o.Memory.Baseline == nil {
+		o.Memory.Baseline = func() int64 { return r.recall.Baseline() }
+	}
 	if r.governor, err = governor.New(cfg.Memory, o.Memory); err != nil {
 		return nil, err
 	}
@@ -259,15 +262,15 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	if r.cost, err = cost.New(cfg.Cost, cost.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now, Models: models.Names()}); err != nil {
 		return nil, err
 	}
-	if r.recall, err = recall.New(cfg.Recall, recall.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
+	if r.recall, err = recall.New(cfg.Recall, recall.Deps{Store: store, Events: events, Logger: o.Logger, UserAgent: "blufio/" + o.Version, Now: o.Now}); err != nil {
 		return nil, err
 	}
 	blobs := blob.New(store, cfg.Telegram.Files(), o.Now)
-	r.tools, err = tool.New(cfg.Tools, tool.Deps{Store: store, DataDir: o.DataDir})
+	r.tools, err = tool.New(cfg.Tools, tool.Deps{DataDir: o.DataDir, NoRecall: !cfg.Recall.Enable})
 	if err != nil {
 		return nil, err
 	}
-	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Tools: r.tools, Logger: o.Logger, Redact: o.Redactor.Redact, Now: o.Now,
+	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Extract: cfg.Extract, People: cfg.People, NoRecall: !cfg.Recall.Enable, Tools: r.tools, Logger: o.Logger, Redact: o.Redactor.Redact, Now: o.Now,
 		Texts: cfg.Bus.EventsText, Finish: agentFinish(cfg.Daemon.DrainTimeout)})
 	if err != nil {
 		return nil, err
