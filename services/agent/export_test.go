@@ -11,7 +11,7 @@ import (
 
 // Hurry makes every pause d long, the longest between deliveries included.
 func (s *Service) Hurry(d time.Duration) {
-	s.pauses = pauses{turn: d, store: d, check: d, delivery: d, deliveryMost: 4 * d, settle: d, heartbeat: d}
+	s.pauses = pauses{turn: d, store: d, check: d, delivery: d, deliveryMost: 4 * d, settle: d, heartbeat: d, recall: recallTimeout}
 }
 
 // Use adds a tool.
