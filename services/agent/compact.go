@@ -169,7 +169,7 @@ func (s *Service) compactOpen(ctx context.Context, c compaction) bool {
 		outcome = compactFailed
 	}
 	if outcome != "" {
-		s.metrics.compactions.WithLabelValues(c.when, outcome).Inc()
+		s.metrics.compactionEnded(c.when, outcome)
 	}
 	return outcome == compacted
 }

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/blufio/blufio/services/agent/tool"
@@ -76,3 +77,21 @@ func (s *Service) SpentPercent() int {
 
 // Pictures is how many MiB of pictures turns hold.
 func (s *Service) Pictures() int { return len(s.reading) }
+
+// FillSummaries puts so many summaries of a size into a table like the room's, and
+// returns what it takes at most, and how many are there in the end.
+func FillSummaries(n, size int) (most int64, entries int) {
+	c := summaries{most: SummaryBytes}
+	for i := range n {
+		c.put(int64(i), summary{to: 1, text: strings.Repeat("x", size)})
+		most = max(most, c.size())
+	}
+	return most, len(c.entries)
+}
+
+// Compacting is how many conversations are being summarised, or wait for it.
+func (s *Service) Compacting() int {
+	s.compactor.mu.Lock()
+	defer s.compactor.mu.Unlock()
+	return len(s.compactor.open)
+}

@@ -41,6 +41,8 @@ type metrics struct {
 	gauges           []prometheus.Collector
 
 	turnsFailed, deliveriesFailed, providersFailed, brokenTurns, settlementsFailed atomic.Int64 // for blufio_errors_total
+
+	summed, keptWhole, unsummed, unrecalled atomic.Int64 // for the status
 }
 
 // latencyOpts has classic buckets for every reader and native ones for those who
@@ -161,6 +163,19 @@ func (m *metrics) watch(s *Service) {
 		}
 		return s.age(oldest)
 	})
+}
+
+// compactionEnded counts one.
+func (m *metrics) compactionEnded(when, outcome string) {
+	m.compactions.WithLabelValues(when, outcome).Inc()
+	switch outcome {
+	case compacted:
+		m.summed.Add(1)
+	case compactWhole:
+		m.keptWhole.Add(1)
+	case compactFailed:
+		m.unsummed.Add(1)
+	}
 }
 
 // age is how long ago t was, in seconds; 0 for no time.

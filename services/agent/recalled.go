@@ -59,6 +59,7 @@ func (s *Service) unrecalled(ctx context.Context, t *turn, trial bool, err error
 		return
 	}
 	s.metrics.recalls.WithLabelValues("failed").Inc()
+	s.metrics.unrecalled.Add(1)
 	s.log.Debug("nothing recalled", "service", "agent", "trace", t.id, "err", err)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = bus.Errorf(bus.CodeTimeout, "it did not answer within %s", s.pauses.recall)
