@@ -95,3 +95,6 @@ func (s *Service) Compacting() int {
 	defer s.compactor.mu.Unlock()
 	return len(s.compactor.open)
 }
+
+// RecallWithin is how long a turn waits for what is known of its person.
+func (s *Service) RecallWithin(d time.Duration) { s.pauses.recall = d }

@@ -4,7 +4,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -61,9 +60,6 @@ func (s *Service) unrecalled(ctx context.Context, t *turn, trial bool, err error
 	s.metrics.recalls.WithLabelValues("failed").Inc()
 	s.metrics.unrecalled.Add(1)
 	s.log.Debug("nothing recalled", "service", "agent", "trace", t.id, "err", err)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = bus.Errorf(bus.CodeTimeout, "it did not answer within %s", s.pauses.recall)
-	}
 	s.recall.done(trial, fails, err)
 }
 

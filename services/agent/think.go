@@ -180,7 +180,7 @@ func (s *Service) useTool(ctx context.Context, t *turn, call llm.ToolCall) (tool
 	defer cancel()
 	var res tool.Result
 	err := services.Contain(func() (err error) {
-		res, err = tl.Call(ctx, tool.Call{Owner: t.key.owner, Input: call.Input, Now: s.now()})
+		res, err = tl.Call(ctx, tool.Call{Owner: t.key.owner, Channel: t.key.channel, Session: t.key.name, Input: call.Input, Now: s.now()})
 		return err
 	})
 	res.Text = s.redact(res.Text) // the daemon's own secrets are no model's business
