@@ -28,13 +28,14 @@ import (
 const (
 	maxCompactions = 2  // in the background at one time
 	maxCompactable = 64 // sessions that wait for one; further ones wait for their next turn
-	maxGrown       = 4096
+	maxFailed      = 4096
+	maxSkip        = 16
 
-	keptShare    = 0.2 // of the budget: exchanges that stay word for word
-	summaryShare = 0.2 // of the budget: how long a summary may be
-	leastBudget  = 200 // tokens of a budget that a summary fits into
-	growth       = 0.15
-	mostInput    = 8 // budgets of what one summary can be made of; what is older than that is left out
+	keptShare    = 0.2  // of the budget: exchanges that stay word for word
+	summaryShare = 0.2  // of the budget: how long a summary may be
+	leastBudget  = 200  // tokens of a budget that a summary fits into
+	growth       = 0.15 // of the budget: by how much it has to grow to be tried again
+	mostInput    = 2    // budgets of what one summary can be made of; what is older than that is left out
 )
 
 // How a compaction ends.
@@ -50,21 +51,35 @@ type compaction struct {
 	session int64
 	key     sessionKey
 	message string // id of the one that it is made behind or before
+	tokens  int64  // of the conversation as models read it
 	budget  int64
 	when    string // soft or hard
 }
+
+// When a summary is made.
+const (
+	soft = "soft" // behind a turn
+	hard = "hard" // before one
+)
 
 // compactor knows which sessions are being compacted, and which better not.
 type compactor struct {
 	waiting chan compaction
 
-	mu    sync.Mutex
-	open  map[int64]chan struct{} // by session: closed when it is done
-	grown map[int64]int64         // by session: tokens that the conversation must have before it is tried again
+	mu     sync.Mutex
+	open   map[int64]chan struct{} // by session: closed when it is done
+	failed map[int64]*failure      // by session: when it is tried again
+}
+
+// failure is what is remembered of a session that could not be compacted.
+type failure struct {
+	times int
+	from  int64 // tokens that its conversation must have in the background
+	skip  int   // and how often it is let be then; twice as often each time
 }
 
 func newCompactor() *compactor {
-	return &compactor{waiting: make(chan compaction, maxCompactable), open: map[int64]chan struct{}{}, grown: map[int64]int64{}}
+	return &compactor{waiting: make(chan compaction, maxCompactable), open: map[int64]chan struct{}{}, failed: map[int64]*failure{}}
 }
 
 // begin says that a session is compacted now; with false, that it already is, until the
@@ -89,25 +104,47 @@ func (c *compactor) end(session int64) {
 	}
 }
 
-// postpone lets the session be until its conversation has grown to so many tokens; 0
-// takes that back.
-func (c *compactor) postpone(session, tokens int64) {
+// postpone lets a session be for a while: its conversation has so many tokens, and could
+// not be compacted.
+func (c *compactor) postpone(session, tokens, budget int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if tokens == 0 {
-		delete(c.grown, session)
-		return
+	f := c.failed[session]
+	if f == nil {
+		if len(c.failed) >= maxFailed {
+			clear(c.failed) // then some are tried once too often
+		}
+		f = &failure{}
+		c.failed[session] = f
 	}
-	if len(c.grown) >= maxGrown {
-		clear(c.grown) // then some are tried once too often
-	}
-	c.grown[session] = tokens
+	f.times++
+	f.from, f.skip = tokens+share(budget, growth), min(1<<(f.times-1), maxSkip)-1
 }
 
-func (c *compactor) ready(session, tokens int64) bool {
+// succeeded forgets failures.
+func (c *compactor) succeeded(session int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return tokens >= c.grown[session]
+	delete(c.failed, session)
+}
+
+// ready reports whether a session, whose conversation has so many tokens, is to be
+// compacted.
+func (c *compactor) ready(session, tokens, budget int64, when string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.failed[session]
+	switch {
+	case f == nil:
+		return true
+	case when == soft && tokens < f.from:
+		return false
+	case f.skip > 0:
+		f.skip--
+		f.from = tokens + share(budget, growth)
+		return false
+	}
+	return true
 }
 
 // compacts reports whether summaries are made at all.
@@ -122,14 +159,14 @@ func (s *Service) consider(t *turn, out outcome) {
 		return
 	}
 	tokens := t.past + s.tokens(t.text) + s.tokens(out.text)
-	if tokens <= share(budget, s.cfg.CompactSoft) || !s.compactor.ready(t.session, tokens) {
+	if tokens <= share(budget, s.cfg.CompactSoft) || !s.compactor.ready(t.session, tokens, budget, soft) {
 		return
 	}
 	if _, ok := s.compactor.begin(t.session); !ok {
 		return
 	}
 	select {
-	case s.compactor.waiting <- compaction{t.session, t.key, t.id, budget, "soft"}:
+	case s.compactor.waiting <- compaction{t.session, t.key, t.id, tokens, budget, soft}:
 	default:
 		s.compactor.end(t.session) // after its next turn, then
 	}
@@ -179,9 +216,9 @@ const compactShare = 4
 
 // compactNow compacts before the turn goes on, or waits for who is at it already. It
 // reports whether there is something new to read.
-func (s *Service) compactNow(ctx context.Context, t *turn) bool {
+func (s *Service) compactNow(ctx context.Context, t *turn, tokens int64) bool {
 	budget := s.manner.Load().historyTokens
-	if !s.compacts(budget) || t.purpose == purposeDoctor {
+	if !s.compacts(budget) || t.purpose == purposeDoctor || !s.compactor.ready(t.session, tokens, budget, hard) {
 		return false
 	}
 	if deadline, ok := ctx.Deadline(); ok {
@@ -191,7 +228,7 @@ func (s *Service) compactNow(ctx context.Context, t *turn) bool {
 	}
 	done, ok := s.compactor.begin(t.session)
 	if ok {
-		s.compactOpen(ctx, compaction{t.session, t.key, t.id, budget, "hard"})
+		s.compactOpen(ctx, compaction{t.session, t.key, t.id, tokens, budget, hard})
 	} else {
 		select {
 		case <-done:
@@ -215,7 +252,7 @@ func (s *Service) compact(ctx context.Context, c compaction) (outcome string, er
 	w := s.summarise(ctx, c, o)
 	failpoint.Hit("summary.answered")
 	if w.err != nil {
-		s.compactor.postpone(c.session, o.all+share(c.budget, growth))
+		s.compactor.postpone(c.session, c.tokens, c.budget)
 		outcome := compactFailed
 		switch {
 		case errors.Is(w.err, errUnfaithful):
@@ -233,7 +270,7 @@ func (s *Service) compact(ctx context.Context, c compaction) (outcome string, er
 		return compactLate, nil
 	}
 	failpoint.Hit("summary.committed")
-	s.compactor.postpone(c.session, 0)
+	s.compactor.succeeded(c.session)
 	return compacted, nil
 }
 
@@ -243,7 +280,6 @@ type older struct {
 	before    summary
 	exchanges []exchange // oldest first, all behind before
 	tokens    int64      // of all these, that summary included
-	all       int64      // and of what stays word for word
 }
 
 // older reads the part of a conversation that does not stay word for word.
@@ -274,7 +310,6 @@ func (s *Service) older(ctx context.Context, c compaction) (o older, err error) 
 		o.exchanges = append(o.exchanges, newest[i])
 	}
 	o.tokens = sum(o.exchanges) + s.tokens(o.before.text)
-	o.all = o.tokens + sum(newest[:kept])
 	return o, nil
 }
 
@@ -306,7 +341,7 @@ func (s *Service) commitSummary(ctx context.Context, c compaction, o older, w wr
 		}
 		return eventlog.Record(s.events, tx, bus.ContextCompacted, bus.CompactedFact{Time: now, Session: c.key.name, Channel: c.key.channel, MessageID: c.message,
 			FromSeq: sum.from, ToSeq: sum.to, Exchanges: len(o.exchanges), TokensBefore: o.tokens, TokensAfter: s.tokens(w.text),
-			Provider: w.provider, Model: w.model, Tries: w.tries, Calls: w.calls(), InputTokens: w.input(), OutputTokens: w.output(), Before: c.when == "hard"})
+			Provider: w.provider, Model: w.model, Tries: w.tries, Calls: w.calls(), InputTokens: w.input(), OutputTokens: w.output(), Before: c.when == hard})
 	})
 	return stored && err == nil, err
 }

@@ -291,7 +291,7 @@ func TestUnfaithfulSummaryIsNotTaken(t *testing.T) {
 		r.calmly("s", told(sent))
 		sent++
 	}
-	if f := facts(r, bus.ContextCompacted); len(f) == 0 || f[0].FromSeq != 1 {
+	if f := facts(r, bus.ContextCompacted); len(f) == 0 || f[0].Exchanges < 12 { // the window has room for nine
 		t.Errorf("what the window had left behind is not in the summary: %+v", f)
 	}
 }

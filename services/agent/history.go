@@ -87,8 +87,8 @@ func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.tokens() > share(budget, s.cfg.CompactHard) || len(p.exchanges) > maxHistory {
-		if s.compactNow(ctx, t) {
+	if n := p.tokens(); n > share(budget, s.cfg.CompactHard) || len(p.exchanges) > maxHistory {
+		if s.compactNow(ctx, t, n) {
 			if p, err = s.read(ctx, t, budget); err != nil {
 				return nil, err
 			}

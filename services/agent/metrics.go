@@ -126,8 +126,8 @@ func (m *metrics) prime(s *Service) {
 		m.estimates.WithLabelValues(model.String())
 	}
 	for _, outcome := range []string{compacted, compactWhole, compactFailed, compactLate} {
-		m.compactions.WithLabelValues("soft", outcome)
-		m.compactions.WithLabelValues("hard", outcome)
+		m.compactions.WithLabelValues(soft, outcome)
+		m.compactions.WithLabelValues(hard, outcome)
 	}
 	for _, r := range []string{"found", "nothing", "failed", "skipped"} {
 		m.recalls.WithLabelValues(r)
