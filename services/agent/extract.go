@@ -154,7 +154,7 @@ func (s *Service) readStretch(ctx context.Context, st *stretch, from int64, sinc
 	var b strings.Builder
 	for i, e := range list {
 		text, _ := unprefixed(e.text)
-		part := "PERSON: " + clip(text, extractBytes/4) + "\nAGENT: " + clip(e.reply, extractBytes/8) + "\n"
+		part := "PERSON: " + excerpt(text, extractBytes/4) + "\nAGENT: " + excerpt(e.reply, extractBytes/8) + "\n"
 		if i == extractMessages || b.Len() > 0 && b.Len()+len(part) > extractBytes {
 			st.more = true
 			break
@@ -166,12 +166,12 @@ func (s *Service) readStretch(ctx context.Context, st *stretch, from int64, sinc
 	return nil
 }
 
-// clip is at most n bytes of text.
-func clip(text string, n int) string {
-	if len(text) <= n {
-		return text
+// excerpt is a text of at most n bytes, that says so where it was cut.
+func excerpt(text string, n int) string {
+	if cut := clip(text, n); cut != text {
+		return cut + "… (cut)"
 	}
-	return strings.ToValidUTF8(text[:n], "") + "… (cut)"
+	return text
 }
 
 const extractSystem = `You read a part of a conversation between a person and their assistant, and pick out lasting facts about the person: who they are, what they have, like, plan, and decided, names, numbers and dates. Leave out what is over soon, small talk, what the assistant knows by itself, and secrets such as passwords.

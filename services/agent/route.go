@@ -104,6 +104,9 @@ func (ms Models) heartbeat() Model { return ms.cheap(ms.Heartbeat) }
 // extract is who is asked what of a conversation is worth remembering.
 func (ms Models) extract() Model { return ms.cheap(ms.Extract) }
 
+// summary is who writes summaries, and nobody else.
+func (ms Models) summary() Model { return ms.cheap(nil) }
+
 // cheap is the model given, or else the one for simple questions.
 func (ms Models) cheap(given *Model) Model {
 	for _, m := range []*Model{given, ms.Simple} {
@@ -200,7 +203,7 @@ func (s *Service) routeFor(ctx context.Context, t *turn, messages []llm.Message,
 	}
 	q := question{text: t.text, think: t.hard, tools: len(t.steps) > 0, images: len(messages[history].Images) > 0}
 	for _, m := range messages[:history] {
-		q.history += llm.EstimateTokens(m.Size())
+		q.history += s.tokens(m.Text)
 	}
 	return s.models.route(q.tier().afford(s.usedPercent(ctx)))
 }

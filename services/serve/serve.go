@@ -266,7 +266,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 		return nil, err
 	}
 	blobs := blob.New(store, cfg.Telegram.Files(), o.Now)
-	r.tools, err = tool.New(cfg.Tools, tool.Deps{DataDir: o.DataDir, NoRecall: !cfg.Recall.Enable})
+	r.tools, err = tool.New(cfg.Tools, tool.Deps{Store: store, DataDir: o.DataDir, NoRecall: !cfg.Recall.Enable})
 	if err != nil {
 		return nil, err
 	}

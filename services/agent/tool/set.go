@@ -13,13 +13,15 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/outbound"
+	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Deps is what the tools work with.
 type Deps struct {
-	DataDir  string // holds the workspace, unless the configuration names another
-	NoRecall bool   // no facts are kept: without remember, recall and forget
+	Store    *sqlite.Store // has the conversations
+	DataDir  string        // holds the workspace, unless the configuration names another
+	NoRecall bool          // no facts are kept: without remember, recall and forget
 }
 
 // Set is the tools that a configuration enables.
@@ -47,7 +49,7 @@ func New(cfg Config, d Deps) (*Set, error) {
 		files: &workspace{dir: dir, maxFile: int64(cfg.FileKB) << 10, maxBytes: int64(cfg.WorkspaceMB) << 20, maxFiles: cfg.MaxFiles}}
 	s.client.Store(client(cfg, allow))
 	all := map[string]Tool{
-		"time": Time{Location: time.Local}, nameRemember: remember{}, nameRecall: recall{}, nameForget: forget{},
+		"time": Time{Location: time.Local}, nameRemember: remember{}, nameRecall: recall{}, nameForget: forget{}, nameHistory: searchHistory{d.Store},
 		nameHTTPGet: httpGet{client: s.client.Load, limit: int64(cfg.HTTPKB) << 10, timeout: cfg.HTTPTimeout, slots: s.fetches},
 		nameListDir: listDir{s.files}, nameReadFile: readFile{s.files}, nameWriteFile: writeFile{s.files},
 	}

@@ -5,6 +5,7 @@
 //
 //	time                              tool.go
 //	remember, recall, forget          recall.go: facts about the person, kept by the recall room
+//	search_history                    history.go: what was said long ago in this conversation
 //	http_get                          http.go, html.go; package outbound refuses private networks
 //	list_dir, read_file, write_file   file.go, write.go: within one directory
 //	shell                             shell.go: the owner's list of commands, none by default
@@ -39,12 +40,15 @@ type Tool interface {
 
 // Call is one use of a tool, on behalf of a person.
 type Call struct {
-	ID     string // the same when the call is made again after a crash, if it is the same one
-	Person string // whose facts are kept, found and forgotten
-	Source string // of a fact that is kept: bus.RecallPerson if the person asked for it by name
-	Recall Recall
-	Input  json.RawMessage
-	Now    time.Time
+	ID      string // the same when the call is made again after a crash, if it is the same one
+	Person  string // whose facts are kept, found and forgotten
+	Owner   string
+	Channel string // with Owner and Session, the conversation
+	Session string
+	Source  string // of a fact that is kept: bus.RecallPerson if the person asked for it by name
+	Recall  Recall
+	Input   json.RawMessage
+	Now     time.Time
 }
 
 // Result is what the model gets to read. Write, if not nil, is the lasting
