@@ -64,6 +64,32 @@ var (
 		Meaning: "The kill switch: stop or resume every model call that costs money."})
 )
 
+// What is known of people.
+var (
+	RecallSearch = call[RecallQuery, RecallHits](Spec{Name: "recall.search", Timeout: 5 * time.Second,
+		From: []string{"agent", "cli"}, Heard: []string{"recall"},
+		Meaning: "What is known that has to do with a text."})
+	RecallKeep = call[RecallAdd, RecallAdded](Spec{Name: "recall.add",
+		From: []string{"agent", "cli"}, Heard: []string{"recall"},
+		Meaning: "Keep a fact. What says the same is merged with it, what was known about the same becomes history."})
+	RecallList = call[RecallPageQuery, RecallPage](Spec{Name: "recall.list",
+		From: []string{"cli"}, Heard: []string{"recall"},
+		Meaning: "A page of the facts, also for an export."})
+	RecallDrop = call[RecallForget, RecallForgotten](Spec{Name: "recall.forget", Timeout: 30 * time.Second,
+		From: []string{"agent", "cli"}, Heard: []string{"recall"},
+		Meaning: "Forget facts for good: nothing of them is left in the database."})
+	RecallImport = call[RecallBatch, RecallImported](Spec{Name: "recall.import", Timeout: 15 * time.Second,
+		From: []string{"cli"}, Heard: []string{"recall"},
+		Meaning: "Keep the entries of an export."})
+	RecallGet = call[RecallStatusQuery, RecallStatus](Spec{Name: "recall.status", Timeout: 2 * time.Second,
+		From: []string{"control", "cli"}, Heard: []string{"recall"},
+		Meaning: "How recall stands: the embedder, the facts, and the vectors that are still to be made."})
+	FactAdded      = durable[RecallAddedFact](fact("evt.recall.added", "recall", "A fact about somebody was kept, or said once more."))
+	FactSuperseded = durable[RecallSupersededFact](fact("evt.recall.superseded", "recall", "A fact replaced what was known about the same; that is kept as history."))
+	FactForgotten  = durable[RecallForgottenFact](fact("evt.recall.forgotten", "recall", "Facts were forgotten for good, at somebody's word."))
+	FactEvicted    = durable[RecallEvictedFact](fact("evt.recall.evicted", "recall", "Facts of the least value were given up: there were more than recall.max_entries."))
+)
+
 // The house.
 var (
 	MemoryRead = call[MemoryQuery, Memory](Spec{Name: "gov.read", Timeout: 2 * time.Second,
@@ -83,7 +109,7 @@ var (
 // Memory under pressure.
 var (
 	MemoryShed = call[Shed, Freed](Spec{Name: "gov.shed.{room}", Timeout: 2 * time.Second,
-		From: []string{"governor"}, Heard: []string{"agent", "gateway"},
+		From: []string{"governor"}, Heard: []string{"agent", "gateway", "recall"},
 		Meaning: "Give up memory that can be had again."})
 	MemoryLevel = live[Level](Spec{Name: "gov.level",
 		From: []string{"governor"}, Heard: []string{"agent"},
@@ -261,6 +287,7 @@ func Contract() []Lane {
 		MessageReceive, MessageGet, MessageCancel, MessageSend, MessageDelta, TerminalReply,
 		AgentSessions, AgentHistory, QueueList, QueueRetry, QueueDrop, AgentStatus,
 		CostReserve, CostSettle, CostGet, SpendingSet,
+		RecallSearch, RecallKeep, RecallList, RecallDrop, RecallImport, RecallGet, FactAdded, FactSuperseded, FactForgotten, FactEvicted,
 		MemoryRead, StatusGet, EventsRead, Pulse, MemoryShed, MemoryLevel,
 		TokenIssue, TokenList, TokenRevoke, TokenIssued, TokenRevoked, NodeAsk, NodeList,
 		DoctorRun, JobGet,

@@ -39,6 +39,7 @@ type Status struct {
 	Queues        *QueueDepths    `json:"queues"`
 	Services      []ServiceStatus `json:"services"`
 	Backup        BackupStatus    `json:"backup"`
+	Recall        *RecallStatus   `json:"recall"`
 }
 
 // CostStatus is the money line of Status; a limit is null where there is none.

@@ -29,6 +29,9 @@ func dashboard(u ui, p picture, now time.Time) string {
 	if q := p.Queues; q != nil {
 		d.fact("queues", d.join(fmt.Sprintf("inbox %d", q.Inbox), fmt.Sprintf("outbox %d", q.Outbox), d.dead(q.Dead)))
 	}
+	if r := p.Recall; r != nil {
+		d.recall(r)
+	}
 	d.backup(p.Backup)
 	d.channels(p)
 	if p.State != bus.Stopped {
@@ -113,6 +116,25 @@ func (d *drawing) memory(m *bus.Memory) {
 		pressure = d.u.yellow("pressure " + line(m.Pressure))
 	}
 	d.fact("memory", d.withBar(d.u.bar(m.RSS, m.Limit), d.join(used, "heap "+size(m.Heap), pressure)))
+}
+
+// recall says how much is known of people, and what finds it.
+func (d *drawing) recall(r *bus.RecallStatus) {
+	if !r.Enabled {
+		d.fact("recall", "switched off")
+		return
+	}
+	by := map[string]string{bus.RecallBuiltIn: "built-in embedder", bus.RecallLocal: "embedding model", bus.RecallServer: "embedding server"}[r.Kind]
+	pending := ""
+	switch {
+	case by == "" && r.Problem != "":
+		by = d.u.yellow("found by words alone")
+	case by == "":
+		by = "found by words until the embedder is open"
+	case r.Pending > 0:
+		pending = plural(r.Pending, "vector") + " to be made"
+	}
+	d.fact("recall", d.join(plural(r.Entries, "fact"), by, pending))
 }
 
 func (d *drawing) withBar(bar, text string) string {

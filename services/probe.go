@@ -47,7 +47,7 @@ type Area struct{ Name, Title string }
 func Areas() []Area {
 	return []Area{
 		{"CFG", "Configuration"}, {"RUN", "The daemon"}, {"FILE", "Files"}, {"DB", "Database"}, {"VLT", "Vault"}, {"BUS", "Bus"}, {"KEY", "Keys of the bus"}, {"HUB", "Hub"}, {"ROOM", "Rooms"},
-		{"QUEUE", "Queues"}, {"COST", "Cost"}, {"LLM", "Models"}, {"TG", "Telegram"}, {"GW", "Gateway"}, {"BAK", "Backups"}, {"SYS", "The machine"},
+		{"QUEUE", "Queues"}, {"COST", "Cost"}, {"LLM", "Models"}, {"RCL", "Recall"}, {"TG", "Telegram"}, {"GW", "Gateway"}, {"BAK", "Backups"}, {"SYS", "The machine"},
 	}
 }
 

@@ -50,11 +50,12 @@ func roomPermissions() *server.Permissions {
 func operatorPermissions(inbox string) *server.Permissions {
 	return &server.Permissions{
 		Publish: &server.SubjectPermission{Allow: []string{
-			"blufio.v1.ctl.>",   // calls by an operator
-			"blufio.v1.msg.>",   // the terminal is a channel
-			"blufio.v1.agent.>", // sessions, history
-			"blufio.v1.cost.>",  // what was spent
-			"$SRV.>",            // nats micro ls, info, stats
+			"blufio.v1.ctl.>",    // calls by an operator
+			"blufio.v1.msg.>",    // the terminal is a channel
+			"blufio.v1.agent.>",  // sessions, history
+			"blufio.v1.cost.>",   // what was spent
+			"blufio.v1.recall.>", // what is known of people
+			"$SRV.>",             // nats micro ls, info, stats
 		}},
 		Subscribe: &server.SubjectPermission{Allow: []string{
 			eventSubjects,

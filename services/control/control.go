@@ -94,7 +94,7 @@ func (s *Service) Door() services.Door {
 		Name: "control",
 		Hears: []bus.Handler{bus.StatusGet.Answer(s.status).Workers(2).Queue(32), bus.ConfigReload.Answer(s.reload).Workers(1).Queue(4),
 			bus.ReportGet.Answer(s.part).Workers(1).Queue(8), bus.LogSet.Answer(s.logLevel).Workers(1).Queue(8)},
-		Says: []bus.Lane{bus.AgentStatus, bus.CostGet, bus.MemoryRead, bus.BackupGet, bus.Pulse,
+		Says: []bus.Lane{bus.AgentStatus, bus.CostGet, bus.MemoryRead, bus.BackupGet, bus.RecallGet, bus.Pulse,
 			bus.DaemonStarted, bus.DaemonStopping, bus.HealthChanged, bus.RoomRestarted, bus.AccessDenied,
 			bus.ConfigReloaded, bus.ConfigRefused},
 		Metrics: s.d.Denials.Metrics(),
@@ -207,7 +207,7 @@ func (s *Service) picture(ctx context.Context) (st bus.Status, asked error) {
 func (s *Service) ask(ctx context.Context, st *bus.Status) error {
 	ctx, cancel := context.WithTimeout(ctx, patient)
 	defer cancel()
-	var agent, memory, cost, backups error
+	var agent, memory, cost, backups, recall error
 	var asking sync.WaitGroup
 	asking.Go(func() {
 		var a bus.AgentSummary
@@ -233,8 +233,14 @@ func (s *Service) ask(ctx context.Context, st *bus.Status) error {
 			st.Backup = backupStatus(b)
 		}
 	})
+	asking.Go(func() {
+		var r bus.RecallStatus
+		if r, recall = bus.RecallGet.Ask(ctx, s.bus(), bus.RecallStatusQuery{}); recall == nil {
+			st.Recall = &r
+		}
+	})
 	asking.Wait()
-	return errors.Join(agent, memory, cost, backups)
+	return errors.Join(agent, memory, cost, backups, recall)
 }
 
 // backupStatus is the short form of how the backups stand.

@@ -56,6 +56,9 @@ func newRig(t *testing.T, change func(*rig)) *rig {
 		bus.BackupGet.Answer(func(context.Context, bus.BackupQuery) (bus.BackupSummary, error) {
 			return bus.BackupSummary{LastSuccess: &bus.BackupRun{Time: made, Bytes: 11, Seconds: 1.5}, LastFailure: &bus.BackupRun{Time: made.Add(-time.Hour)},
 				LastVerified: &bus.BackupProof{Time: made}}, nil
+		}),
+		bus.RecallGet.Answer(func(context.Context, bus.RecallStatusQuery) (bus.RecallStatus, error) {
+			return bus.RecallStatus{Kind: bus.RecallBuiltIn, Entries: 12}, nil
 		}))
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +167,7 @@ func TestStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st.Schema != bus.StatusSchema || st.State != bus.Healthy || st.Version != "v1" || st.Node != "here" || st.PID != os.Getpid() || st.UptimeSeconds < 60 {
+	if st.Schema != bus.StatusSchema || st.State != bus.Healthy || st.Version != "v1" || st.Node != "here" || st.PID != os.Getpid() || st.UptimeSeconds < 60 || st.Recall == nil || st.Recall.Entries != 12 {
 		t.Errorf("%+v", st)
 	}
 	if st.Provider != "offline" || st.Model != "echo" || st.Sessions == nil || st.Sessions.Total != 3 || st.Queues == nil || st.Queues.Inbox != 4 {

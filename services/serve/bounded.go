@@ -29,6 +29,7 @@ func (c Config) bounds() []bounded {
 		{"requests", c.Gateway.Bytes(), []string{"gateway.max_body_bytes", "gateway.max_bodies", "gateway.max_streams", "gateway.max_waiters", "gateway.max_connections"}},
 		{"pictures", c.Agent.Bytes(), []string{"agent.pictures_mb"}},
 		{"fetched pages", c.Tools.Bytes(), []string{"tools.max_fetches", "tools.http_kb"}},
+		{"vectors of facts", c.Recall.Bytes(), []string{"recall.index_mb"}},
 		{"the database's caches", c.databaseOptions().Bytes(), []string{"memory.database_cache_kb"}},
 		{"answers being shown", telegram.DraftBytes, nil},
 		{"the log's end", logring.MaxBytes, nil},

@@ -18,6 +18,7 @@ import (
 	"github.com/blufio/blufio/services/governor"
 	"github.com/blufio/blufio/services/hooks"
 	"github.com/blufio/blufio/services/hub"
+	"github.com/blufio/blufio/services/recall"
 )
 
 // Config is blufio.toml: one section for each room, and three for the house.
@@ -35,6 +36,7 @@ type Config struct {
 	Gateway    gateway.Config   `koanf:"gateway" doc:"The HTTP gateway."`
 	Cost       cost.Config      `koanf:"cost" doc:"Budgets and prices."`
 	Memory     governor.Config  `koanf:"memory" doc:"How much memory the daemon may use."`
+	Recall     recall.Config    `koanf:"recall" doc:"What is known of people, for long."`
 	Hooks      hooks.Config     `koanf:"hooks" doc:"Programs of yours that are run at moments of the daemon's life."`
 	Backup     backup.Config    `koanf:"backup" doc:"The daemon's own backups."`
 	Bus        BusConfig        `koanf:"bus" doc:"The bus and its event stream."`
@@ -77,7 +79,7 @@ func Defaults() Config {
 	return Config{
 		Agent: agent.Defaults(), Anthropic: anthropic.Defaults(), OpenAI: openai.Defaults(),
 		Ollama: openai.Ollama(), OpenRouter: openai.OpenRouter(), Groq: openai.Groq(),
-		Heartbeat: agent.HeartbeatDefaults(), Tools: tool.Defaults(), Telegram: telegram.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(), Hooks: hooks.Defaults(), Backup: backup.Defaults(),
+		Heartbeat: agent.HeartbeatDefaults(), Tools: tool.Defaults(), Telegram: telegram.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(), Recall: recall.Defaults(), Hooks: hooks.Defaults(), Backup: backup.Defaults(),
 		Bus:    BusConfig{Listen: "127.0.0.1:4222", EventsDays: 7, EventsMB: 64, MaxConns: 64},
 		Log:    LogConfig{Level: "info", Format: "auto"},
 		Daemon: DaemonConfig{DrainTimeout: 8 * time.Second},

@@ -22,6 +22,7 @@ import (
 	"github.com/blufio/blufio/services/hub"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/blufio/blufio/services/keys"
+	"github.com/blufio/blufio/services/recall"
 	"github.com/blufio/blufio/services/relay"
 	"github.com/blufio/blufio/services/vault"
 )
@@ -138,7 +139,7 @@ func table() []services.Probe {
 
 // roomProbes are those that the rooms make.
 func roomProbes() []services.Probe {
-	return slices.Concat(relay.Probes(nil), vault.Probes(nil), hub.Probes(nil), governor.Probes(nil), backup.Probes(nil), keys.Probes(nil), cost.Probes(nil), agent.Probes(nil), telegram.Probes(nil),
+	return slices.Concat(relay.Probes(nil), vault.Probes(nil), hub.Probes(nil), governor.Probes(nil), backup.Probes(nil), keys.Probes(nil), cost.Probes(nil), recall.Probes(nil), agent.Probes(nil), telegram.Probes(nil),
 		gateway.Probes(nil), doctor.Probes(nil))
 }
 

@@ -112,7 +112,7 @@ func TestWalls(t *testing.T) {
 }
 
 // rooms are the directories that hold one each.
-var roomDirs = []string{"services/relay", "services/hooks", "services/hub", "services/vault", "services/governor", "services/backup", "services/keys", "services/cost", "services/agent",
+var roomDirs = []string{"services/relay", "services/hooks", "services/hub", "services/vault", "services/governor", "services/backup", "services/keys", "services/cost", "services/recall", "services/agent",
 	"services/channel/terminal", "services/channel/telegram", "services/channel/gateway", "services/doctor", "services/control"}
 
 func roomOf(path string) string {

@@ -88,7 +88,7 @@ func TestMemoryRunsOut(t *testing.T) {
 	m := &machine{rss: 50}
 	c, info := daemonOf(t, func(o *Options) {
 		o.Config.Memory.LimitMB = 100
-		o.Config.Gateway.MaxBodyBytes, o.Config.Gateway.MaxConnections, o.Config.Agent.PicturesMB = 64<<10, 64, 1 // what has a bound fits into that
+		o.Config.Gateway.MaxBodyBytes, o.Config.Gateway.MaxConnections, o.Config.Agent.PicturesMB, o.Config.Recall.IndexMB = 64<<10, 64, 1, 1 // what has a bound fits into that
 		o.Now = m.now
 		o.Memory = governor.Deps{Root: m, PageSize: 1 << 20, Every: 5 * time.Millisecond,
 			GoPercent: func(int) int { return 0 }, GoLimit: func(int64) int64 { return 1 << 40 }, Free: func() {}, DropProgram: func() error { return nil }}

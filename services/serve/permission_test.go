@@ -27,6 +27,7 @@ var may = []struct{ subject, rights string }{
 	{"blufio.v1.ctl.", "                       p      p      -         -     -   -       -"},
 	{"blufio.v1.agent.", "                     p      p      -         -     -   -       -"},
 	{"blufio.v1.cost.", "                      p      p      -         -     -   -       -"},
+	{"blufio.v1.recall.", "                    p      p      -         -     -   -       -"},
 	{"blufio.v1.msg.receive", "                ps     ps     -         -     p   -       -"},
 	{"blufio.v1.msg.get", "                    ps     ps     -         -     p   -       -"},
 	{"blufio.v1.msg.cancel", "                 ps     ps     -         -     p   -       -"},

@@ -60,7 +60,7 @@ func TestProviderIsChecked(t *testing.T) {
 		"a tier without price":   {map[string]string{"routing.simple": "ollama/new"}, "routing.simple", "free = true"},
 		"a tier of nobody":       {map[string]string{"routing.standard": "grok/a"}, "routing.standard", `did you mean "groq"?`},
 		"little memory":          {map[string]string{"memory.limit_mb": "64"}, "memory.limit_mb", "gateway.max_body_bytes"},
-		"little, well shared":    {map[string]string{"memory.limit_mb": "64", "gateway.max_body_bytes": "65536", "gateway.max_connections": "32", "agent.pictures_mb": "1", "tools.max_fetches": "1", "memory.database_cache_kb": "256"}, "", ""},
+		"little, well shared":    {map[string]string{"memory.limit_mb": "64", "gateway.max_body_bytes": "65536", "gateway.max_connections": "32", "agent.pictures_mb": "1", "tools.max_fetches": "1", "memory.database_cache_kb": "256", "recall.index_mb": "1"}, "", ""},
 		"many pictures":          {map[string]string{"agent.pictures_mb": "9"}, "memory.limit_mb", "agent.pictures_mb"},
 		"a large cache":          {map[string]string{"memory.database_cache_kb": "2048"}, "memory.limit_mb", "memory.database_cache_kb"},
 		"many pages":             {map[string]string{"tools.max_fetches": "12"}, "memory.limit_mb", "tools.max_fetches"},

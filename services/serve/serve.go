@@ -43,6 +43,7 @@ import (
 	"github.com/blufio/blufio/services/internal/logring"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/blufio/blufio/services/keys"
+	"github.com/blufio/blufio/services/recall"
 	"github.com/blufio/blufio/services/relay"
 	"github.com/blufio/blufio/services/vault"
 	"github.com/nats-io/nats.go"
@@ -212,6 +213,7 @@ type rooms struct {
 	governor *governor.Service
 	backup   *backup.Service
 	cost     *cost.Service
+	recall   *recall.Service
 	agent    *agent.Service
 	terminal *terminal.Service
 	telegram *telegram.Service
@@ -227,7 +229,7 @@ type rooms struct {
 // inOrder is the start order: what others ask comes before those who ask. The hub
 // room comes early so that it ends late, and the others' last events go out.
 func (r *rooms) inOrder() []services.Service {
-	return []services.Service{r.relay, r.hub, r.hooks, r.vault, r.governor, r.backup, r.keys, r.cost, r.agent, r.terminal, r.telegram, r.gateway, r.doctor, r.control}
+	return []services.Service{r.relay, r.hub, r.hooks, r.vault, r.governor, r.backup, r.keys, r.cost, r.recall, r.agent, r.terminal, r.telegram, r.gateway, r.doctor, r.control}
 }
 
 // furnish makes the rooms. Nothing runs yet.
@@ -245,6 +247,9 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	r.hooks = hooks.New(o.runner(), o.Now)
 	r.hub = hub.New(hub.Deps{Server: server, Store: store, Logger: o.Logger, Now: o.Now})
 	o.Memory.Store, o.Memory.Events, o.Memory.Logger, o.Memory.Now, o.Memory.Version = store, events, o.Logger, o.Now, o.Version
+	if o.Memory.Baseline == nil {
+		o.Memory.Baseline = func() int64 { return r.recall.Baseline() }
+	}
 	if r.governor, err = governor.New(cfg.Memory, o.Memory); err != nil {
 		return nil, err
 	}
@@ -256,6 +261,9 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 		return nil, err
 	}
 	if r.cost, err = cost.New(cfg.Cost, cost.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now, Models: models.Names()}); err != nil {
+		return nil, err
+	}
+	if r.recall, err = recall.New(cfg.Recall, recall.Deps{Store: store, Events: events, Logger: o.Logger, UserAgent: "blufio/" + o.Version, Now: o.Now}); err != nil {
 		return nil, err
 	}
 	blobs := blob.New(store, cfg.Telegram.Files(), o.Now)
@@ -310,7 +318,7 @@ func agentFinish(drain time.Duration) time.Duration {
 
 // schemas are the tables of every room.
 func schemas() []sqlite.Schema {
-	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema, hub.Schema, doctor.Schema, governor.Schema, backup.Schema}, agent.Schemas()...)
+	all := append([]sqlite.Schema{eventlog.Schema, cost.Schema, control.Schema, vault.Schema, keys.Schema, blob.Schema, telegram.Schema, gateway.Schema, hub.Schema, doctor.Schema, governor.Schema, backup.Schema, recall.Schema}, agent.Schemas()...)
 	return all
 }
 

@@ -42,7 +42,7 @@ func Defaults() Config {
 	return Config{
 		Listen:         "127.0.0.1:3000",
 		MaxBodyBytes:   256 << 10,
-		MaxBodies:      16,
+		MaxBodies:      10,
 		MaxConnections: 256,
 		MaxWaiters:     128,
 		MaxWait:        time.Minute,

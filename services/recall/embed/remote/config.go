@@ -39,6 +39,9 @@ func (c Config) setting(key string) string { return c.Section + "." + key }
 // Check reports what no bound of a single key can say.
 func (c Config) Check(report func(key, message, hint string)) {
 	const example = `write it like "https://api.openai.com/v1" or "http://127.0.0.1:11434/v1"`
+	if !c.On() {
+		return // there is no server
+	}
 	u, err := url.Parse(c.BaseURL)
 	var plain *outbound.PlaintextError
 	switch {
@@ -58,8 +61,14 @@ func (c Config) Check(report func(key, message, hint string)) {
 	}
 }
 
+// On reports whether there is a server.
+func (c Config) On() bool { return c.BaseURL != "" }
+
 // validate returns the first problem that Check finds, or one of those that the configuration's own bounds would have found.
 func (c Config) validate() (err error) {
+	if !c.On() {
+		return fmt.Errorf("%s: there is no server", c.setting("base_url"))
+	}
 	c.Check(func(key, message, hint string) {
 		if err == nil {
 			err = fmt.Errorf("%s: %s (%s)", c.setting(key), message, hint)
