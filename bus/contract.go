@@ -171,33 +171,34 @@ var (
 
 // Facts: anyone permitted may listen.
 var (
-	MessageReceived = durable[MessageReceivedFact](fact("evt.message.received", "agent", "A message was stored."))
-	MessageDied     = durable[DeadFact](alert("evt.message.died", "agent", "A message was given up after repeated crashes and is kept as a dead letter."))
-	MessageRetried  = durable[DeadFact](fact("evt.message.retried", "agent", "A dead letter was taken up again: its message waits for an answer as if it had just come."))
-	MessageDropped  = durable[DeadFact](fact("evt.message.dropped", "agent", "A dead letter was deleted for good, at the operator's word."))
-	TurnCompleted   = durable[TurnFact](fact("evt.turn.completed", "agent", "A turn ended with an answer."))
-	TurnFailed      = durable[TurnFact](fact("evt.turn.failed", "agent", "A turn ended without an answer; the person was told why."))
-	TurnInterrupted = durable[TurnInterruptedFact](fact("evt.turn.interrupted", "agent", "A crash cut a turn off; it starts again."))
-	ToolCalled      = durable[ToolFact](fact("evt.tool.called", "agent", "The agent used a tool."))
-	ProviderDown    = durable[ProviderDownFact](alert("evt.provider.down", "agent", "A model's provider failed several times in a row: it is not asked for a while. Said again when the next try fails; a restart of the daemon forgets it without a word."))
-	ProviderUp      = durable[ProviderUpFact](fact("evt.provider.up", "agent", "A model's provider that was down answers again."))
-	ReplyDelivered  = durable[ReplyFact](fact("evt.reply.delivered", "agent", "A channel took a reply over."))
-	ReplyDied       = durable[ReplyFact](alert("evt.reply.died", "agent", "A reply could not be delivered and is kept as a dead letter."))
-	ReplyRetried    = durable[ReplyFact](fact("evt.reply.retried", "agent", "A reply that had been given up is delivered anew."))
-	ReplyDropped    = durable[ReplyFact](fact("evt.reply.dropped", "agent", "A reply that had been given up was deleted for good: at the operator's word, or because its message is answered anew."))
-	CostRecorded    = durable[CostFact](fact("evt.cost.recorded", "cost", "A model call was booked."))
-	BudgetWarned    = durable[BudgetFact](alert("evt.budget.warned", "cost", "80 % of a budget is spent; said once a period."))
-	BudgetExhausted = durable[BudgetFact](alert("evt.budget.exhausted", "cost", "A budget is spent: model calls are refused until the period ends; said once a period."))
-	SpendingChanged = durable[SpendingFact](fact("evt.spending.changed", "cost", "The kill switch was turned."))
-	MemoryPressure  = durable[MemoryFact](alert("evt.memory.pressure", "governor", "The memory pressure level changed."))
-	DaemonStarted   = durable[StartedFact](fact("evt.daemon.started", "control", "The daemon is ready."))
-	DaemonStopping  = durable[StoppingFact](fact("evt.daemon.stopping", "control", "The daemon was asked to stop."))
-	HealthChanged   = durable[HealthFact](alert("evt.health.changed", "control", "The daemon's health changed."))
-	RoomRestarted   = durable[RestartedFact](alert("evt.room.restarted", "control", "A room failed and was started again."))
-	StreamGap       = durable[GapFact](fact("evt.stream.gap", "relay", "Events are missing from the stream for good."))
-	ChannelDown     = durable[ChannelFact](alert("evt.channel.down", "telegram", "A channel has not reached its other side for a minute; it keeps trying."))
-	ChannelUp       = durable[ChannelFact](fact("evt.channel.up", "telegram", "A channel that was down works again."))
-	AccessDenied    = durable[DeniedFact](Spec{Name: "evt.security.denied", From: []string{"control", "gateway", "telegram"}, Heard: []string{Anyone},
+	MessageReceived  = durable[MessageReceivedFact](fact("evt.message.received", "agent", "A message was stored."))
+	MessageDied      = durable[DeadFact](alert("evt.message.died", "agent", "A message was given up after repeated crashes and is kept as a dead letter."))
+	MessageRetried   = durable[DeadFact](fact("evt.message.retried", "agent", "A dead letter was taken up again: its message waits for an answer as if it had just come."))
+	MessageDropped   = durable[DeadFact](fact("evt.message.dropped", "agent", "A dead letter was deleted for good, at the operator's word."))
+	TurnCompleted    = durable[TurnFact](fact("evt.turn.completed", "agent", "A turn ended with an answer."))
+	TurnFailed       = durable[TurnFact](fact("evt.turn.failed", "agent", "A turn ended without an answer; the person was told why."))
+	TurnInterrupted  = durable[TurnInterruptedFact](fact("evt.turn.interrupted", "agent", "A crash cut a turn off; it starts again."))
+	ToolCalled       = durable[ToolFact](fact("evt.tool.called", "agent", "The agent used a tool."))
+	ContextCompacted = durable[CompactedFact](fact("evt.context.compacted", "agent", "A summary was made of the older part of a conversation: models read it instead. The messages stay."))
+	ProviderDown     = durable[ProviderDownFact](alert("evt.provider.down", "agent", "A model's provider failed several times in a row: it is not asked for a while. Said again when the next try fails; a restart of the daemon forgets it without a word."))
+	ProviderUp       = durable[ProviderUpFact](fact("evt.provider.up", "agent", "A model's provider that was down answers again."))
+	ReplyDelivered   = durable[ReplyFact](fact("evt.reply.delivered", "agent", "A channel took a reply over."))
+	ReplyDied        = durable[ReplyFact](alert("evt.reply.died", "agent", "A reply could not be delivered and is kept as a dead letter."))
+	ReplyRetried     = durable[ReplyFact](fact("evt.reply.retried", "agent", "A reply that had been given up is delivered anew."))
+	ReplyDropped     = durable[ReplyFact](fact("evt.reply.dropped", "agent", "A reply that had been given up was deleted for good: at the operator's word, or because its message is answered anew."))
+	CostRecorded     = durable[CostFact](fact("evt.cost.recorded", "cost", "A model call was booked."))
+	BudgetWarned     = durable[BudgetFact](alert("evt.budget.warned", "cost", "80 % of a budget is spent; said once a period."))
+	BudgetExhausted  = durable[BudgetFact](alert("evt.budget.exhausted", "cost", "A budget is spent: model calls are refused until the period ends; said once a period."))
+	SpendingChanged  = durable[SpendingFact](fact("evt.spending.changed", "cost", "The kill switch was turned."))
+	MemoryPressure   = durable[MemoryFact](alert("evt.memory.pressure", "governor", "The memory pressure level changed."))
+	DaemonStarted    = durable[StartedFact](fact("evt.daemon.started", "control", "The daemon is ready."))
+	DaemonStopping   = durable[StoppingFact](fact("evt.daemon.stopping", "control", "The daemon was asked to stop."))
+	HealthChanged    = durable[HealthFact](alert("evt.health.changed", "control", "The daemon's health changed."))
+	RoomRestarted    = durable[RestartedFact](alert("evt.room.restarted", "control", "A room failed and was started again."))
+	StreamGap        = durable[GapFact](fact("evt.stream.gap", "relay", "Events are missing from the stream for good."))
+	ChannelDown      = durable[ChannelFact](alert("evt.channel.down", "telegram", "A channel has not reached its other side for a minute; it keeps trying."))
+	ChannelUp        = durable[ChannelFact](fact("evt.channel.up", "telegram", "A channel that was down works again."))
+	AccessDenied     = durable[DeniedFact](Spec{Name: "evt.security.denied", From: []string{"control", "gateway", "telegram"}, Heard: []string{Anyone},
 		Meaning: "Someone tried what it may not, or was cut off at a bound."})
 )
 
@@ -291,7 +292,7 @@ func Contract() []Lane {
 		MemoryRead, StatusGet, EventsRead, Pulse, MemoryShed, MemoryLevel,
 		TokenIssue, TokenList, TokenRevoke, TokenIssued, TokenRevoked, NodeAsk, NodeList,
 		DoctorRun, JobGet,
-		MessageReceived, MessageDied, MessageRetried, MessageDropped, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled,
+		MessageReceived, MessageDied, MessageRetried, MessageDropped, TurnCompleted, TurnFailed, TurnInterrupted, ToolCalled, ContextCompacted,
 		ProviderDown, ProviderUp, ReplyDelivered, ReplyDied, ReplyRetried, ReplyDropped,
 		CostRecorded, BudgetWarned, BudgetExhausted, SpendingChanged,
 		MemoryPressure, DaemonStarted, DaemonStopping, HealthChanged, RoomRestarted, StreamGap,

@@ -37,6 +37,7 @@ type Status struct {
 	Cost          *CostStatus     `json:"cost"`
 	Channels      []Channel       `json:"channels"`
 	Queues        *QueueDepths    `json:"queues"`
+	Context       *ContextCounts  `json:"context"`
 	Services      []ServiceStatus `json:"services"`
 	Backup        BackupStatus    `json:"backup"`
 	Recall        *RecallStatus   `json:"recall"`

@@ -153,6 +153,19 @@ type AgentSummary struct {
 	Model    string        `json:"model"`
 	Sessions SessionCounts `json:"sessions"`
 	Queues   QueueDepths   `json:"queues"`
+	Context  ContextCounts `json:"context"`
+}
+
+// ContextCounts tell of what models read beside the latest messages: sessions whose older
+// part has a summary; and since the daemon started, summaries that were made, ones that
+// were not taken because they lacked what matters, ones that failed, and questions for
+// what is known of a person that nobody answered.
+type ContextCounts struct {
+	Summaries    int64 `json:"summaries"`
+	Made         int64 `json:"made"`
+	KeptWhole    int64 `json:"kept_whole"`
+	Failed       int64 `json:"failed"`
+	RecallFailed int64 `json:"recall_failed"`
 }
 
 // SessionCounts: active sessions have a message waiting or running; interrupted

@@ -53,6 +53,28 @@ type ToolFact struct {
 	Bytes      int       `json:"bytes"` // of the result
 }
 
+// CompactedFact: the exchanges FromSeq to ToSeq of a session's conversation have a
+// summary now. Exchanges of them are new in it, the others were in the summary before.
+// What the model calls cost, evt.cost.recorded says under the ids in Calls.
+type CompactedFact struct {
+	Time         time.Time `json:"time"`
+	Session      string    `json:"session"`
+	Channel      string    `json:"channel"`
+	MessageID    string    `json:"message_id"` // behind whose turn it was made, or before
+	FromSeq      int64     `json:"from_seq"`
+	ToSeq        int64     `json:"to_seq"`
+	Exchanges    int       `json:"exchanges"`
+	TokensBefore int64     `json:"tokens_before"` // of the exchanges and the summary before, as estimated
+	TokensAfter  int64     `json:"tokens_after"`
+	Provider     string    `json:"provider"`
+	Model        string    `json:"model"`
+	Tries        int       `json:"tries"` // 2: the first one lacked something
+	Calls        []string  `json:"calls"`
+	InputTokens  int64     `json:"input_tokens"` // of all calls
+	OutputTokens int64     `json:"output_tokens"`
+	Before       bool      `json:"before"` // before the turn, which waited for it
+}
+
 // ProviderDownFact: a provider failed Failures times in a row, with Error the last
 // time. Until then it is not asked; other providers of the route are.
 type ProviderDownFact struct {

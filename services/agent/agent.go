@@ -11,6 +11,8 @@
 //	turn.go     the turn asks the model (reserve, complete, settle), lets it use
 //	            tools, and commits the reply together with the outbox entry, the
 //	            settlement to be delivered and the events
+//	history.go  what of the conversation the model reads; compact.go has the older
+//	            part summarised, recalled.go asks what is known of the person
 //	route.go    which models a question is for, in what order
 //	model.go    asks them until one answers; breaker.go leaves out those that
 //	            do not answer
@@ -54,7 +56,11 @@ type Service struct {
 	models   Models
 	breakers map[string]*breaker // by provider
 	spent    spent
+	meter    llm.Meter // of tokens
 
+	summaries summaries
+	compactor *compactor
+	recall    *breaker // of the room that knows about people
 	heartbeat Heartbeat
 	blobs     *blob.Store   // files that came with messages; nil: none come
 	reading   chan struct{} // a slot for each MiB of pictures that turns hold in memory
@@ -131,6 +137,8 @@ func New(cfg Config, d Deps) (*Service, error) {
 	for _, m := range append(s.models.all(), withoutModel) {
 		s.breakers[m.Provider.Name()] = &breaker{limit: cfg.BreakerFailures, pause: cfg.BreakerPause, now: d.Now}
 	}
+	s.summaries.most, s.compactor = SummaryBytes, newCompactor()
+	s.recall = &breaker{limit: recallSilent, pause: recallPause, now: d.Now}
 	s.metrics = newMetrics(s)
 	s.metrics.gauges = append(s.metrics.gauges, d.Tools.Metrics()...)
 	return s, nil
@@ -155,7 +163,7 @@ func (s *Service) Door() services.Door {
 		},
 		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet, bus.MemoryRead, bus.KeyList,
 			bus.MessageReceived, bus.MessageDied, bus.MessageRetried, bus.MessageDropped, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
-			bus.ToolCalled, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied, bus.ReplyRetried, bus.ReplyDropped,
+			bus.ToolCalled, bus.ContextCompacted, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied, bus.ReplyRetried, bus.ReplyDropped,
 			bus.RecallSearch, bus.RecallKeep, bus.RecallDrop},
 		Metrics:  s.metrics.all(),
 		Failures: s.metrics.failures(),
@@ -200,7 +208,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 		delivered <- services.Work(delivering, s.deliveryLoops(finishing)...)
 		end() // earlier than asked for only after a failure
 	}()
-	err := services.Work(ctx, s.runSettlements, s.runRetention, s.runHeartbeat, func(ctx context.Context) error { return s.runTurns(ctx, turning) })
+	err := services.Work(ctx, s.runSettlements, s.runRetention, s.runHeartbeat, s.runCompactions, func(ctx context.Context) error { return s.runTurns(ctx, turning) })
 	defer time.AfterFunc(s.finish*4/5, cutTurns).Stop()
 	defer time.AfterFunc(s.finish, cut).Stop()
 	s.turning.Wait()
@@ -229,12 +237,13 @@ type pauses struct {
 	absentMost   time.Duration
 	settle       time.Duration // after the ledger did not book a call
 	heartbeat    time.Duration // how often it is looked whether it is time for a heartbeat
+	recall       time.Duration // the longest that a turn waits for what is known of its person
 }
 
 func defaultPauses() pauses {
 	return pauses{turn: time.Second, store: 2 * time.Second, check: 50 * time.Millisecond,
 		absent: 50 * time.Millisecond, absentMost: 10 * time.Second,
-		delivery: time.Second, deliveryMost: 5 * time.Minute, settle: 10 * time.Second, heartbeat: time.Minute}
+		delivery: time.Second, deliveryMost: 5 * time.Minute, settle: 10 * time.Second, heartbeat: time.Minute, recall: recallTimeout}
 }
 
 // spawn runs fn on a goroutine that Run waits for. What is meant to fail has its

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -28,7 +29,7 @@ func (s *Service) command(ctx context.Context, t *turn) (outcome, bool) {
 		out.text = "A new conversation. I no longer look at what was said before; your notes stay."
 		out.write = func(tx *sqlite.Tx) error {
 			_, err := tx.Exec(`UPDATE session SET since = ? WHERE id = ?`, t.seq, t.session)
-			return err
+			return errors.Join(err, s.forget(tx, t.session))
 		}
 	case "stop": // what was under way was stopped when the command came in
 		out.text = s.stopText(ctx, t)

@@ -27,13 +27,24 @@ type Config struct {
 	PicturesMB       int               `koanf:"pictures_mb" min:"1" max:"1000" doc:"Most bytes of pictures that models are asked about at one time, in MiB; further turns with pictures wait, and what is more in one message the model knows by name only."`
 	MaxRounds        int               `koanf:"max_rounds" min:"1" max:"50" doc:"Most rounds of tools in one turn; then the model is asked once more and has to answer with what it has."`
 	MaxReplyTokens   int64             `koanf:"max_reply_tokens" live:"true" min:"1" max:"64000" doc:"Longest answer of a model call, in tokens."`
-	HistoryTokens    int64             `koanf:"history_tokens" live:"true" min:"0" max:"1000000" doc:"How much of a conversation goes along with a new message, in tokens (four bytes each)."`
+	HistoryTokens    int64             `koanf:"history_tokens" live:"true" min:"0" max:"1000000" doc:"How much of a conversation goes along with a new message, in tokens. With less than 200 nothing is summarised."`
+	RecallTokens     int64             `koanf:"recall_tokens" min:"0" max:"100000" doc:"How much of what is known of a person goes along with a new message, in tokens; 0: nothing is looked up."`
+	CompactSoft      float64           `koanf:"compact_soft" min:"0.3" max:"1" doc:"From what share of history_tokens on the older part of a conversation is summarised, in the background."`
+	CompactHard      float64           `koanf:"compact_hard" min:"0.3" max:"1" doc:"From what share of history_tokens on it is summarised before the next message is answered; where that fails, the oldest is no longer looked at."`
+	CompactUSD       float64           `koanf:"compact_monthly_usd" min:"0" max:"1000000" doc:"Most that all summaries may cost in a calendar month, in US dollars, within the budgets of [cost]; 0: none are made. The model is routing.simple, or else the first of agent.provider."`
 	TurnTimeout      time.Duration     `koanf:"turn_timeout" min:"1s" max:"1h" doc:"Longest time for one turn, all model calls and tools together. Of what is left, a model leaves a quarter for each one behind it."`
 	BreakerFailures  int               `koanf:"breaker_failures" min:"1" max:"1000" doc:"After so many failures in a row a provider is not asked for a while."`
 	BreakerPause     time.Duration     `koanf:"breaker_pause" min:"1s" max:"1h" doc:"How long a provider that fails is not asked; then one call tries."`
 	ReplyExpires     time.Duration     `koanf:"reply_expires" min:"1m" max:"90d" doc:"How long an undeliverable reply is tried before it becomes a dead letter."`
 	KeepHistory      time.Duration     `koanf:"keep_history" min:"1d" max:"3650d" doc:"How long answered messages are kept."`
 	KeepAccepted     time.Duration     `koanf:"keep_accepted" min:"1h" max:"365d" doc:"How long a source's message id is remembered, to drop duplicates."`
+}
+
+// Check reports what no bound of a single key can say.
+func (c Config) Check(report func(key, message, hint string)) {
+	if c.CompactSoft > c.CompactHard {
+		report("compact_soft", fmt.Sprintf("%g is more than agent.compact_hard, %g", c.CompactSoft, c.CompactHard), "with both alike nothing is summarised before it has to be")
+	}
 }
 
 // pictureCopies is how many times a picture is there while a model is asked: as it is,
@@ -70,6 +81,7 @@ func Defaults() Config {
 		Provider: config.StringList{"offline"}, Name: "blufio",
 		MaxSessions: 10_000, MaxQueue: 20_000, MaxOutbox: 20_000, MaxTextBytes: 64 << 10,
 		MaxTurns: 256, MaxDeliveries: 64, PicturesMB: 8, MaxRounds: 8, MaxReplyTokens: 2048, HistoryTokens: 4000,
+		RecallTokens: 600, CompactSoft: 0.7, CompactHard: 1, CompactUSD: 1,
 		TurnTimeout: 5 * time.Minute, BreakerFailures: 5, BreakerPause: 30 * time.Second, ReplyExpires: 72 * time.Hour,
 		KeepHistory: 365 * 24 * time.Hour, KeepAccepted: 7 * 24 * time.Hour,
 	}

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/blufio/blufio/services/agent/tool"
@@ -11,7 +12,7 @@ import (
 
 // Hurry makes every pause d long, the longest between deliveries included.
 func (s *Service) Hurry(d time.Duration) {
-	s.pauses = pauses{turn: d, store: d, check: d, delivery: d, deliveryMost: 4 * d, settle: d, heartbeat: d}
+	s.pauses = pauses{turn: d, store: d, check: d, delivery: d, deliveryMost: 4 * d, settle: d, heartbeat: d, recall: recallTimeout}
 }
 
 // Use adds a tool.
@@ -76,3 +77,24 @@ func (s *Service) SpentPercent() int {
 
 // Pictures is how many MiB of pictures turns hold.
 func (s *Service) Pictures() int { return len(s.reading) }
+
+// FillSummaries puts so many summaries of a size into a table like the room's, and
+// returns what it takes at most, and how many are there in the end.
+func FillSummaries(n, size int) (most int64, entries int) {
+	c := summaries{most: SummaryBytes}
+	for i := range n {
+		c.put(int64(i), summary{to: 1, text: strings.Repeat("x", size)})
+		most = max(most, c.size())
+	}
+	return most, len(c.entries)
+}
+
+// Compacting is how many conversations are being summarised, or wait for it.
+func (s *Service) Compacting() int {
+	s.compactor.mu.Lock()
+	defer s.compactor.mu.Unlock()
+	return len(s.compactor.open)
+}
+
+// RecallWithin is how long a turn waits for what is known of its person.
+func (s *Service) RecallWithin(d time.Duration) { s.pauses.recall = d }

@@ -28,6 +28,9 @@ func (s *Service) health() []bus.Problem {
 			out = append(out, p)
 		}
 	}
+	if p, ok := s.recallProblem(); ok {
+		out = append(out, p)
+	}
 	return out
 }
 

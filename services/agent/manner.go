@@ -2,6 +2,8 @@
 
 package agent
 
+import "sync"
+
 // manner is what of the configuration may change while the room runs. Each model call
 // and each message takes it as it then is.
 type manner struct {
@@ -10,6 +12,8 @@ type manner struct {
 	replyTokens   int64
 	historyTokens int64
 	texts         bool // events carry message text
+
+	static sync.Map // tokens of instructions and tools, by model
 }
 
 func (c Config) manner(texts bool) (*manner, error) {

@@ -34,9 +34,15 @@ type metrics struct {
 	dead             *prometheus.GaugeVec
 	latency          prometheus.Histogram
 	parts            *prometheus.HistogramVec
+	zones            *prometheus.HistogramVec
+	estimates        *prometheus.HistogramVec
+	compactions      *prometheus.CounterVec
+	recalls          *prometheus.CounterVec
 	gauges           []prometheus.Collector
 
 	turnsFailed, deliveriesFailed, providersFailed, brokenTurns, settlementsFailed atomic.Int64 // for blufio_errors_total
+
+	summed, keptWhole, unsummed, unrecalled atomic.Int64 // for the status
 }
 
 // latencyOpts has classic buckets for every reader and native ones for those who
@@ -72,9 +78,29 @@ func newMetrics(s *Service) *metrics {
 		parts: prometheus.NewHistogramVec(latencyOpts("blufio_response_part_seconds",
 			"Parts of blufio_response_latency_seconds: waiting for a turn, reading the conversation, models, tools, commits, delivery. Only those that a message had."), []string{"part"}),
 	}
+	m.zones = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "blufio_context_tokens",
+		Help:    "Tokens of a turn's question, as estimated, by zone: instructions and tools, summary, exchanges word for word, what was recalled.",
+		Buckets: []float64{0, 100, 200, 500, 1000, 1500, 2000, 3000, 4000, 8000, 16_000, 64_000}}, []string{"zone"})
+	m.estimates = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "blufio_context_estimate_error_ratio",
+		Help:    "By how much the estimate of a question's tokens was off what the provider has counted, as a share of the count, after correction by the counts before.",
+		Buckets: []float64{.01, .02, .03, .05, .1, .15, .2, .3, .5, 1, 2}}, []string{"model"})
+	m.compactions = counters("blufio_context_compactions_total", "Summaries of the older part of a conversation, by whether they were made behind a turn (soft) or before one (hard), and by what came of it.", "when", "outcome")
+	m.recalls = counters("blufio_context_recalls_total", "Questions about what is known of a person, by what came of them; skipped ones were not asked, for the room did not answer before.", "result")
 	m.prime(s)
 	m.watch(s)
 	return m
+}
+
+// Zones of what a model reads.
+const (
+	zoneStatic   = "static"
+	zoneSummary  = "summary"
+	zoneRecent   = "recent"
+	zoneRecalled = "recalled"
+)
+
+func (m *metrics) zone(name string, tokens int64) {
+	m.zones.WithLabelValues(name).Observe(float64(tokens))
 }
 
 // prime makes every series, so that a rate begins at zero.
@@ -92,6 +118,19 @@ func (m *metrics) prime(s *Service) {
 	}
 	for _, r := range []string{"looked", "skipped"} {
 		m.heartbeats.WithLabelValues(r)
+	}
+	for _, z := range []string{zoneStatic, zoneSummary, zoneRecent, zoneRecalled} {
+		m.zones.WithLabelValues(z)
+	}
+	for _, model := range s.models.all() {
+		m.estimates.WithLabelValues(model.String())
+	}
+	for _, outcome := range []string{compacted, compactWhole, compactFailed, compactLate} {
+		m.compactions.WithLabelValues(soft, outcome)
+		m.compactions.WithLabelValues(hard, outcome)
+	}
+	for _, r := range []string{"found", "nothing", "failed", "skipped"} {
+		m.recalls.WithLabelValues(r)
 	}
 	for _, p := range []string{partQueue, partContext, partProvider, partTools, partStore, partDelivery} {
 		m.parts.WithLabelValues(p)
@@ -114,6 +153,8 @@ func (m *metrics) watch(s *Service) {
 	bounded("blufio_outbox_replies", "Replies not yet delivered.", s.cfg.MaxOutbox, "agent.max_outbox", s.undelivered)
 	bounded("blufio_deliveries_running", "Deliveries under way, on all channels.", s.cfg.MaxDeliveries*len(s.outbox), "agent.max_deliveries: for each channel", func() int { return int(s.underway.Load()) })
 	bounded("blufio_pictures_bytes", "Pictures that turns hold in memory, each in whole MiB.", cap(s.reading)<<20, "agent.pictures_mb", func() int { return len(s.reading) << 20 })
+	bounded("blufio_summary_cache_bytes", "Summaries of conversations in memory.", SummaryBytes, "fixed", func() int { return int(s.summaries.size()) })
+	bounded("blufio_compactions_waiting", "Conversations that wait for a summary of their older part.", maxCompactable, "fixed", func() int { return len(s.compactor.waiting) })
 	gauge("blufio_inbox_oldest_seconds", "Age of the oldest message not yet answered; 0 when there is none.", func() float64 { return s.age(s.queue.oldest()) })
 	gauge("blufio_outbox_oldest_seconds", "Age of the oldest reply not yet delivered; 0 when there is none.", func() float64 {
 		var oldest time.Time
@@ -122,6 +163,19 @@ func (m *metrics) watch(s *Service) {
 		}
 		return s.age(oldest)
 	})
+}
+
+// compactionEnded counts one.
+func (m *metrics) compactionEnded(when, outcome string) {
+	m.compactions.WithLabelValues(when, outcome).Inc()
+	switch outcome {
+	case compacted:
+		m.summed.Add(1)
+	case compactWhole:
+		m.keptWhole.Add(1)
+	case compactFailed:
+		m.unsummed.Add(1)
+	}
 }
 
 // age is how long ago t was, in seconds; 0 for no time.
@@ -170,5 +224,6 @@ func (m *metrics) failures() map[string]func() float64 {
 
 func (m *metrics) all() []prometheus.Collector {
 	return append([]prometheus.Collector{m.messages, m.turns, m.refused, m.sessionsRefused, m.broken, m.unsettled, m.latency, m.parts,
-		m.heartbeats, m.providerUp, m.providerFailures, m.dead}, m.gauges...)
+		m.heartbeats, m.providerUp, m.providerFailures, m.dead,
+		m.zones, m.estimates, m.compactions, m.recalls}, m.gauges...)
 }

@@ -83,16 +83,18 @@ func together(first error, others int) error {
 const maxTrims = 3
 
 // consult asks one model, within its share of the time. A conversation that is too
-// long for it is trimmed, the oldest first, and stays so for this turn and model.
+// long for it is trimmed, the oldest first and a summary last, and stays so for this turn and model.
 func (s *Service) consult(ctx context.Context, t *turn, round int, m Model, behind int, messages []llm.Message, history int) (llm.Response, error) {
 	share, cancel := withShare(ctx, behind)
 	defer cancel()
 	for trims := 0; ; trims++ {
 		from := t.left(m)
-		answer, err := s.ask(share, t, round, m, messages[min(from, history):])
+		answer, err := s.ask(share, t, round, m, without(messages, history, t.lead, from))
 		switch {
+		case llm.IsTooLong(err) && from < history-t.lead:
+			t.leave(m, from+trim(messages[t.lead+from:history], trims))
 		case llm.IsTooLong(err) && from < history:
-			t.leave(m, from+trim(messages[from:history], trims))
+			t.leave(m, history)
 		case err != nil && ctx.Err() == nil && share.Err() != nil:
 			return answer, bus.Errorf(bus.CodeTimeout, "%s did not answer in the time it had", m.Provider.Name()).
 				WithHint("agent.turn_timeout is the time for all models together")
@@ -100,6 +102,18 @@ func (s *Service) consult(ctx context.Context, t *turn, round int, m Model, behi
 			return answer, err
 		}
 	}
+}
+
+// without is a conversation that lacks so many messages of its history: the oldest, but
+// the summary, its lead, last of all.
+func without(messages []llm.Message, history, lead, left int) []llm.Message {
+	switch {
+	case left == 0:
+		return messages
+	case left >= history:
+		return messages[history:]
+	}
+	return slices.Concat(messages[:lead], messages[min(lead+left, history):])
 }
 
 // withShare gives a candidate its part of the turn's time: each one behind it is
@@ -162,8 +176,9 @@ func (s *Service) ask(ctx context.Context, t *turn, round int, m Model, messages
 	if round == s.cfg.MaxRounds {
 		lastWord(&req)
 	}
+	estimate := s.estimate(manner, req)
 	failpoint.Hit("reserve.ask")
-	if err := s.reserve(ctx, t, call, req); err != nil {
+	if err := s.reserve(ctx, call, s.meter.AtMost(m.String(), estimate), req.MaxTokens, t.limit(s)); err != nil {
 		return llm.Response{}, err
 	}
 	failpoint.HitOn("reserve.granted", t.text)
@@ -184,16 +199,23 @@ func (s *Service) ask(ctx context.Context, t *turn, round int, m Model, messages
 		return llm.Response{}, err
 	}
 	live.flush()
+	s.learn(m, estimate, req, answer)
 	return answer, nil
 }
 
-// reserve asks the ledger. A model that may not be paid for leaves room for one
-// that costs less; a ledger that does not answer is in the way of all.
-func (s *Service) reserve(ctx context.Context, t *turn, call bus.ModelCall, req llm.Request) error {
-	want := bus.Reserve{ModelCall: call, InputTokens: llm.EstimateTokens(req.Size()), OutputTokens: req.MaxTokens}
+// limit is what calls of the turn's purpose may cost in a month, 0 for no limit.
+func (t *turn) limit(s *Service) bus.MicroUSD {
 	if t.purpose == purposeHeartbeat {
-		want.PurposeLimit = bus.USD(s.heartbeat.MonthlyUSD)
+		return bus.USD(s.heartbeat.MonthlyUSD)
 	}
+	return 0
+}
+
+// reserve asks the ledger for so many tokens of a question and of an answer. A model
+// that may not be paid for leaves room for one that costs less; a ledger that does not
+// answer is in the way of all.
+func (s *Service) reserve(ctx context.Context, call bus.ModelCall, input, output int64, limit bus.MicroUSD) error {
+	want := bus.Reserve{ModelCall: call, InputTokens: input, OutputTokens: output, PurposeLimit: limit}
 	granted, err := bus.CostReserve.Ask(ctx, s.bus(), want)
 	switch bus.CodeOf(err) {
 	case "":

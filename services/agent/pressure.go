@@ -67,15 +67,15 @@ func (s *Service) checkMemory(ctx context.Context, key sessionKey) error {
 }
 
 // shed answers gov.shed. What is spare when nothing presses are the tables that grew
-// with a burst of sessions; under pressure also the connections kept for the next
-// question to a model, or call of a tool.
+// with a burst of sessions; under pressure also the summaries in memory, which are read
+// again, and the connections kept for the next question to a model, or call of a tool.
 func (s *Service) shed(_ context.Context, q bus.Shed) (bus.Freed, error) {
 	freed := s.queue.shrink()
 	for _, o := range s.outbox {
 		freed += o.shrink()
 	}
 	if q.Pressure != bus.PressureNormal {
-		freed += s.toolSet.Shed()
+		freed += s.toolSet.Shed() + s.summaries.shed()
 		for _, m := range s.models.all() {
 			if p, ok := m.Provider.(interface{ Shed() int64 }); ok {
 				freed += p.Shed()

@@ -116,12 +116,15 @@ func (s *Service) summary(ctx context.Context, _ bus.AgentQuery) (bus.AgentSumma
 	out.Queues.Inbox, out.Queues.Outbox = int64(depth), int64(s.undelivered())
 	var messages, replies int64
 	err := s.store.QueryRow(ctx, `SELECT (SELECT count(*) FROM session WHERE channel <> ?), (SELECT interrupted FROM agent_state),
-		(SELECT count(*) FROM message WHERE state = 'dead'), (SELECT count(*) FROM outbox WHERE state = 'dead')`, bus.DoctorChannel).
-		Scan(&out.Sessions.Total, &out.Sessions.Interrupted, &messages, &replies)
+		(SELECT count(*) FROM message WHERE state = 'dead'), (SELECT count(*) FROM outbox WHERE state = 'dead'),
+		(SELECT count(*) FROM summary)`, bus.DoctorChannel).
+		Scan(&out.Sessions.Total, &out.Sessions.Interrupted, &messages, &replies, &out.Context.Summaries)
 	if err != nil {
 		return out, fmt.Errorf("count sessions: %w", err)
 	}
 	out.Queues.Dead = messages + replies
+	m := s.metrics
+	out.Context.Made, out.Context.KeptWhole, out.Context.Failed, out.Context.RecallFailed = m.summed.Load(), m.keptWhole.Load(), m.unsummed.Load(), m.unrecalled.Load()
 	s.metrics.deadLetters(messages, replies)
 	return out, nil
 }

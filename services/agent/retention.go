@@ -72,6 +72,8 @@ func (s *Service) expire(ctx context.Context, now time.Time) error {
 		{`DELETE FROM accepted WHERE (channel, owner, external_id) IN
 			(SELECT channel, owner, external_id FROM accepted WHERE at < ? LIMIT ?)`, now.Add(-min(s.cfg.KeepAccepted, s.cfg.KeepHistory)), nil},
 		{`DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state = 'dead' AND created_at < ? LIMIT ?)`, now.Add(-s.cfg.KeepHistory), nil},
+		// With the first message that it stands for a summary goes too, or what was said would outlive its time for ever.
+		{`DELETE FROM summary WHERE session_id IN (SELECT session_id FROM summary WHERE from_at < ? ORDER BY from_at LIMIT ?)`, now.Add(-s.cfg.KeepHistory), nil},
 		{`DELETE FROM message WHERE seq IN (` + oldMessages + `)`, now.Add(-s.cfg.KeepHistory), releaseDead},
 		{`DELETE FROM session WHERE id IN (SELECT id FROM session WHERE last_at < ?
 			AND NOT EXISTS (SELECT 1 FROM message m WHERE m.session_id = session.id) LIMIT ?)`, now.Add(-s.cfg.KeepHistory), nil},
@@ -89,6 +91,9 @@ func (s *Service) expire(ctx context.Context, now time.Time) error {
 					return err
 				}
 				deleted, err = res.RowsAffected()
+				if deleted > 0 {
+					tx.AfterCommit(func() { s.summaries.shed() }) // none that was deleted stays in memory
+				}
 				return err
 			})
 			if err != nil {

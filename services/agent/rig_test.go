@@ -159,6 +159,7 @@ func newRig(t testing.TB, complete func(context.Context, llm.Request, func(strin
 	t.Helper()
 	r := &rig{t: t, bus: bustest.New(t), path: filepath.Join(t.TempDir(), "blufio.db"), cfg: agent.Defaults(), tools: tool.Defaults(), costs: cost.Defaults(),
 		model: &model{name: "home", complete: complete}, clock: &clock{}, log: bustest.Logger(t), gateway: &channel{more: make(chan struct{})}}
+	r.cfg.RecallTokens, r.cfg.CompactUSD = 0, 0 // tests of their own have them
 	r.costs.Prices = map[string]cost.Price{"home": {Free: true}, "dear": {Input: 1, Output: 10}}
 	r.ask = r.bus.Connect(t, "asker", bus.MessageReceive, bus.MessageGet, bus.MessageCancel, bus.AgentSessions, bus.AgentHistory, bus.AgentStatus,
 		bus.QueueList, bus.QueueRetry, bus.QueueDrop, bus.SpendingSet, bus.CostGet)

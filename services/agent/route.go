@@ -107,6 +107,14 @@ func (ms Models) heartbeat() Model {
 	return ms.List[0]
 }
 
+// cheap is who writes summaries, and nobody else.
+func (ms Models) cheap() Model {
+	if ms.Simple != nil {
+		return *ms.Simple
+	}
+	return ms.List[0]
+}
+
 // route is who is asked a question of this tier, in order.
 func (ms Models) route(t tier) []Model {
 	first := [...]*Model{tierSimple: ms.Simple, tierStandard: ms.Standard, tierComplex: ms.Complex}[t]
@@ -193,7 +201,7 @@ func (s *Service) routeFor(ctx context.Context, t *turn, messages []llm.Message,
 	}
 	q := question{text: t.text, think: t.hard, tools: len(t.steps) > 0, images: len(messages[history].Images) > 0}
 	for _, m := range messages[:history] {
-		q.history += llm.EstimateTokens(m.Size())
+		q.history += s.tokens(m.Text)
 	}
 	return s.models.route(q.tier().afford(s.usedPercent(ctx)))
 }

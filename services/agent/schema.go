@@ -110,4 +110,31 @@ ALTER TABLE agent_state ADD COLUMN heartbeat_mark TEXT NOT NULL DEFAULT '';
 `, `
 -- The message's id, where the message itself did not come along into a restored database.
 ALTER TABLE accepted ADD COLUMN message_id TEXT NOT NULL DEFAULT '';
+`, `
+-- What models read of a conversation instead of its older part. The messages stay.
+CREATE TABLE summary (
+	session_id INTEGER PRIMARY KEY REFERENCES session (id) ON DELETE CASCADE,
+	from_seq   INTEGER NOT NULL, -- it stands for the answered messages from here
+	to_seq     INTEGER NOT NULL, -- to here
+	from_at    INTEGER NOT NULL, -- when the first of them was finished: with that one it is deleted
+	made_at    INTEGER NOT NULL,
+	provider   TEXT NOT NULL,
+	model      TEXT NOT NULL,
+	text       TEXT NOT NULL
+);
+CREATE INDEX summary_from ON summary (from_at);
+
+-- The words of what was said and answered, to be searched. The session is a word too,
+-- so that what others have said is not even looked at.
+CREATE VIRTUAL TABLE message_words USING fts5 (session, text, reply, content = '', contentless_delete = 1, tokenize = "unicode61 remove_diacritics 2");
+INSERT INTO message_words (rowid, session, text, reply) SELECT seq, 's' || session_id, text, reply FROM message WHERE state = 'answered' AND NOT aside;
+CREATE TRIGGER message_answered AFTER UPDATE OF state ON message WHEN new.state = 'answered' AND NOT new.aside BEGIN
+	INSERT OR REPLACE INTO message_words (rowid, session, text, reply) VALUES (new.seq, 's' || new.session_id, new.text, new.reply);
+END;
+CREATE TRIGGER message_brought AFTER INSERT ON message WHEN new.state = 'answered' AND NOT new.aside BEGIN
+	INSERT OR REPLACE INTO message_words (rowid, session, text, reply) VALUES (new.seq, 's' || new.session_id, new.text, new.reply);
+END;
+CREATE TRIGGER message_deleted AFTER DELETE ON message BEGIN
+	DELETE FROM message_words WHERE rowid = old.seq;
+END;
 `}}

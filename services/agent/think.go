@@ -98,86 +98,6 @@ func jsonSize(s string) int {
 	return n
 }
 
-// conversation is what the model gets to read: the latest history that fits the
-// token budget, the message, and the rounds already done.
-func (s *Service) conversation(ctx context.Context, t *turn) ([]llm.Message, error) {
-	messages, err := s.recent(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	question, err := s.question(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	messages = append(messages, question)
-	for _, st := range t.steps {
-		messages = append(messages, st.Asked, st.Result)
-	}
-	return messages, nil
-}
-
-// maxHistory bounds the exchanges read back, whatever their size.
-const maxHistory = 100
-
-// recent reads what of the session the model gets to read, oldest first. When that
-// is more than the budget, the window moves on until half of the budget is free
-// again. It moves seldom, for with each move the prompt's beginning changes, and
-// what the provider has cached of it is lost.
-func (s *Service) recent(ctx context.Context, t *turn) ([]llm.Message, error) {
-	budget := s.manner.Load().historyTokens
-	newest, seqs, err := s.newest(ctx, t, budget)
-	if err != nil {
-		return nil, err
-	}
-	keep := fitting(newest, budget)
-	if keep < len(newest)/2 {
-		keep = max(min(keep, 1), fitting(newest[:2*keep], budget/2)) // the last exchange stays if it fits at all
-		t.window, t.moved = seqs[keep], true
-	}
-	history := slices.Clone(newest[:2*keep]) // what did not fit may be long
-	slices.Reverse(history)
-	return history, nil
-}
-
-// newest reads the exchanges in the window, newest first, each answer before its
-// question, with their seqs. It stops behind the first one over the budget.
-func (s *Service) newest(ctx context.Context, t *turn, budget int64) (messages []llm.Message, seqs []int64, err error) {
-	rows, err := s.store.Query(ctx, `SELECT seq, text, attachments, reply FROM message WHERE session_id = ? AND seq > ? AND seq < ?
-		AND state = 'answered' AND NOT aside ORDER BY seq DESC LIMIT ?`, t.session, max(t.since, t.window), t.seq, maxHistory+1)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var seq int64
-		var text, files, reply string
-		if err := rows.Scan(&seq, &text, &files, &reply); err != nil {
-			return nil, nil, err
-		}
-		text, _ = unprefixed(text)
-		messages = append(messages, llm.Message{Role: llm.Assistant, Text: reply}, llm.Message{Role: llm.User, Text: withNames(text, files)})
-		if seqs = append(seqs, seq); fitting(messages, budget) < len(seqs) {
-			break
-		}
-	}
-	return messages, seqs, rows.Err()
-}
-
-// fitting is how many exchanges, from the first on, are within a budget of tokens
-// and within maxHistory.
-func fitting(messages []llm.Message, tokens int64) int {
-	n := 0
-	for ; n < len(messages)/2 && n < maxHistory; n++ {
-		for _, m := range messages[2*n : 2*n+2] {
-			tokens -= llm.EstimateTokens(len(m.Text))
-		}
-		if tokens < 0 {
-			break
-		}
-	}
-	return n
-}
-
 // maxCalls bounds the tools one model call may ask for.
 const maxCalls = 16
 
@@ -260,7 +180,7 @@ func (s *Service) useTool(ctx context.Context, t *turn, call llm.ToolCall) (tool
 	defer cancel()
 	var res tool.Result
 	err := services.Contain(func() (err error) {
-		res, err = tl.Call(ctx, tool.Call{Owner: t.key.owner, Input: call.Input, Now: s.now()})
+		res, err = tl.Call(ctx, tool.Call{Owner: t.key.owner, Channel: t.key.channel, Session: t.key.name, Input: call.Input, Now: s.now()})
 		return err
 	})
 	res.Text = s.redact(res.Text) // the daemon's own secrets are no model's business

@@ -27,6 +27,7 @@ type turn struct {
 	session  int64 // row
 	since    int64 // the conversation begins behind this seq
 	window   int64 // models read it from behind this seq on
+	summed   int64 // there is a summary up to this seq; 0: none
 	moved    bool  // window is to be stored
 	text     string
 	received time.Time
@@ -47,6 +48,9 @@ type turn struct {
 	provider, model string         // who was asked last
 	calls           int            // of models, in all attempts as far as known
 	anew            int            // how often text was said in this attempt that does not count
+
+	lead int   // messages of the conversation that are its summary
+	past int64 // tokens of summary and history that models read
 
 	context, asking, using, storing time.Duration // parts of its time
 }
@@ -187,8 +191,8 @@ func (s *Service) load(ctx context.Context, t *turn) error {
 	var received int64
 	var files string
 	err := s.store.QueryRow(ctx, `SELECT m.id, m.text, m.attachments, m.received_at, m.attempts, m.attempts - m.forgiven, m.canceled, m.purpose, m.session_id,
-		s.since, s.window FROM message m JOIN session s ON s.id = m.session_id WHERE m.seq = ?`, t.seq).
-		Scan(&t.id, &t.text, &files, &received, &t.attempt, &t.crashes, &t.canceled, &t.purpose, &t.session, &t.since, &t.window)
+		s.since, s.window, coalesce((SELECT to_seq FROM summary WHERE session_id = s.id), 0) FROM message m JOIN session s ON s.id = m.session_id WHERE m.seq = ?`, t.seq).
+		Scan(&t.id, &t.text, &files, &received, &t.attempt, &t.crashes, &t.canceled, &t.purpose, &t.session, &t.since, &t.window, &t.summed)
 	if err != nil {
 		return err
 	}
@@ -248,6 +252,7 @@ func (s *Service) finishTurn(ctx context.Context, t *turn, out outcome) error {
 		if err == nil {
 			t.storing += s.now().Sub(began)
 			s.metrics.ended(t)
+			s.consider(t, out)
 		}
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -270,7 +275,7 @@ func (s *Service) commitTurn(ctx context.Context, t *turn, out outcome) error {
 			return err
 		}
 		if t.moved {
-			if _, err := tx.Exec(`UPDATE session SET window = ? WHERE id = ?`, t.window, t.session); err != nil {
+			if _, err := tx.Exec(`UPDATE session SET window = max(window, ?) WHERE id = ?`, t.window, t.session); err != nil {
 				return err
 			}
 		}

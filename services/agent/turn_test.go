@@ -21,7 +21,7 @@ import (
 
 func TestHistory(t *testing.T) {
 	r := newRig(t, echo)
-	r.cfg.HistoryTokens = 12 // an exchange "mN" + "echo mN" is 1 + 2 tokens
+	r.cfg.HistoryTokens = 28 // an exchange "mN" + "echo mN" is taken for 3 + 4 tokens
 	r.start()
 	heard := func(text string) string {
 		r.chat("s", text)

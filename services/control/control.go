@@ -212,7 +212,7 @@ func (s *Service) ask(ctx context.Context, st *bus.Status) error {
 	asking.Go(func() {
 		var a bus.AgentSummary
 		if a, agent = bus.AgentStatus.Ask(ctx, s.bus(), bus.AgentQuery{}); agent == nil {
-			st.Provider, st.Model, st.Sessions, st.Queues = a.Provider, a.Model, &a.Sessions, &a.Queues
+			st.Provider, st.Model, st.Sessions, st.Queues, st.Context = a.Provider, a.Model, &a.Sessions, &a.Queues, &a.Context
 		}
 	})
 	asking.Go(func() {

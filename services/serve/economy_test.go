@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -51,14 +52,21 @@ var wires = []wire{
 }
 
 // talk has a conversation of so many turns with a whole daemon that has every tool.
-func (w wire) talk(t *testing.T, turns int, said func(n int) string, reply string) tap {
+// summary, if there is one, is what the model makes of a conversation.
+func (w wire) talk(t *testing.T, turns int, said func(n int) string, reply string, summary func(asked string) string) tap {
 	t.Helper()
 	fake := w.start(t)
-	fake.reply(func(fakellm.Question) fakellm.Answer {
+	fake.reply(func(q fakellm.Question) fakellm.Answer {
+		if len(q.Tools) == 0 {
+			return fakellm.Answer{Text: strings.SplitAfter(summary(q.Text), " "), Metered: true}
+		}
 		return fakellm.Answer{Text: strings.SplitAfter(reply, " "), Metered: true}
 	})
 	c := daemon(t, func(cfg *Config) {
 		cfg.Agent.Provider = []string{w.name}
+		if summary == nil {
+			cfg.Agent.CompactUSD = 0
+		}
 		cfg.Anthropic.BaseURL, cfg.OpenAI.BaseURL = fake.url, fake.url
 		cfg.Tools.Shell = []string{"date", "uptime"}
 	})
@@ -75,7 +83,7 @@ func TestHelloCostsFewTokens(t *testing.T) {
 	for _, w := range wires {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
-			fake := w.talk(t, 20, func(int) string { return "hello" }, "Hello! What can I do for you?")
+			fake := w.talk(t, 20, func(int) string { return "hello" }, "Hello! What can I do for you?", nil)
 			bodies, tokens := fake.bodies()
 			if len(tokens) != 20 {
 				t.Fatalf("asked %d times", len(tokens))
@@ -118,7 +126,7 @@ func beginning(t *testing.T, body []byte) []byte {
 	return append(q.Tools, q.System...)
 }
 
-// A conversation that outgrows what goes along stays within that, and yet most of
+// A conversation that outgrows what goes along, and cannot be summarised, stays within that, and yet most of
 // each question has been asked before, because its window moves in large steps. One
 // that moved with every turn would have only its tools and instructions known.
 func TestLongConversationIsMostlySeen(t *testing.T) {
@@ -127,7 +135,7 @@ func TestLongConversationIsMostlySeen(t *testing.T) {
 	for _, w := range wires {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
-			fake := w.talk(t, turns, long, strings.Repeat("there is a lot to say about that ", 30)) // 250 tokens
+			fake := w.talk(t, turns, long, strings.Repeat("there is a lot to say about that ", 30), nil) // 250 tokens
 			bodies, tokens := fake.bodies()
 			static := int64(len(beginning(t, bodies[0]))) / 4
 			budget := Defaults().Agent.HistoryTokens
@@ -148,6 +156,64 @@ func TestLongConversationIsMostlySeen(t *testing.T) {
 				t.Errorf("%.1f %% of what was asked had been asked before", 100*share)
 			}
 			t.Logf("%d tokens of tools and instructions, the window moved %d times, seen before: %.1f %%", static, moved, 100*share)
+		})
+	}
+}
+
+// weighted is what bills are in tokens that are paid in full: as vendors weigh them,
+// what a cache knew is a tenth, and what it learns a quarter more.
+func weighted(bills []fakellm.Bill) (n float64) {
+	for _, b := range bills {
+		n += float64(b.Usage.Input) + .1*float64(b.Usage.CacheRead) + 1.25*float64(b.Usage.CacheWrite)
+	}
+	return n
+}
+
+var threeDigits = regexp.MustCompile(`\b\d{3}\b`)
+
+// numbered makes a summary with the latest numbers of what it is made of.
+func numbered(asked string) string {
+	found := threeDigits.FindAllString(asked, -1)
+	return "They spoke of these: " + strings.Join(found[max(0, len(found)-80):], ", ") + "."
+}
+
+// With summaries a long conversation costs a fraction of what all of it would, summaries
+// included, and each number that was said is with the model for long.
+func TestLongConversationIsSummarised(t *testing.T) {
+	const turns = 120
+	said := func(n int) string {
+		return fmt.Sprintf("The parcel with number %d has come and lies in the hall, please keep that in mind for when somebody asks.", 100+n)
+	}
+	reply := strings.Repeat("there is a lot to say about that ", 10)
+	for _, w := range wires {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			fake := w.talk(t, turns, said, reply, numbered)
+			bodies, tokens := fake.bodies()
+			summaries, asked, whole := 0, int64(0), int64(0)
+			var last []byte
+			for n, b := range bodies {
+				asked += tokens[n]
+				if !bytes.Contains(b, []byte(`"tools"`)) {
+					summaries++
+					continue
+				}
+				last = b
+			}
+			static := int64(len(beginning(t, bodies[0]))) / 4
+			exchange := int64(len(said(0))+len(reply)+60) / 4 // with the wire's own
+			for n := range int64(turns) {
+				whole += static + exchange*(n+1)
+			}
+			saved := 100 * (1 - float64(asked)/float64(whole))
+			full := weighted(fake.bills()) / turns
+			t.Logf("%d summaries; %d tokens a turn, %.0f weighted; %.1f %% below the full history", summaries, asked/turns, full, saved)
+			if summaries < 3 || summaries > turns/6 || full > 3000 || saved < 50 {
+				t.Errorf("it costs more than it should")
+			}
+			if !bytes.Contains(last, []byte("summary of our conversation")) || !bytes.Contains(last, []byte(" 160,")) {
+				t.Errorf("the last question is %s", last)
+			}
 		})
 	}
 }

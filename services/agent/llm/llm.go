@@ -47,6 +47,7 @@ const (
 type Message struct {
 	Role    Role         `json:"role"`
 	Text    string       `json:"text,omitempty"`
+	Notes   string       `json:"-"` // by the user, said this once: it stands behind all that a later question begins with
 	Images  []Image      `json:"-"` // by the user, beside the text; for models that take them
 	Calls   []ToolCall   `json:"calls,omitempty"`
 	Results []ToolResult `json:"results,omitempty"`
@@ -86,11 +87,43 @@ type Response struct {
 	Model string // that answered
 	Aside bool   // says nothing that a later question should come with
 	Usage bus.Usage
+	Guess bool // Usage is estimated: nobody has counted
 }
 
-// EstimateTokens guesses how many tokens a text of n bytes has: four bytes each,
-// rounded up. Good enough for budgets; the provider's own count is what is paid.
+// EstimateTokens is the plain guess from a size alone: four bytes to a token, rounded
+// up. Who has the text asks [Tokens].
 func EstimateTokens(n int) int64 { return int64(n+3) / 4 }
+
+// Around a message and a tool stand some tokens of the vendor's own.
+const (
+	aroundMessage = 4
+	aroundTool    = 12
+	imageTokens   = imageBytes / 4
+)
+
+// Tokens estimates the request's input for its model; [Meter] corrects it.
+func (r Request) Tokens() int64 {
+	n := Tokens(r.Model, r.System)
+	for _, m := range r.Messages {
+		n += m.Tokens(r.Model)
+	}
+	for _, t := range r.Tools {
+		n += aroundTool + Tokens(r.Model, t.Name) + Tokens(r.Model, t.Description) + Tokens(r.Model, string(t.Schema))
+	}
+	return n
+}
+
+// Tokens is the message's part of [Request.Tokens].
+func (m Message) Tokens(model string) int64 {
+	n := aroundMessage + Tokens(model, m.Text) + Tokens(model, m.Notes) + int64(len(m.Images))*imageTokens
+	for _, c := range m.Calls {
+		n += aroundMessage + Tokens(model, c.Name) + Tokens(model, string(c.Input))
+	}
+	for _, res := range m.Results {
+		n += aroundMessage + Tokens(model, res.Text)
+	}
+	return n
+}
 
 // Size is the request's input in bytes: what a provider would charge for.
 func (r Request) Size() int {
@@ -110,7 +143,7 @@ const imageBytes = 6400
 
 // Size is the message's part of Request.Size.
 func (m Message) Size() int {
-	n := len(m.Text) + len(m.Images)*imageBytes
+	n := len(m.Text) + len(m.Notes) + len(m.Images)*imageBytes
 	for _, c := range m.Calls {
 		n += len(c.Name) + len(c.Input)
 	}

@@ -14,7 +14,7 @@ import (
 
 // Config is the section [tools].
 type Config struct {
-	Enable       []string      `koanf:"enable" doc:"Tools that the model may use: time, remember, recall, http_get, list_dir, read_file, write_file. shell has a key of its own."`
+	Enable       []string      `koanf:"enable" doc:"Tools that the model may use: time, remember, recall, search_history, http_get, list_dir, read_file, write_file. shell has a key of its own."`
 	Allow        []string      `koanf:"allow" live:"true" doc:"Hosts, addresses and networks that http_get may reach although they are not on the public internet, and without TLS: \"nas.local\", \"192.168.1.0/24\"."`
 	HTTPTimeout  time.Duration `koanf:"http_timeout" min:"1s" max:"30s" doc:"Longest time for one http_get."`
 	HTTPKB       int           `koanf:"http_kb" min:"1" max:"4096" doc:"How much of an answer http_get reads, in KiB."`
@@ -32,6 +32,7 @@ type Config struct {
 
 // Names of the tools.
 const (
+	nameHistory   = "search_history"
 	nameHTTPGet   = "http_get"
 	nameListDir   = "list_dir"
 	nameReadFile  = "read_file"
@@ -41,7 +42,7 @@ const (
 
 // optional are the tools that Config.Enable may name, in the order in which the
 // model gets to see them.
-var optional = []string{"time", "remember", "recall", nameHTTPGet, nameListDir, nameReadFile, nameWriteFile}
+var optional = []string{"time", "remember", "recall", nameHistory, nameHTTPGet, nameListDir, nameReadFile, nameWriteFile}
 
 // Names are those of all tools that there can be.
 func Names() []string { return append(slices.Clone(optional), nameShell) }

@@ -67,7 +67,7 @@ func TestSetIsWhatIsEnabled(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
-	if got := names(func(*tool.Config) {}); got != "time remember recall http_get list_dir read_file write_file" {
+	if got := names(func(*tool.Config) {}); got != "time remember recall search_history http_get list_dir read_file write_file" {
 		t.Errorf("by default %s", got)
 	}
 	got := names(func(c *tool.Config) { c.Enable, c.Shell = []string{"http_get", "time"}, []string{"date"} })

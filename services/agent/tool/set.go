@@ -52,7 +52,7 @@ func New(cfg Config, d Deps) (*Set, error) {
 		files: &workspace{dir: dir, maxFile: int64(cfg.FileKB) << 10, maxBytes: int64(cfg.WorkspaceMB) << 20, maxFiles: cfg.MaxFiles}}
 	s.client.Store(client(cfg, allow))
 	all := map[string]Tool{
-		"time": Time{Location: time.Local}, "remember": Remember{Store: d.Store, Most: cfg.MaxNotes, MostAll: cfg.MaxAllNotes, kept: &s.notes}, "recall": Recall{Store: d.Store},
+		"time": Time{Location: time.Local}, "remember": Remember{Store: d.Store, Most: cfg.MaxNotes, MostAll: cfg.MaxAllNotes, kept: &s.notes}, "recall": Recall{Store: d.Store}, nameHistory: searchHistory{d.Store},
 		nameHTTPGet: httpGet{client: s.client.Load, limit: int64(cfg.HTTPKB) << 10, timeout: cfg.HTTPTimeout, slots: s.fetches},
 		nameListDir: listDir{s.files}, nameReadFile: readFile{s.files}, nameWriteFile: writeFile{s.files},
 	}

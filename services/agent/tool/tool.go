@@ -4,6 +4,7 @@
 // what the configuration enables of it, always in the same order.
 //
 //	time, remember, recall            tool.go, notes.go
+//	search_history                    history.go: what was said long ago in this conversation
 //	http_get                          http.go, html.go; package outbound refuses private networks
 //	list_dir, read_file, write_file   file.go, write.go: within one directory
 //	shell                             shell.go: the owner's list of commands, none by default
@@ -38,9 +39,11 @@ type Tool interface {
 
 // Call is one use of a tool, on behalf of an owner.
 type Call struct {
-	Owner string
-	Input json.RawMessage
-	Now   time.Time
+	Owner   string
+	Channel string // with Owner and Session, the conversation
+	Session string
+	Input   json.RawMessage
+	Now     time.Time
 }
 
 // Result is what the model gets to read. Write, if not nil, is the lasting

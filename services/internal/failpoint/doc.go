@@ -44,6 +44,15 @@ func Names() []string {
 	}
 }
 
+// SummaryNames are those of a summary of a conversation, which has a kill test of its own.
+func SummaryNames() []string {
+	return []string{
+		"summary.ask",       // the reservation is on disk; the model was not asked
+		"summary.answered",  // it is paid for, and only in memory
+		"summary.committed", // models read it from the next turn on
+	}
+}
+
 // VaultNames are those of a change of the vault, which has a kill test of its own.
 func VaultNames() []string {
 	return []string{
@@ -115,5 +124,5 @@ func MigrationNames() []string {
 
 // All are the failpoints of all lists.
 func All() []string {
-	return slices.Concat(Names(), VaultNames(), BackupNames(), RestoreNames(), MigrationNames())
+	return slices.Concat(Names(), SummaryNames(), VaultNames(), BackupNames(), RestoreNames(), MigrationNames())
 }

@@ -37,6 +37,7 @@ type tool struct {
 type message struct {
 	Role    string  `json:"role"`
 	Content []block `json:"content"`
+	noted   bool    // the last block is said this once: no cache would find it again
 }
 
 // block is a text, an image, a tool_use or a tool_result.
@@ -91,7 +92,7 @@ func translate(req llm.Request) question {
 	}
 	for _, m := range req.Messages {
 		if content := blocks(m); len(content) > 0 {
-			q.Messages = append(q.Messages, message{Role: string(m.Role), Content: content})
+			q.Messages = append(q.Messages, message{Role: string(m.Role), Content: content, noted: !blank(m.Notes) && len(content) > 1})
 		}
 	}
 	if req.NoTools && len(q.Tools) > 0 {
@@ -102,12 +103,17 @@ func translate(req llm.Request) question {
 }
 
 // mark marks the ends of the user's latest turns: this question's, to be found by
-// the next, and the one before, to find what the last question wrote.
+// the next, and the one before, to find what the last question wrote. What is said
+// only once stands behind the mark.
 func (q *question) mark() {
 	left := markedTurns
 	for i := len(q.Messages) - 1; i >= 0 && left > 0; i-- {
 		if m := q.Messages[i]; m.Role == string(llm.User) {
-			m.Content[len(m.Content)-1].CacheControl = ephemeral()
+			end := len(m.Content) - 1
+			if m.noted {
+				end--
+			}
+			m.Content[end].CacheControl = ephemeral()
 			left--
 		}
 	}
@@ -129,6 +135,9 @@ func blocks(m llm.Message) []block {
 	}
 	if !blank(m.Text) {
 		out = append(out, block{Type: "text", Text: m.Text})
+	}
+	if !blank(m.Notes) {
+		out = append(out, block{Type: "text", Text: m.Notes})
 	}
 	for _, c := range m.Calls {
 		out = append(out, block{Type: "tool_use", ID: callID(c.ID), Name: c.Name, Input: wire.Input(c.Input)})

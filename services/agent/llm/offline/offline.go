@@ -37,7 +37,7 @@ func (p Provider) Complete(ctx context.Context, req llm.Request, delta func(stri
 	if err := ctx.Err(); err != nil {
 		return llm.Response{}, err
 	}
-	out := llm.Response{Model: Name, Usage: bus.Usage{Input: llm.EstimateTokens(req.Size())}}
+	out := llm.Response{Model: Name, Guess: true, Usage: bus.Usage{Input: llm.EstimateTokens(req.Size())}}
 	if len(req.Messages) == 0 {
 		out.Text, out.Aside = p.noModel(""), true
 	} else if last := req.Messages[len(req.Messages)-1]; len(last.Results) > 0 {

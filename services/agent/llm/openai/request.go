@@ -98,12 +98,16 @@ func translate(m llm.Message) []message {
 	for _, r := range m.Results {
 		out = append(out, message{Role: "tool", ToolCallID: r.CallID, Content: r.Text})
 	}
-	if m.Text == "" && len(m.Calls) == 0 && len(m.Images) == 0 && len(out) > 0 {
+	if m.Text == "" && m.Notes == "" && len(m.Calls) == 0 && len(m.Images) == 0 && len(out) > 0 {
 		return out
 	}
-	said := message{Role: string(m.Role), Content: m.Text}
+	text := m.Text
+	if m.Notes != "" {
+		text += "\n\n" + m.Notes // at the end: what is before it, a cache finds again
+	}
+	said := message{Role: string(m.Role), Content: text}
 	if len(m.Images) > 0 {
-		said.Content = parts(m)
+		said.Content = parts(m.Images, text)
 	}
 	for _, c := range m.Calls {
 		said.ToolCalls = append(said.ToolCalls, toolCall{ID: c.ID, Type: "function",
@@ -116,13 +120,13 @@ func translate(m llm.Message) []message {
 }
 
 // parts are the images, in data URLs, and the text.
-func parts(m llm.Message) []part {
+func parts(images []llm.Image, text string) []part {
 	var out []part
-	for _, i := range m.Images {
+	for _, i := range images {
 		out = append(out, part{Type: "image_url", ImageURL: &imageURL{"data:" + i.MediaType + ";base64," + base64.StdEncoding.EncodeToString(i.Data)}})
 	}
-	if m.Text != "" {
-		out = append(out, part{Type: "text", Text: m.Text})
+	if text != "" {
+		out = append(out, part{Type: "text", Text: text})
 	}
 	return out
 }

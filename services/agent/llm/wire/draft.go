@@ -35,9 +35,10 @@ type Draft struct {
 	Begun    bool              // something of an answer has come
 	Calls    []*Call
 
-	model string
-	text  strings.Builder
-	size  int
+	model   string
+	text    strings.Builder
+	size    int
+	guessed bool
 }
 
 // Call is a tool call that is being put together.
@@ -103,12 +104,13 @@ func (d *Draft) Named(model string) error {
 
 // Estimate guesses what has to be paid.
 func (d *Draft) Estimate() bus.Usage {
+	d.guessed = true
 	return bus.Usage{Input: llm.EstimateTokens(d.Asked), Output: llm.EstimateTokens(d.size)}
 }
 
 // Response is the answer for the agent. asked is the model that was asked.
 func (d *Draft) Response(asked string, paid bus.Usage) llm.Response {
-	out := llm.Response{Text: d.Text(), Model: cmp.Or(d.model, asked), Usage: paid}
+	out := llm.Response{Text: d.Text(), Model: cmp.Or(d.model, asked), Usage: paid, Guess: d.guessed}
 	for i, c := range d.Calls {
 		if c.ID == "" {
 			c.ID = fmt.Sprintf("call_%d", i+1) // its result has to name it
