@@ -40,7 +40,7 @@ type run struct {
 
 func main() {
 	idle := flag.Duration("idle", 30*time.Second, "wait before idle memory is read")
-	only := flag.String("only", "", "take only this measurement: size, start, idle, turns, telegram, sessions, tokens, bus or status")
+	only := flag.String("only", "", "take only this measurement: size, start, idle, turns, telegram, sessions, tokens, bus, status or vectors")
 	turns := flag.Int("turns", 10_000, "turns of the memory measurement")
 	write := flag.Bool("write", true, "append to BENCHMARKS.md and keep the samples")
 	flag.Parse()
@@ -106,7 +106,7 @@ func (r *run) all() error {
 	}{
 		{"size", r.size}, {"start", r.startup}, {"idle", r.idleMemory}, {"turns", r.turnsAndMemory},
 		{"telegram", r.telegramTurns}, {"sessions", r.manySessions}, {"tokens", r.tokens},
-		{"bus", r.busCall}, {"status", r.statusCommand},
+		{"bus", r.busCall}, {"status", r.statusCommand}, {"vectors", r.vectors},
 	} {
 		if r.only != "" && r.only != m.name {
 			continue
