@@ -215,6 +215,9 @@ func stateLines(u ui, s bus.BackupSummary, now time.Time) (text string) {
 	if d := s.LastDrilled; d != nil {
 		text += u.ok() + " restored on trial " + ago(&d.Time, now) + "\n"
 	}
+	if s.NotDrilled == bus.NotDrilledEncrypted {
+		text += u.dim("none is restored on trial: the daemon cannot open what it encrypts; `blufio backup drill FILE --identity KEY` does it") + "\n"
+	}
 	if s.NextDue != nil {
 		text += u.dim("the next is due at "+s.NextDue.Local().Format("2006-01-02 15:04:05")) + "\n"
 	}

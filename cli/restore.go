@@ -37,14 +37,15 @@ func (a *app) restoreCommand() *cobra.Command {
 		Long: "Put a backup in the place of what the data directory holds. Every byte of it is\n" +
 			"verified first, and the daemon has to be stopped. The files that were there are kept\n" +
 			"in the data directory, as pre-restore-<time>; name that directory instead of a file to\n" +
-			"go back to them. If anything fails, or the power goes, there is all of the old or all\n" +
-			"of the new.\n\n" +
+			"go back to them. All of them stay for a week, then the newest (backup.keep_replaced).\n" +
+			"If anything fails, or the power goes, there is all of the old or all of the new.\n\n" +
 			"Nothing is answered twice: what the replaced database has answered since the backup\n" +
 			"stays answered, what it has accepted and still owes is carried over, and what it has\n" +
 			"spent stays spent. Without one, what was open in the backup is answered; --hold makes\n" +
 			"dead letters of it instead, for `blufio queue`. Your configuration is not touched: the\n" +
-			"backup's is left in restored-config. The vault's key is not in a backup: put vault.key\n" +
-			"in place yourself.\n\n" +
+			"backup's is left in restored-config. The agent's files are put into the data directory,\n" +
+			"also where tools.workspace names another. The vault's key is not in a backup: put\n" +
+			"vault.key in place yourself.\n\n" +
 			"Exit code 0: restored; 65: the backup is of a newer version; 75: a daemon holds the\n" +
 			"data directory; 1: not restored, and nothing was changed.",
 		Example: "  blufio restore blufio-kitchen-20260101T030000Z.tar.zst\n  blufio restore backup.tar.zst --dry-run\n" +

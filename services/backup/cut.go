@@ -67,7 +67,11 @@ type Cut struct {
 func (s Source) Estimate(w Wish) int64 {
 	n := sizeOf(filepath.Join(s.DataDir, archive.DatabaseName)) + sizeOf(filepath.Join(s.DataDir, archive.DatabaseName+"-wal"))
 	if w.Workspace {
+		files := 0
 		_ = filepath.WalkDir(s.Workspace, func(_ string, d fs.DirEntry, err error) error {
+			if files++; files > 2*maxWorkspace { // directories too: it is refused later
+				return filepath.SkipAll
+			}
 			if info, infoErr := infoOf(d, err); infoErr == nil && info.Mode().IsRegular() {
 				n += info.Size()
 			}

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/blufio/blufio/services/backup/archive"
+	"golang.org/x/sys/unix"
 )
 
 // maxWorkspace is how many files of a workspace an archive takes: the manifest names each.
@@ -66,7 +67,7 @@ func (c *Cut) copyWorkspace(ctx context.Context, dir, data string) (err error) {
 }
 
 func (c *Cut) copyFile(ctx context.Context, root *os.Root, name string) error {
-	from, err := root.Open(name)
+	from, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // it may be a pipe by now, that nobody writes to
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -78,6 +79,10 @@ func (c *Cut) copyFile(ctx context.Context, root *os.Root, name string) error {
 	if err != nil {
 		return err
 	}
+	if !info.Mode().IsRegular() {
+		c.LeftOut.Special++
+		return nil
+	}
 	to := c.path(archive.WorkspaceDir + name)
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
@@ -86,7 +91,7 @@ func (c *Cut) copyFile(ctx context.Context, root *os.Root, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, reader{ctx, from})
+	_, err = io.Copy(out, io.LimitReader(reader{ctx, from}, info.Size())) // some are written to for ever
 	return errors.Join(err, out.Close())
 }
 
