@@ -34,6 +34,9 @@ var (
 	AgentHistory = call[HistoryQuery, History](Spec{Name: "agent.history",
 		From: []string{"gateway", "cli"}, Heard: []string{"agent"},
 		Meaning: "A page of one session's messages."})
+	PersonGet = call[PersonQuery, Person](Spec{Name: "agent.person", Timeout: 2 * time.Second,
+		From: []string{"cli"}, Heard: []string{"agent"},
+		Meaning: "Whose a place is: the person that recall knows, and where else they speak."})
 	QueueList = call[QueueQuery, QueuePage](Spec{Name: "ctl.queue.list",
 		From: []string{"cli"}, Heard: []string{"agent"},
 		Meaning: "A page of what waits, runs or was given up: messages, then replies."})
@@ -286,7 +289,7 @@ const Facts = Prefix + "evt.>"
 func Contract() []Lane {
 	return []Lane{
 		MessageReceive, MessageGet, MessageCancel, MessageSend, MessageDelta, TerminalReply,
-		AgentSessions, AgentHistory, QueueList, QueueRetry, QueueDrop, AgentStatus,
+		AgentSessions, AgentHistory, PersonGet, QueueList, QueueRetry, QueueDrop, AgentStatus,
 		CostReserve, CostSettle, CostGet, SpendingSet,
 		RecallSearch, RecallKeep, RecallList, RecallDrop, RecallImport, RecallGet, FactAdded, FactSuperseded, FactForgotten, FactEvicted,
 		MemoryRead, StatusGet, EventsRead, Pulse, MemoryShed, MemoryLevel,

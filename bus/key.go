@@ -127,6 +127,12 @@ func Danger(subject string) string {
 		QueueDrop:     "it may delete dead letters for good",
 		AgentSessions: "it sees who talks to the agent, on every channel",
 		AgentHistory:  "it reads every conversation of everyone",
+		PersonGet:     "it learns who is the same person on several channels",
+		RecallSearch:  "it reads what is remembered of everyone",
+		RecallList:    "it reads what is remembered of everyone",
+		RecallKeep:    "it may have the agent believe something of anyone, in place of what was known",
+		RecallImport:  "it may have the agent believe something of anyone",
+		RecallDrop:    "it may delete what is remembered of anyone, for good",
 	} {
 		if lane.Spec().Subject() == subject {
 			return words

@@ -50,8 +50,8 @@ func TestCalls(t *testing.T) {
 	for pattern, want := range map[string][]string{
 		"blufio.v1.ctl.status":        {"blufio.v1.ctl.status"},
 		"blufio.v1.ctl.queue.*":       {"blufio.v1.ctl.queue.list", "blufio.v1.ctl.queue.retry", "blufio.v1.ctl.queue.drop"},
-		"blufio.v1.agent.*":           {"blufio.v1.agent.sessions", "blufio.v1.agent.history"}, // agent.status is control's
-		"blufio.v1.msg.>":             nil,                                                     // a channel's own calls, and the agent's
+		"blufio.v1.agent.*":           {"blufio.v1.agent.sessions", "blufio.v1.agent.history", "blufio.v1.agent.person"}, // agent.status is control's
+		"blufio.v1.msg.>":             nil,                                                                               // a channel's own calls, and the agent's
 		"blufio.v1.msg.receive":       nil,
 		"blufio.v1.msg.send.telegram": nil,
 		"blufio.v1.cost.*":            {"blufio.v1.cost.get"},

@@ -31,7 +31,7 @@ func (a *app) newProgress() *progress {
 }
 
 // stageWords are for people.
-var stageWords = map[string]string{bus.BackupCopy: "copying", bus.BackupCheck: "checking", bus.BackupWrite: "writing", bus.BackupVerify: "verifying"}
+var stageWords = map[string]string{bus.BackupCopy: "copying", bus.BackupCheck: "checking", bus.BackupWrite: "writing", bus.BackupVerify: "verifying", "import": "importing"}
 
 func (p *progress) tell(stage string, done, total int64) {
 	now := p.now()
@@ -214,6 +214,9 @@ func stateLines(u ui, s bus.BackupSummary, now time.Time) (text string) {
 	}
 	if d := s.LastDrilled; d != nil {
 		text += u.ok() + " restored on trial " + ago(&d.Time, now) + "\n"
+	}
+	if s.NotDrilled == bus.NotDrilledEncrypted {
+		text += u.dim("none is restored on trial: the daemon cannot open what it encrypts; `blufio backup drill FILE --identity KEY` does it") + "\n"
 	}
 	if s.NextDue != nil {
 		text += u.dim("the next is due at "+s.NextDue.Local().Format("2006-01-02 15:04:05")) + "\n"

@@ -70,7 +70,7 @@ func (a *app) root() *cobra.Command {
 	flags.BoolVar(&a.json, "json", false, "machine-readable output")
 
 	root.AddCommand(a.serveCommand(), a.sendCommand(), a.shellCommand(), a.messageCommand(), a.statusCommand(), a.doctorCommand(), a.backupCommand(), a.restoreCommand(), a.bugReportCommand(), a.nodesCommand(), a.healthCommand(),
-		a.eventsCommand(), a.configCommand(), a.tokenCommand(), a.keysCommand(), a.costCommand(), a.queueCommand(), a.logCommand(), a.completionCommand(), a.versionCommand())
+		a.eventsCommand(), a.configCommand(), a.tokenCommand(), a.keysCommand(), a.costCommand(), a.queueCommand(), a.recallCommand(), a.logCommand(), a.completionCommand(), a.versionCommand())
 	root.SetHelpCommand(helpCommand())
 	completeFlags(root)
 	return root

@@ -157,7 +157,7 @@ func TestRunbooks(t *testing.T) {
 // run types a block; whatever asks for something gets a line.
 func (d desk) run(t *testing.T, where string, b runbook.Block) {
 	t.Helper()
-	cmd := d.command("sh", "-c", b.Script())
+	cmd := d.command("bash", "-c", b.Script())
 	cmd.Stdin = strings.NewReader("1234567:planted-planted-planted-planted-planted\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%s: %v\n%s\n%s", where, err, b.Text, out)

@@ -9,7 +9,10 @@
 //	machine.sh        boots and reboots the machine
 //	machine_test.go   commands and requests inside
 //	journey_test.go   the journey
+//	mapper_test.go    a model's file is read under the unit's rules
 //	runbook_test.go   what docs/runbooks says, typed
 //	docker.sh         starts a Docker, builds the image, runs the test
 //	container_test.go the journey of the image
+//	compose_test.go   and of deploy/compose.yaml
+//	rpm_test.go       what the .rpm does that the .deb does not
 package e2e

@@ -41,6 +41,7 @@ func TestJourney(t *testing.T) {
 	m.step("doctor", m.doctor)
 	m.step("kill", m.kill)
 	m.step("memory", m.memory)
+	m.step("model", m.modelFile)
 	m.step("stop", m.stop)
 	m.step("configuration", m.misconfigure)
 	m.step("reload", m.reload)
@@ -55,6 +56,18 @@ func TestJourney(t *testing.T) {
 func (m *machine) install() {
 	m.give(packageOf(m.T, "1.0.0"), "/root/blufio.deb")
 	m.run("dpkg", "--install", "/root/blufio.deb")
+	m.installed()
+	if got := m.prop("blufio", "ActiveState"); got != "inactive" {
+		m.Errorf("what is only installed is %s", got)
+	}
+	if got := m.run("blufio", "version"); !strings.HasPrefix(got, "blufio v1.0.0 ") || !strings.Contains(got, "commit ") {
+		m.Errorf("the program is %s", got)
+	}
+}
+
+// installed holds owners and modes of what a package has brought.
+func (m *machine) installed() {
+	m.Helper()
 	for path, want := range map[string]string{
 		"/usr/bin/blufio":         "755 root:root",
 		"/etc/blufio":             "750 root:blufio",
@@ -64,12 +77,6 @@ func (m *machine) install() {
 		if got := strings.TrimSpace(m.run("stat", "-c", "%a %U:%G", path)); got != want {
 			m.Errorf("%s is %s, want %s", path, got, want)
 		}
-	}
-	if got := m.prop("blufio", "ActiveState"); got != "inactive" {
-		m.Errorf("what is only installed is %s", got)
-	}
-	if got := m.run("blufio", "version"); !strings.HasPrefix(got, "blufio v1.0.0 ") || !strings.Contains(got, "commit ") {
-		m.Errorf("the program is %s", got)
 	}
 }
 
@@ -230,8 +237,17 @@ func (m *machine) memory() {
 	}
 }
 
+// stop is clean and in time also while a model says nothing, and what was not answered then
+// is answered later.
 func (m *machine) stop() {
+	token := m.token()
+	id, letGo := m.inFlight(token, "stopped")
+	began := time.Now()
 	m.run("systemctl", "stop", "blufio")
+	if took := time.Since(began); took > 20*time.Second {
+		m.Errorf("a stop takes %s", took)
+	}
+	letGo()
 	if got := m.prop("blufio", "Result") + " " + m.prop("blufio", "ExecMainStatus"); got != "success 0" {
 		m.Errorf("a stop ends with %s", got)
 	}
@@ -249,6 +265,7 @@ func (m *machine) stop() {
 		m.Errorf("/run/blufio still has %s", out)
 	}
 	m.run("systemctl", "start", "blufio")
+	m.answered(token, id, "you said: stopped")
 }
 
 // misconfigure: what a person has to mend is told at once, and is not tried again.
@@ -265,6 +282,9 @@ func (m *machine) misconfigure() {
 	time.Sleep(3 * time.Second) // longer than RestartSec
 	if got := m.prop("blufio", "ActiveState") + " " + m.prop("blufio", "ExecMainStatus"); got != "failed 78" {
 		m.Errorf("with a configuration that is not valid it is %s", got)
+	}
+	if out := m.run("journalctl", "-u", "blufio", "-p", "err", "-n", "5", "--no-pager", "-o", "cat"); !strings.Contains(out, `unknown key "openai.nonsense"`) {
+		m.Errorf("of errors the journal has\n%s", out)
 	}
 	m.put("/etc/blufio/blufio.toml", "640", "root:blufio", configuration)
 	m.run("systemctl", "start", "blufio")
@@ -312,7 +332,21 @@ func (m *machine) watchdog() {
 	m.run("systemctl", "reload", "blufio") // which it tells, and systemd waits for
 	m.healthy("")
 	m.run("rm", dropIns+"soon.conf")
+	m.slowStart(dropIns)
+}
+
+// slowStart takes longer than systemd gives, and asks for more.
+func (m *machine) slowStart(dropIns string) {
+	m.Helper()
+	m.put(dropIns+"soon.conf", "644", "root:root", "[Service]\nTimeoutStartSec=2\n")
+	m.put("/etc/blufio/blufio.toml", "640", "root:blufio", configuration+"\n[hooks]\npre_start = [\"sleep\", \"5\"]\n")
 	m.run("systemctl", "daemon-reload")
+	m.run("systemctl", "restart", "blufio")
+	m.healthy("")
+	m.put("/etc/blufio/blufio.toml", "640", "root:blufio", configuration)
+	m.run("rm", dropIns+"soon.conf")
+	m.run("systemctl", "daemon-reload")
+	m.run("systemctl", "restart", "blufio")
 }
 
 // credential: the vault's key comes from systemd.

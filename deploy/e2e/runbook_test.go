@@ -79,12 +79,12 @@ func (m *machine) follow(pages []runbook.Page, name string) {
 			}
 			// Nothing of Debian's archive is within reach: prometheus is this machine's.
 			script := strings.Replace(b.Script(), "sudo apt-get install -y --no-install-recommends prometheus", ":", 1)
-			cmd := m.command("sh", "-c", "cd /root\n"+script)
+			cmd := m.command("bash", "-c", "cd /root\n"+script)
 			cmd.Stdin = strings.NewReader("sk-planted-planted-planted-planted\n")
 			if out, err := cmd.CombinedOutput(); err != nil {
 				m.Fatalf("%s.md:%d: %v\n%s\n%s", name, b.Line, err, b.Text, out)
 			}
-			if strings.Contains(b.Text, "tee /etc/blufio/blufio.toml") { // and the vendor is ours
+			if strings.Contains(b.Text, "tee -a /etc/blufio/blufio.toml") { // and the vendor is ours
 				m.sh("printf '[openai]\\nbase_url = \"http://" + modelAddress + "/v1\"\\n' >>/etc/blufio/blufio.toml")
 			}
 		}

@@ -19,6 +19,9 @@
 //	deliver.go  msg.send.{channel} delivers the reply until there is a receipt;
 //	            outbox.go knows which sessions have one waiting
 //	settle.go   cost.settle books what the model used, until it is booked
+//	recall.go   recall.add keeps facts that the turn wanted kept, until it is done;
+//	            person.go knows whose they are
+//	extract.go  looks back at idle conversations for such facts
 //	pressure.go while memory is short no session is begun, and spare memory is given up
 //	deadletter.go, letters.go   the operator looks at what waits and was given up,
 //	            and takes it up again or deletes it
@@ -62,9 +65,12 @@ type Service struct {
 	compactor *compactor
 	recall    *breaker // of the room that knows about people
 	heartbeat Heartbeat
-	blobs     *blob.Store   // files that came with messages; nil: none come
-	reading   chan struct{} // a slot for each MiB of pictures that turns hold in memory
-	entering  chan struct{} // taken by the turn that collects its slots
+	extract   Extract
+	people    People
+	named     map[string]string // who of people has a place
+	blobs     *blob.Store       // files that came with messages; nil: none come
+	reading   chan struct{}     // a slot for each MiB of pictures that turns hold in memory
+	entering  chan struct{}     // taken by the turn that collects its slots
 	tools     map[string]tool.Tool
 	specs     []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
 	manner    atomic.Pointer[manner]
@@ -75,6 +81,7 @@ type Service struct {
 	pauses    pauses
 	pressure  pressure
 	toolSet   *tool.Set
+	desk      *desk // to the recall room
 
 	queue      *queue
 	thinking   *thinking
@@ -99,6 +106,9 @@ type Deps struct {
 	Blobs     *blob.Store // files that come with messages, in the same store; nil: none come
 	Models    Models
 	Heartbeat Heartbeat
+	Extract   Extract
+	People    People
+	NoRecall  bool // the recall room is switched off: what waits for it stays
 	Tools     *tool.Set
 	Logger    *slog.Logger
 	Redact    func(string) string // takes the daemon's secrets out of text; nil: nothing is redacted
@@ -120,10 +130,11 @@ func New(cfg Config, d Deps) (*Service, error) {
 		d.Redact = func(text string) string { return text }
 	}
 	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, cfg.PicturesMB), entering: make(chan struct{}, 1),
-		models: d.Models.named(), heartbeat: d.Heartbeat,
+		models: d.Models.named(), heartbeat: d.Heartbeat, extract: d.Extract, people: d.People, named: d.People.byPlace(),
 		redact: d.Redact, log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), pressure: pressure{now: d.Now}, toolSet: d.Tools, tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
+	s.desk = newDesk(s, d.NoRecall)
 	s.manner.Store(manner)
 	for _, t := range d.Tools.All() {
 		s.tools[t.Spec().Name] = t
@@ -154,6 +165,7 @@ func (s *Service) Door() services.Door {
 			bus.MessageCancel.Answer(s.cancel).Workers(2),
 			bus.AgentSessions.Answer(s.sessions).Workers(2),
 			bus.AgentHistory.Answer(s.history).Workers(2),
+			bus.PersonGet.Answer(s.who).Workers(1),
 			bus.QueueList.Answer(s.letters).Workers(1),
 			bus.QueueRetry.Answer(s.retry).Workers(1),
 			bus.QueueDrop.Answer(s.drop).Workers(1),
@@ -186,7 +198,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	if _, err := s.summary(ctx, bus.AgentQuery{}); err != nil { // also the gauges of dead letters
 		return err
 	}
-	if err := s.toolSet.Begin(ctx); err != nil {
+	if err := s.desk.count(ctx); err != nil {
 		return err
 	}
 	s.askPressure(ctx)
@@ -208,7 +220,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 		delivered <- services.Work(delivering, s.deliveryLoops(finishing)...)
 		end() // earlier than asked for only after a failure
 	}()
-	err := services.Work(ctx, s.runSettlements, s.runRetention, s.runHeartbeat, s.runCompactions, func(ctx context.Context) error { return s.runTurns(ctx, turning) })
+	err := services.Work(ctx, s.runSettlements, s.runRetention, s.runHeartbeat, s.desk.run, s.runExtract, s.runCompactions, func(ctx context.Context) error { return s.runTurns(ctx, turning) })
 	defer time.AfterFunc(s.finish*4/5, cutTurns).Stop()
 	defer time.AfterFunc(s.finish, cut).Stop()
 	s.turning.Wait()
@@ -236,14 +248,16 @@ type pauses struct {
 	absent       time.Duration // while no room answers for a channel; doubles each time
 	absentMost   time.Duration
 	settle       time.Duration // after the ledger did not book a call
+	recall       time.Duration // after the recall room did not take a fact
 	heartbeat    time.Duration // how often it is looked whether it is time for a heartbeat
-	recall       time.Duration // the longest that a turn waits for what is known of its person
+	extract      time.Duration // how often it is looked whether a conversation is idle
+	known        time.Duration // the longest that a turn waits for what is known of its person
 }
 
 func defaultPauses() pauses {
 	return pauses{turn: time.Second, store: 2 * time.Second, check: 50 * time.Millisecond,
 		absent: 50 * time.Millisecond, absentMost: 10 * time.Second,
-		delivery: time.Second, deliveryMost: 5 * time.Minute, settle: 10 * time.Second, heartbeat: time.Minute, recall: recallTimeout}
+		delivery: time.Second, deliveryMost: 5 * time.Minute, settle: 10 * time.Second, recall: 10 * time.Second, heartbeat: time.Minute, extract: time.Minute, known: recallTimeout}
 }
 
 // spawn runs fn on a goroutine that Run waits for. What is meant to fail has its

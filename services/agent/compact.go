@@ -149,7 +149,7 @@ func (c *compactor) ready(session, tokens, budget int64, when string) bool {
 
 // compacts reports whether summaries are made at all.
 func (s *Service) compacts(budget int64) bool {
-	return s.cfg.CompactUSD > 0 && budget >= leastBudget && s.models.cheap().Provider.Name() != offline.Name
+	return s.cfg.CompactUSD > 0 && budget >= leastBudget && s.models.summary().Provider.Name() != offline.Name
 }
 
 // consider looks, behind a turn, whether its conversation has grown enough.

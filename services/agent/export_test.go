@@ -12,7 +12,7 @@ import (
 
 // Hurry makes every pause d long, the longest between deliveries included.
 func (s *Service) Hurry(d time.Duration) {
-	s.pauses = pauses{turn: d, store: d, check: d, delivery: d, deliveryMost: 4 * d, settle: d, heartbeat: d, recall: recallTimeout}
+	s.pauses = pauses{turn: d, store: d, check: d, delivery: d, deliveryMost: 4 * d, settle: d, recall: d, heartbeat: d, extract: d, known: recallTimeout}
 }
 
 // Use adds a tool.
@@ -97,4 +97,4 @@ func (s *Service) Compacting() int {
 }
 
 // RecallWithin is how long a turn waits for what is known of its person.
-func (s *Service) RecallWithin(d time.Duration) { s.pauses.recall = d }
+func (s *Service) RecallWithin(d time.Duration) { s.pauses.known = d }

@@ -20,7 +20,7 @@ import (
 // whether there is something to say. It is off unless every is set.
 //
 // A look is a turn of the person's session, asked of one cheap model. It is left
-// out when nothing has changed since the last one: no message, no note, not the
+// out when nothing has changed since the last one: no message, and not the
 // prompt. When the model has nothing to say, or the look fails, nobody hears of it.
 type Heartbeat struct {
 	Every      time.Duration `koanf:"every" min:"0s" max:"30d" doc:"How often to look; 0s is never, else at least 5m."`
@@ -45,8 +45,7 @@ func (h Heartbeat) Check(report func(key, message, hint string)) {
 	if h.Every < leastEvery {
 		report("every", fmt.Sprintf("%s is too often", h.Every), "at least 5m, or 0s for never")
 	}
-	channels := slices.DeleteFunc(slices.Clone(bus.MessageSend.Spec().Heard), func(c string) bool { return c == bus.DoctorChannel })
-	if !slices.Contains(channels, h.Channel) {
+	if channels := ownChannels(); !slices.Contains(channels, h.Channel) {
 		report("channel", fmt.Sprintf("%q is no channel", h.Channel), "use "+strings.Join(channels, ", "))
 	}
 	if h.Owner == "" || len(h.Owner) > maxOwner || !printable(h.Owner) {
@@ -156,15 +155,13 @@ func noteLook(tx *sqlite.Tx, now time.Time, mark string) error {
 
 // changes sums up what a look rests on: two alike have nothing new between them.
 func (s *Service) changes(ctx context.Context, key sessionKey) (string, error) {
-	var messages, notes, newest int64
-	err := s.store.QueryRow(ctx, `SELECT
-		(SELECT coalesce(max(m.seq), 0) FROM message m JOIN session s ON s.id = m.session_id WHERE s.channel = ?1 AND s.owner = ?2 AND m.purpose <> ?3),
-		(SELECT count(*) FROM note WHERE owner = ?2), (SELECT coalesce(max(id), 0) FROM note WHERE owner = ?2)`,
-		key.channel, key.owner, purposeHeartbeat).Scan(&messages, &notes, &newest)
+	var newest int64
+	err := s.store.QueryRow(ctx, `SELECT coalesce(max(m.seq), 0) FROM message m JOIN session s ON s.id = m.session_id
+		WHERE s.channel = ? AND s.owner = ? AND m.purpose <> ?`, key.channel, key.owner, purposeHeartbeat).Scan(&newest)
 	if err != nil {
 		return "", fmt.Errorf("read what changed: %w", err)
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %d %s", messages, notes, newest, s.heartbeat.text()))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", newest, s.heartbeat.text()))
 	return hex.EncodeToString(sum[:8]), nil
 }
 

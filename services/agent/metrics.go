@@ -29,6 +29,9 @@ type metrics struct {
 	sessionsRefused  prometheus.Counter
 	broken           prometheus.Counter
 	unsettled        prometheus.Counter
+	factsRefused     prometheus.Counter
+	extractions      *prometheus.CounterVec
+	extracted        prometheus.Counter
 	providerUp       *prometheus.GaugeVec
 	providerFailures *prometheus.CounterVec
 	dead             *prometheus.GaugeVec
@@ -71,6 +74,9 @@ func newMetrics(s *Service) *metrics {
 		sessionsRefused:  counter("blufio_sessions_refused_total", "New sessions told to try again later because memory was short."),
 		broken:           counter("blufio_turns_broken_total", "Turns that crashed or could not be stored and began again."),
 		unsettled:        counter("blufio_settlements_retried_total", "Model calls that the ledger did not book at once."),
+		factsRefused:     counter("blufio_agent_facts_refused_total", "Facts that the recall room would not keep; the log says which."),
+		extractions:      counters("blufio_agent_extractions_total", "Looks back at idle conversations for facts, by what came of them.", "result"),
+		extracted:        counter("blufio_agent_extracted_facts_total", "Facts that looks back at conversations have found."),
 		providerUp:       gauges("blufio_agent_provider_up", "1 while a model's provider is asked, 0 while its breaker is open: it is left out after failures.", "provider"),
 		providerFailures: counters("blufio_agent_provider_failures_total", "Model calls that a provider did not answer.", "provider"),
 		dead:             gauges("blufio_dead_letters", "Messages and replies that were given up and wait for the operator.", "kind"),
@@ -119,6 +125,9 @@ func (m *metrics) prime(s *Service) {
 	for _, r := range []string{"looked", "skipped"} {
 		m.heartbeats.WithLabelValues(r)
 	}
+	for _, r := range []string{"found", "nothing", "failed", "given_up"} {
+		m.extractions.WithLabelValues(r)
+	}
 	for _, z := range []string{zoneStatic, zoneSummary, zoneRecent, zoneRecalled} {
 		m.zones.WithLabelValues(z)
 	}
@@ -153,6 +162,7 @@ func (m *metrics) watch(s *Service) {
 	bounded("blufio_outbox_replies", "Replies not yet delivered.", s.cfg.MaxOutbox, "agent.max_outbox", s.undelivered)
 	bounded("blufio_deliveries_running", "Deliveries under way, on all channels.", s.cfg.MaxDeliveries*len(s.outbox), "agent.max_deliveries: for each channel", func() int { return int(s.underway.Load()) })
 	bounded("blufio_pictures_bytes", "Pictures that turns hold in memory, each in whole MiB.", cap(s.reading)<<20, "agent.pictures_mb", func() int { return len(s.reading) << 20 })
+	bounded("blufio_agent_facts", "Facts to remember that the recall room has yet to take.", maxFacts, "fixed", func() int { return int(s.desk.waiting.Load()) })
 	bounded("blufio_summary_cache_bytes", "Summaries of conversations in memory.", SummaryBytes, "fixed", func() int { return int(s.summaries.size()) })
 	bounded("blufio_compactions_waiting", "Conversations that wait for a summary of their older part.", maxCompactable, "fixed", func() int { return len(s.compactor.waiting) })
 	gauge("blufio_inbox_oldest_seconds", "Age of the oldest message not yet answered; 0 when there is none.", func() float64 { return s.age(s.queue.oldest()) })
@@ -223,7 +233,7 @@ func (m *metrics) failures() map[string]func() float64 {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return append([]prometheus.Collector{m.messages, m.turns, m.refused, m.sessionsRefused, m.broken, m.unsettled, m.latency, m.parts,
+	return append([]prometheus.Collector{m.messages, m.turns, m.refused, m.sessionsRefused, m.broken, m.unsettled, m.factsRefused, m.extractions, m.extracted, m.latency, m.parts,
 		m.heartbeats, m.providerUp, m.providerFailures, m.dead,
 		m.zones, m.estimates, m.compactions, m.recalls}, m.gauges...)
 }

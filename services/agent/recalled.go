@@ -33,7 +33,7 @@ func (s *Service) recalled(ctx context.Context, t *turn) string {
 		s.metrics.recalls.WithLabelValues("skipped").Inc()
 		return ""
 	}
-	limited, cancel := context.WithTimeout(ctx, s.pauses.recall)
+	limited, cancel := context.WithTimeout(ctx, s.pauses.known)
 	defer cancel()
 	found, err := bus.RecallSearch.Ask(limited, s.bus(), bus.RecallQuery{Owner: s.person(t.key), Text: clip(t.text, bus.RecallMaxQuery),
 		Limit: recallFacts, MaxBytes: int(s.cfg.RecallTokens) * 4})

@@ -16,6 +16,7 @@ import (
 	"github.com/blufio/blufio/services/cost"
 	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/sqlite"
+	"github.com/blufio/blufio/services/recall"
 	"github.com/blufio/blufio/services/roomtest"
 )
 
@@ -39,8 +40,8 @@ func (r *restored) restore(hold, blind bool) agent.Carried {
 	r.t.Helper()
 	r.stop()
 	ctx := r.t.Context()
-	old := roomtest.OpenStore(r.t, r.path, append(agent.Schemas(), cost.Schema, blob.Schema)...)
-	db := roomtest.OpenStore(r.t, r.cut, append(agent.Schemas(), cost.Schema, blob.Schema)...)
+	old := roomtest.OpenStore(r.t, r.path, append(agent.Schemas(), cost.Schema, blob.Schema, recall.Schema)...)
+	db := roomtest.OpenStore(r.t, r.cut, append(agent.Schemas(), cost.Schema, blob.Schema, recall.Schema)...)
 	if blind {
 		old = nil
 	}
@@ -293,7 +294,7 @@ func TestRestoreOverAnother(t *testing.T) {
 	r.settled()
 
 	t.Run("another's", func(t *testing.T) {
-		other := roomtest.OpenStore(t, filepath.Join(t.TempDir(), "other.db"), append(agent.Schemas(), blob.Schema)...)
+		other := roomtest.OpenStore(t, filepath.Join(t.TempDir(), "other.db"), append(agent.Schemas(), blob.Schema, recall.Schema)...)
 		got, err := agent.CarryOver(t.Context(), other, openCopy(t, cut))
 		if err != nil || got.Open != 1 || got.Answered != 0 {
 			t.Errorf("%+v, %v", got, err)
@@ -331,5 +332,5 @@ func openCopy(t *testing.T, path string) *sqlite.Store {
 	if err := sqlite.CopyFile(t.Context(), path, to, nil); err != nil {
 		t.Fatal(err)
 	}
-	return roomtest.OpenStore(t, to, append(agent.Schemas(), cost.Schema, blob.Schema)...)
+	return roomtest.OpenStore(t, to, append(agent.Schemas(), cost.Schema, blob.Schema, recall.Schema)...)
 }

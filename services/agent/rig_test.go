@@ -23,6 +23,7 @@ import (
 	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
+	"github.com/blufio/blufio/services/recall"
 	"github.com/blufio/blufio/services/roomtest"
 )
 
@@ -136,12 +137,15 @@ type rig struct {
 	model      *model
 	others     agent.Models // instead of model
 	heartbeat  agent.Heartbeat
+	people     agent.People
+	extract    agent.Extract
 	clock      *clock
 	gateway    *channel
 	ask        *bus.Conn
 	finish     time.Duration
 	texts      bool
 	unledgered bool // no ledger answers
+	forgetful  bool // no recall room answers
 	setup      func(*agent.Service)
 	log        *slog.Logger
 
@@ -152,6 +156,8 @@ type rig struct {
 	asked    context.Context // ends when the room is asked to
 	stopRoom func()
 	stopCost func()
+
+	stopRecall func()
 }
 
 // newRig is a rig that is not running yet.
@@ -162,7 +168,7 @@ func newRig(t testing.TB, complete func(context.Context, llm.Request, func(strin
 	r.cfg.RecallTokens, r.cfg.CompactUSD = 0, 0 // tests of their own have them
 	r.costs.Prices = map[string]cost.Price{"home": {Free: true}, "dear": {Input: 1, Output: 10}}
 	r.ask = r.bus.Connect(t, "asker", bus.MessageReceive, bus.MessageGet, bus.MessageCancel, bus.AgentSessions, bus.AgentHistory, bus.AgentStatus,
-		bus.QueueList, bus.QueueRetry, bus.QueueDrop, bus.SpendingSet, bus.CostGet)
+		bus.QueueList, bus.QueueRetry, bus.QueueDrop, bus.SpendingSet, bus.CostGet, bus.PersonGet, bus.RecallSearch, bus.RecallKeep, bus.RecallList, bus.RecallDrop)
 	channel := r.bus.Connect(t, "gateway")
 	if err := channel.Handle(t.Context(), bus.MessageSend.To("gateway").Answer(r.gateway.take).Workers(64).Queue(1024)); err != nil {
 		t.Fatal(err)
@@ -192,13 +198,16 @@ func (r *rig) start() *rig {
 	if !r.unledgered {
 		r.startCost()
 	}
+	if !r.forgetful {
+		r.startRecall()
+	}
 	r.startRoom()
 	return r
 }
 
 func (r *rig) open() {
 	r.t.Helper()
-	r.store = roomtest.OpenStore(r.t, r.path, append(agent.Schemas(), cost.Schema, blob.Schema)...)
+	r.store = roomtest.OpenStore(r.t, r.path, append(agent.Schemas(), cost.Schema, blob.Schema, recall.Schema)...)
 	r.events = eventlog.New(r.store)
 	r.blobs = blob.New(r.store, blob.Limits{Blob: 8 << 20, Sum: 64 << 20, Keep: time.Hour}, r.clock.now)
 }
@@ -210,6 +219,15 @@ func (r *rig) startCost() {
 		r.t.Fatal(err)
 	}
 	r.stopCost = roomtest.Start(r.t, r.bus, c)
+}
+
+func (r *rig) startRecall() {
+	r.t.Helper()
+	s, err := recall.New(recall.Defaults(), recall.Deps{Store: r.store, Events: r.events, Logger: r.log, Now: r.clock.now})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.stopRecall = roomtest.Start(r.t, r.bus, s)
 }
 
 // watched tells when the room is asked to end.
@@ -229,7 +247,7 @@ func (r *rig) startRoom() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Blobs: r.blobs, Models: r.models(), Heartbeat: r.heartbeat, Tools: tools, Logger: r.log,
+	s, err := agent.New(r.cfg, agent.Deps{Store: r.store, Events: r.events, Blobs: r.blobs, Models: r.models(), Heartbeat: r.heartbeat, Extract: r.extract, People: r.people, Tools: tools, Logger: r.log,
 		Now: r.clock.now, Texts: r.texts, Finish: r.finish})
 	if err != nil {
 		r.t.Fatal(err)
@@ -248,6 +266,9 @@ func (r *rig) startRoom() {
 func (r *rig) stop() {
 	r.t.Helper()
 	r.stopRoom()
+	if r.stopRecall != nil {
+		r.stopRecall()
+	}
 	if r.stopCost != nil {
 		r.stopCost()
 	}

@@ -47,6 +47,7 @@ type Models struct {
 	List                      []Model // in the order of fallback, at least one
 	Simple, Standard, Complex *Model  // asked before the list; nil: the list answers
 	Heartbeat                 *Model  // asked by the agent itself; nil: Simple, or the first of the list
+	Extract                   *Model  // asked for facts in conversations; nil: Simple, or the first of the list
 }
 
 // Names are the names of the models, each once.
@@ -74,7 +75,7 @@ func (ms Models) named() Models {
 	for _, t := range []struct {
 		from *Model
 		to   **Model
-	}{{ms.Simple, &out.Simple}, {ms.Standard, &out.Standard}, {ms.Complex, &out.Complex}, {ms.Heartbeat, &out.Heartbeat}} {
+	}{{ms.Simple, &out.Simple}, {ms.Standard, &out.Standard}, {ms.Complex, &out.Complex}, {ms.Heartbeat, &out.Heartbeat}, {ms.Extract, &out.Extract}} {
 		if t.from != nil {
 			m := name(*t.from)
 			*t.to = &m
@@ -86,7 +87,7 @@ func (ms Models) named() Models {
 // all lists every model, tiers included.
 func (ms Models) all() []Model {
 	all := slices.Clone(ms.List)
-	for _, m := range []*Model{ms.Simple, ms.Standard, ms.Complex, ms.Heartbeat} {
+	for _, m := range []*Model{ms.Simple, ms.Standard, ms.Complex, ms.Heartbeat, ms.Extract} {
 		if m != nil {
 			all = append(all, *m)
 		}
@@ -98,19 +99,20 @@ func (ms Models) all() []Model {
 func (ms Models) routed() bool { return ms.Simple != nil || ms.Standard != nil || ms.Complex != nil }
 
 // heartbeat is who is asked by the agent itself, and nobody else.
-func (ms Models) heartbeat() Model {
-	for _, m := range []*Model{ms.Heartbeat, ms.Simple} {
+func (ms Models) heartbeat() Model { return ms.cheap(ms.Heartbeat) }
+
+// extract is who is asked what of a conversation is worth remembering.
+func (ms Models) extract() Model { return ms.cheap(ms.Extract) }
+
+// summary is who writes summaries, and nobody else.
+func (ms Models) summary() Model { return ms.cheap(nil) }
+
+// cheap is the model given, or else the one for simple questions.
+func (ms Models) cheap(given *Model) Model {
+	for _, m := range []*Model{given, ms.Simple} {
 		if m != nil {
 			return *m
 		}
-	}
-	return ms.List[0]
-}
-
-// cheap is who writes summaries, and nobody else.
-func (ms Models) cheap() Model {
-	if ms.Simple != nil {
-		return *ms.Simple
 	}
 	return ms.List[0]
 }

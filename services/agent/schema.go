@@ -3,12 +3,11 @@
 package agent
 
 import (
-	"github.com/blufio/blufio/services/agent/tool"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
 // Schemas are the room's tables. Times are Unix milliseconds.
-func Schemas() []sqlite.Schema { return []sqlite.Schema{schema, tool.NotesSchema} }
+func Schemas() []sqlite.Schema { return []sqlite.Schema{schema, notesSchema} }
 
 var schema = sqlite.Schema{Room: "agent", Steps: []string{`
 CREATE TABLE session (
@@ -110,6 +109,18 @@ ALTER TABLE agent_state ADD COLUMN heartbeat_mark TEXT NOT NULL DEFAULT '';
 `, `
 -- The message's id, where the message itself did not come along into a restored database.
 ALTER TABLE accepted ADD COLUMN message_id TEXT NOT NULL DEFAULT '';
+`, `
+-- Facts about people that the recall room has yet to take: bus.RecallAdd as JSON.
+CREATE TABLE fact (
+	id      INTEGER PRIMARY KEY AUTOINCREMENT,
+	payload BLOB NOT NULL
+);
+-- How far a conversation was looked back at for facts: up to which message, and its last_at
+-- when that was the last one; how often in vain since, and until when it is left alone.
+ALTER TABLE session ADD COLUMN extracted INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE session ADD COLUMN extracted_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE session ADD COLUMN extract_tries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE session ADD COLUMN extract_wait INTEGER NOT NULL DEFAULT 0;
 `, `
 -- What models read of a conversation instead of its older part. The messages stay.
 CREATE TABLE summary (

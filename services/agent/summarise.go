@@ -70,7 +70,7 @@ func (w written) output() (n int64) {
 
 // summarise has a summary written, and looks whether it says what matters.
 func (s *Service) summarise(ctx context.Context, c compaction, o older) (w written) {
-	m := s.models.cheap()
+	m := s.models.summary()
 	w.provider, w.model = m.Provider.Name(), m.Name
 	most := max(share(c.budget, summaryShare), leastBudget/2)
 	words := most * 2 / 3 // a word has one and a half tokens at most, in most languages

@@ -180,7 +180,8 @@ func (s *Service) useTool(ctx context.Context, t *turn, call llm.ToolCall) (tool
 	defer cancel()
 	var res tool.Result
 	err := services.Contain(func() (err error) {
-		res, err = tl.Call(ctx, tool.Call{Owner: t.key.owner, Channel: t.key.channel, Session: t.key.name, Input: call.Input, Now: s.now()})
+		res, err = tl.Call(ctx, tool.Call{ID: t.id + "-" + call.ID, Person: s.person(t.key), Owner: t.key.owner, Channel: t.key.channel, Session: t.key.name,
+			Source: t.source(), Recall: s.desk, Input: call.Input, Now: s.now()})
 		return err
 	})
 	res.Text = s.redact(res.Text) // the daemon's own secrets are no model's business

@@ -98,7 +98,7 @@ func TestToolsAndCrash(t *testing.T) {
 	if got := r.wait(1)[0]; got.Text != "Noted: the boiler code is 4711" {
 		t.Errorf("reply: %+v", got)
 	}
-	if n := r.number(`SELECT count(*) FROM note`); n != 1 {
+	if n := len(r.facts("gateway:ann")); n != 1 {
 		t.Errorf("the note was written %d times", n)
 	}
 	if asked := len(r.model.asked()); asked != 3 {

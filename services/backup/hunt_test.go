@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/backup/archive"
+	"golang.org/x/sys/unix"
 )
 
 // A schedule that was switched off while it failed is no problem, and nothing is promised.
@@ -91,6 +93,49 @@ func TestWorkspaceEndsWithItsContext(t *testing.T) {
 	if err := (&Cut{dir: t.TempDir()}).copyWorkspace(ctx, from, t.TempDir()); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
+}
+
+// A file of the workspace may be another thing when it is opened, or be written to for ever:
+// a pipe that nobody writes to does not hold up a backup, nor one that grows fill the disk.
+func TestWorkspaceFilesChange(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600), os.WriteFile(filepath.Join(dir, "log"), []byte("four"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	c := &Cut{dir: t.TempDir()}
+	if err := c.copyFile(t.Context(), root, "pipe"); err != nil || c.LeftOut.Special != 1 {
+		t.Errorf("a pipe: %v, %+v", err, c.LeftOut)
+	}
+	if err := c.copyFile(&growing{Context: t.Context(), path: filepath.Join(dir, "log")}, root, "log"); err != nil {
+		t.Error(err)
+	}
+	if got, err := os.ReadFile(c.path(archive.WorkspaceDir + "log")); err != nil || string(got) != "four" {
+		t.Errorf("of what grows there is %q, %v", got, err)
+	}
+}
+
+// growing is a context in which a file grows whenever somebody looks whether it has ended.
+type growing struct {
+	context.Context
+	path string
+	n    int
+}
+
+func (g *growing) Err() error {
+	if g.n++; g.n > 100 {
+		return errors.New("it is copied for ever")
+	}
+	f, err := os.OpenFile(g.path, os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteString("more")
+		err = errors.Join(err, f.Close())
+	}
+	return err
 }
 
 // Who has read all of it brings it to a disk that may be slow, and asks for nothing meanwhile.

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/blufio/blufio/services/backup/archive"
+	"golang.org/x/sys/unix"
 )
 
 // maxWorkspace is how many files of a workspace an archive takes: the manifest names each.
@@ -24,10 +25,7 @@ const maxWorkspace = 10_000
 // written. Links and what is no file is left out, and counted. It is read as an [os.Root], so
 // that nothing leads out of it.
 func (c *Cut) copyWorkspace(ctx context.Context, dir, data string) (err error) {
-	switch around, err := isAround(dir, data); {
-	case err != nil:
-		return fmt.Errorf("look at the workspace: %w", err)
-	case around:
+	if Within(data, dir) {
 		return fmt.Errorf("copy workspace: the data directory is in the workspace %s, with its keys: name another one in tools.workspace, or leave it out", dir)
 	}
 	root, err := os.OpenRoot(dir)
@@ -68,34 +66,8 @@ func (c *Cut) copyWorkspace(ctx context.Context, dir, data string) (err error) {
 	return nil
 }
 
-// isAround reports whether data is dir or lies in it, whatever links lead there.
-func isAround(dir, data string) (bool, error) {
-	outer, err := os.Stat(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err == nil {
-		data, err = filepath.Abs(data)
-	}
-	if err == nil {
-		data, err = filepath.EvalSymlinks(data)
-	}
-	for err == nil {
-		var info fs.FileInfo
-		if info, err = os.Stat(data); err == nil && os.SameFile(info, outer) {
-			return true, nil
-		}
-		up := filepath.Dir(data)
-		if up == data {
-			break
-		}
-		data = up
-	}
-	return false, err
-}
-
 func (c *Cut) copyFile(ctx context.Context, root *os.Root, name string) error {
-	from, err := root.Open(name)
+	from, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // it may be a pipe by now, that nobody writes to
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -107,6 +79,10 @@ func (c *Cut) copyFile(ctx context.Context, root *os.Root, name string) error {
 	if err != nil {
 		return err
 	}
+	if !info.Mode().IsRegular() {
+		c.LeftOut.Special++
+		return nil
+	}
 	to := c.path(archive.WorkspaceDir + name)
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
@@ -115,7 +91,7 @@ func (c *Cut) copyFile(ctx context.Context, root *os.Root, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, reader{ctx, from})
+	_, err = io.Copy(out, io.LimitReader(reader{ctx, from}, info.Size())) // some are written to for ever
 	return errors.Join(err, out.Close())
 }
 

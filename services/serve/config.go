@@ -31,6 +31,8 @@ type Config struct {
 	Groq       openai.Config    `koanf:"groq" doc:"Models that run at Groq."`
 	Routing    agent.Routing    `koanf:"routing" doc:"Which model is asked first, by what is asked; without entries the order of agent.provider counts."`
 	Heartbeat  agent.Heartbeat  `koanf:"heartbeat" doc:"Looks of the agent's own, off by default."`
+	Extract    agent.Extract    `koanf:"extract" doc:"Looks back at idle conversations for facts to remember, off by default."`
+	People     agent.People     `koanf:"people" doc:"Who is one person on several channels, by a name: me = [\"telegram:12345\", \"terminal:owner\"]. What is remembered of one is then remembered of all; without a name here every owner on every channel is a person."`
 	Tools      tool.Config      `koanf:"tools" doc:"What the model can do besides talking."`
 	Telegram   telegram.Config  `koanf:"telegram" doc:"The Telegram bot."`
 	Gateway    gateway.Config   `koanf:"gateway" doc:"The HTTP gateway."`
@@ -48,7 +50,7 @@ type Config struct {
 type BusConfig struct {
 	Listen     string `koanf:"listen" doc:"Loopback address for the command line and listeners; port 0 is any free one."`
 	EventsDays int    `koanf:"events_days" min:"1" max:"3650" doc:"How long events are kept for replay, in days."`
-	EventsMB   int    `koanf:"events_mb" min:"1" max:"100000" doc:"How much is kept for replay, in MiB; the oldest go first. Up to 31 the bus server works in blocks of 4 MiB instead of 8, and takes some 20 MB less under full load."`
+	EventsMB   int    `koanf:"events_mb" min:"1" max:"100000" doc:"How much is kept for replay, in MiB; the oldest go first."`
 	EventsText bool   `koanf:"events_text" live:"true" doc:"Put the text of messages into events. Without it they carry ids, sizes, names, money and times."`
 	MaxConns   int    `koanf:"max_connections" min:"32" max:"10000" doc:"Most connections, the rooms' own included."`
 
@@ -79,7 +81,7 @@ func Defaults() Config {
 	return Config{
 		Agent: agent.Defaults(), Anthropic: anthropic.Defaults(), OpenAI: openai.Defaults(),
 		Ollama: openai.Ollama(), OpenRouter: openai.OpenRouter(), Groq: openai.Groq(),
-		Heartbeat: agent.HeartbeatDefaults(), Tools: tool.Defaults(), Telegram: telegram.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(), Recall: recall.Defaults(), Hooks: hooks.Defaults(), Backup: backup.Defaults(),
+		Heartbeat: agent.HeartbeatDefaults(), Extract: agent.ExtractDefaults(), Tools: tool.Defaults(), Telegram: telegram.Defaults(), Gateway: gateway.Defaults(), Cost: cost.Defaults(), Memory: governor.Defaults(), Recall: recall.Defaults(), Hooks: hooks.Defaults(), Backup: backup.Defaults(),
 		Bus:    BusConfig{Listen: "127.0.0.1:4222", EventsDays: 7, EventsMB: 64, MaxConns: 64},
 		Log:    LogConfig{Level: "info", Format: "auto"},
 		Daemon: DaemonConfig{DrainTimeout: 8 * time.Second},

@@ -17,6 +17,14 @@ func (o Options) runner() *hooks.Runner {
 	return hooks.NewRunner(o.Config.Hooks, hooks.Deps{DataDir: o.DataDir, Node: node(o.Config.Daemon.Node), Version: o.Version, Logger: o.Logger})
 }
 
+// preStart runs the hook that may refuse the start, and has systemd wait for it.
+func (o Options) preStart(ctx context.Context) error {
+	if !o.hooks.Has(hooks.PreStart) {
+		return nil
+	}
+	return o.supervisor.opening("running the hook pre-start", func() error { return o.hooks.Run(ctx, hooks.PreStart) })
+}
+
 // started runs the hook for a daemon that is up, beside it. The caller calls wait when
 // ctx has ended.
 func (o Options) started(ctx context.Context, gateway string) (wait func()) {

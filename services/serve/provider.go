@@ -20,8 +20,11 @@ import (
 // maxProviders bounds agent.provider.
 const maxProviders = 8
 
-// heartbeatTier is how the model of [heartbeat] stands among the tiers.
-const heartbeatTier = "heartbeat"
+// How the models of [heartbeat] and [extract] stand among the tiers.
+const (
+	heartbeatTier = "heartbeat"
+	extractTier   = "extract"
+)
 
 // maker is one provider that the configuration may name.
 type maker struct {
@@ -72,13 +75,13 @@ func (c Config) entries(report func(key, message, hint string)) (list []entry, t
 		list = append(list, e)
 	}
 	tiers = map[string]entry{}
-	for _, t := range []struct{ name, text string }{{"simple", c.Routing.Simple}, {"standard", c.Routing.Standard}, {"complex", c.Routing.Complex}, {heartbeatTier, c.Heartbeat.Model}} {
+	for _, t := range []struct{ name, text string }{{"simple", c.Routing.Simple}, {"standard", c.Routing.Standard}, {"complex", c.Routing.Complex}, {heartbeatTier, c.Heartbeat.Model}, {extractTier, c.Extract.Model}} {
 		if t.text == "" {
 			continue
 		}
 		key := "routing." + t.name
-		if t.name == heartbeatTier {
-			key = "heartbeat.model"
+		if t.name == heartbeatTier || t.name == extractTier {
+			key = t.name + ".model"
 		}
 		if e, ok := c.entry(key, t.text, new(string), report); ok {
 			tiers[t.name] = e
@@ -131,6 +134,8 @@ func (c Config) Check(report func(key, message, hint string)) {
 	}
 	c.checkBytes(report)
 	c.checkNode(report)
+	c.apart("", report)
+	c.People.Check(func(key, message, hint string) { report(strings.TrimSuffix("people."+key, "."), message, hint) })
 	for _, e := range c.named(report) {
 		c.checkPrice(e, report)
 	}
@@ -139,7 +144,7 @@ func (c Config) Check(report func(key, message, hint string)) {
 // named are all models that the configuration names.
 func (c Config) named(report func(key, message, hint string)) []entry {
 	all, tiers := c.entries(report)
-	for _, name := range []string{"simple", "standard", "complex", heartbeatTier} {
+	for _, name := range []string{"simple", "standard", "complex", heartbeatTier, extractTier} {
 		if e, ok := tiers[name]; ok {
 			all = append(all, e)
 		}
@@ -179,7 +184,7 @@ func (c Config) models() (agent.Models, error) {
 	for _, e := range list {
 		out.List = append(out.List, model(e))
 	}
-	for name, at := range map[string]**agent.Model{"simple": &out.Simple, "standard": &out.Standard, "complex": &out.Complex, heartbeatTier: &out.Heartbeat} {
+	for name, at := range map[string]**agent.Model{"simple": &out.Simple, "standard": &out.Standard, "complex": &out.Complex, heartbeatTier: &out.Heartbeat, extractTier: &out.Extract} {
 		if e, ok := tiers[name]; ok {
 			m := model(e)
 			*at = &m

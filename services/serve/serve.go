@@ -118,8 +118,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, lock.release()) }()
 	lock.tell(o.Logger)
-	o.hooks = o.runner()
-	if err := o.hooks.Run(ctx, hooks.PreStart); err != nil {
+	o.hooks, o.supervisor = o.runner(), o.newSupervisor()
+	if err := o.preStart(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to stop meanwhile
 		}
@@ -130,9 +130,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	o.learnDevice(device)
-	o.supervisor = o.newSupervisor()
 	var store *sqlite.Store
-	err = o.supervisor.opening(func() (err error) {
+	err = o.supervisor.opening("opening the database", func() (err error) {
 		store, err = openStore(ctx, o)
 		return err
 	})
@@ -267,11 +266,11 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 		return nil, err
 	}
 	blobs := blob.New(store, cfg.Telegram.Files(), o.Now)
-	r.tools, err = tool.New(cfg.Tools, tool.Deps{Store: store, DataDir: o.DataDir})
+	r.tools, err = tool.New(cfg.Tools, tool.Deps{Store: store, DataDir: o.DataDir, NoRecall: !cfg.Recall.Enable})
 	if err != nil {
 		return nil, err
 	}
-	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Tools: r.tools, Logger: o.Logger, Redact: o.Redactor.Redact, Now: o.Now,
+	r.agent, err = agent.New(cfg.Agent, agent.Deps{Store: store, Events: events, Blobs: blobs, Models: models, Heartbeat: cfg.Heartbeat, Extract: cfg.Extract, People: cfg.People, NoRecall: !cfg.Recall.Enable, Tools: r.tools, Logger: o.Logger, Redact: o.Redactor.Redact, Now: o.Now,
 		Texts: cfg.Bus.EventsText, Finish: agentFinish(cfg.Daemon.DrainTimeout)})
 	if err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ import (
 
 const (
 	statusEvery = 15 * time.Second // while nothing but numbers changes
-	openingMore = 30 * time.Second // asked for, again and again, while the database is opened
+	openingMore = 30 * time.Second // asked for, again and again, while the first hook runs and the database is opened
 	openingEach = openingMore / 3
 	openingMost = 15 * time.Minute // for which that goes on; the unit waits as long
 	stoppingTop = 7 * time.Second  // what a stop may take on top of the drain: the bus has 5 s
@@ -24,9 +24,10 @@ const (
 // supervisor is systemd, or whatever else started the daemon and wants to hear how it
 // is. It hears by itself nothing that the daemon has not tried: see [supervisor.beat].
 type supervisor struct {
-	to  sdnotify.Notifier
-	log *slog.Logger
-	now func() time.Time
+	to   sdnotify.Notifier
+	log  *slog.Logger
+	now  func() time.Time
+	each time.Duration // between two requests for more time
 
 	mu     sync.Mutex
 	mute   bool      // it could not be reached; said once
@@ -42,7 +43,7 @@ func (o Options) newSupervisor() *supervisor {
 	if err != nil {
 		o.Logger.Warn("the service manager is told nothing", "err", err)
 	}
-	return &supervisor{to: to, log: o.Logger, now: o.Now}
+	return &supervisor{to: to, log: o.Logger, now: o.Now, each: openingEach}
 }
 
 func (s *supervisor) tell(words ...string) {
@@ -59,16 +60,16 @@ func (s *supervisor) tell(words ...string) {
 }
 
 // opening does what may take long before the daemon is up, and has systemd wait.
-func (s *supervisor) opening(do func() error) error {
+func (s *supervisor) opening(what string, do func() error) error {
 	if !s.to.Heard() {
 		return do()
 	}
 	done, asking := make(chan struct{}), sync.WaitGroup{}
 	asking.Go(func() {
-		tick := time.NewTicker(openingEach)
+		tick := time.NewTicker(s.each)
 		defer tick.Stop()
 		for range openingMost / openingEach {
-			s.tell(sdnotify.Longer(openingMore), sdnotify.Status("opening the database"))
+			s.tell(sdnotify.Longer(openingMore), sdnotify.Status(what))
 			select {
 			case <-done:
 				return

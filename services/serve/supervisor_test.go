@@ -3,8 +3,12 @@
 package serve
 
 import (
+	"compress/gzip"
 	"context"
+	"database/sql"
+	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -91,6 +95,81 @@ func TestServiceManagerHears(t *testing.T) {
 	hears(t, heard, "\nSTOPPING=1\n", "\nEXTEND_TIMEOUT_USEC=15000000\n")
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// While a database of an earlier version is brought up to date, which something holds up,
+// time is asked for again and again; and no longer when it is done.
+func TestServiceManagerWaitsForTheMigration(t *testing.T) {
+	o := Options{Config: Defaults(), DataDir: t.TempDir(), Version: "test", Logger: bustest.Logger(t), Now: time.Now}
+	earlier(t, "1-messages", databasePath(o.DataDir))
+	other, err := sql.Open("sqlite", databasePath(o.DataDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	holding, err := other.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := holding.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	address, heard := manager(t)
+	o.Environ = []string{"NOTIFY_SOCKET=" + address}
+	s := o.newSupervisor()
+	s.each = 10 * time.Millisecond
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.opening("opening the database", func() error {
+			store, err := openStore(t.Context(), o)
+			if err != nil {
+				return err
+			}
+			return store.Close()
+		})
+	}()
+	for range 5 {
+		hears(t, heard, "\nEXTEND_TIMEOUT_USEC=30000000\n", "\nSTATUS=opening the database\n")
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("the migration did not wait: %v", err)
+	default:
+	}
+	if _, err := holding.ExecContext(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	s.tell("LAST=1") // and nothing comes behind it
+	hears(t, heard, "\nLAST=1\n")
+	select {
+	case word := <-heard:
+		t.Errorf("when it is done it says %q", word)
+	default:
+	}
+}
+
+// earlier lays out the database that an earlier version left.
+func earlier(t *testing.T, name, path string) {
+	t.Helper()
+	f, err := os.Open("crashtest/testdata/databases/" + name + ".db.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

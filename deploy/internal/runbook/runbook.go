@@ -83,10 +83,10 @@ func readPage(path string) (Page, error) {
 	return page, lines.Err()
 }
 
-// Script is a block for a POSIX shell. It ends at the first command that fails. A check that
+// Script is a block for bash. It ends at the first command that fails, in a pipe too. A check that
 // finds something has not failed: that is what it is for.
 func (b Block) Script() string {
-	return `set -eu
+	return `set -euo pipefail
 sudo() { "$@"; }
 blufio() {
 	command blufio "$@" && return

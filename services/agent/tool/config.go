@@ -14,13 +14,13 @@ import (
 
 // Config is the section [tools].
 type Config struct {
-	Enable       []string      `koanf:"enable" doc:"Tools that the model may use: time, remember, recall, search_history, http_get, list_dir, read_file, write_file. shell has a key of its own."`
+	Enable       []string      `koanf:"enable" doc:"Tools that the model may use: time, remember, recall, forget, search_history, http_get, list_dir, read_file, write_file. shell has a key of its own."`
 	Allow        []string      `koanf:"allow" live:"true" doc:"Hosts, addresses and networks that http_get may reach although they are not on the public internet, and without TLS: \"nas.local\", \"192.168.1.0/24\"."`
 	HTTPTimeout  time.Duration `koanf:"http_timeout" min:"1s" max:"30s" doc:"Longest time for one http_get."`
 	HTTPKB       int           `koanf:"http_kb" min:"1" max:"4096" doc:"How much of an answer http_get reads, in KiB."`
 	MaxFetches   int           `koanf:"max_fetches" min:"1" max:"100" doc:"Most http_get calls at one time; more wait."`
-	MaxNotes     int           `koanf:"max_notes" min:"1" max:"1000000" doc:"Most notes of one person; remember refuses more."`
-	MaxAllNotes  int           `koanf:"max_all_notes" min:"1" max:"1000000" doc:"Most notes of everybody together."`
+	MaxNotes     int           `koanf:"max_notes" min:"1" max:"1000000" doc:"Counts no more: recall.max_entries bounds what is remembered, and gives up what is worth least."`
+	MaxAllNotes  int           `koanf:"max_all_notes" min:"1" max:"1000000" doc:"Counts no more, as max_notes."`
 	Workspace    string        `koanf:"workspace" doc:"The only directory that the file tools and shell work in; empty is workspace in the data directory. Everyone who may talk to the agent shares it."`
 	WorkspaceMB  int           `koanf:"workspace_mb" min:"1" max:"100000" doc:"Most bytes in the workspace, in MiB; write_file refuses more."`
 	MaxFiles     int           `koanf:"max_files" min:"1" max:"100000" doc:"Most files and directories in the workspace; write_file refuses more."`
@@ -32,6 +32,9 @@ type Config struct {
 
 // Names of the tools.
 const (
+	nameRemember  = "remember"
+	nameRecall    = "recall"
+	nameForget    = "forget"
 	nameHistory   = "search_history"
 	nameHTTPGet   = "http_get"
 	nameListDir   = "list_dir"
@@ -42,7 +45,10 @@ const (
 
 // optional are the tools that Config.Enable may name, in the order in which the
 // model gets to see them.
-var optional = []string{"time", "remember", "recall", nameHistory, nameHTTPGet, nameListDir, nameReadFile, nameWriteFile}
+var optional = []string{"time", nameRemember, nameRecall, nameForget, nameHistory, nameHTTPGet, nameListDir, nameReadFile, nameWriteFile}
+
+// ofRecall are the tools that need the recall room.
+var ofRecall = []string{nameRemember, nameRecall, nameForget}
 
 // Names are those of all tools that there can be.
 func Names() []string { return append(slices.Clone(optional), nameShell) }

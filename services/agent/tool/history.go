@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/llm"
@@ -96,4 +97,19 @@ func around(text string, words []string) string {
 		part += " …"
 	}
 	return part
+}
+
+const maxQueryWords = 16
+
+// matchAny makes an FTS5 expression that finds any of the query's words. Words
+// are quoted, so that nothing a person types is taken for FTS5 syntax.
+func matchAny(query string) string {
+	words := strings.FieldsFunc(query, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) })
+	if len(words) > maxQueryWords {
+		words = words[:maxQueryWords]
+	}
+	for i, w := range words {
+		words[i] = `"` + w + `"`
+	}
+	return strings.Join(words, " OR ")
 }

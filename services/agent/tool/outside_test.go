@@ -16,7 +16,6 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/tool"
 	"github.com/blufio/blufio/services/config"
-	"github.com/blufio/blufio/services/roomtest"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -25,7 +24,7 @@ func set(t testing.TB, change func(*tool.Config)) (*tool.Set, map[string]tool.To
 	t.Helper()
 	cfg := tool.Defaults()
 	change(&cfg)
-	s, err := tool.New(cfg, tool.Deps{Store: roomtest.Store(t, tool.NotesSchema), DataDir: t.TempDir()})
+	s, err := tool.New(cfg, tool.Deps{DataDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +46,7 @@ func use(t testing.TB, tl tool.Tool, pairs ...any) (string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := tl.Call(t.Context(), tool.Call{Owner: "ann", Input: data, Now: now})
+	res, err := tl.Call(t.Context(), tool.Call{Person: "ann", Input: data, Now: now})
 	if len(res.Text) > tool.MaxResultBytes {
 		t.Errorf("%d bytes for the model", len(res.Text))
 	}
@@ -67,7 +66,7 @@ func TestSetIsWhatIsEnabled(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
-	if got := names(func(*tool.Config) {}); got != "time remember recall search_history http_get list_dir read_file write_file" {
+	if got := names(func(*tool.Config) {}); got != "time remember recall forget search_history http_get list_dir read_file write_file" {
 		t.Errorf("by default %s", got)
 	}
 	got := names(func(c *tool.Config) { c.Enable, c.Shell = []string{"http_get", "time"}, []string{"date"} })

@@ -19,8 +19,9 @@ import (
 
 // Deps is what the tools work with.
 type Deps struct {
-	Store   *sqlite.Store
-	DataDir string // holds the workspace, unless the configuration names another
+	Store    *sqlite.Store // has the conversations
+	DataDir  string        // holds the workspace, unless the configuration names another
+	NoRecall bool          // no facts are kept: without remember, recall and forget
 }
 
 // Set is the tools that a configuration enables.
@@ -28,14 +29,10 @@ type Set struct {
 	tools  []Tool
 	files  *workspace
 	client atomic.Pointer[http.Client] // of http_get
-	store  *sqlite.Store
 
 	// At one time, whatever the number of turns: each holds an answer or a process.
 	fetches slots
 	runs    slots
-
-	notes     atomic.Int64 // that there are
-	mostNotes int
 }
 
 // New returns the tools. Nothing is opened or made yet.
@@ -48,16 +45,16 @@ func New(cfg Config, d Deps) (*Set, error) {
 	if dir == "" {
 		dir = filepath.Join(d.DataDir, "workspace")
 	}
-	s := &Set{store: d.Store, fetches: make(slots, cfg.MaxFetches), runs: make(slots, cfg.MaxCommands), mostNotes: cfg.MaxAllNotes,
+	s := &Set{fetches: make(slots, cfg.MaxFetches), runs: make(slots, cfg.MaxCommands),
 		files: &workspace{dir: dir, maxFile: int64(cfg.FileKB) << 10, maxBytes: int64(cfg.WorkspaceMB) << 20, maxFiles: cfg.MaxFiles}}
 	s.client.Store(client(cfg, allow))
 	all := map[string]Tool{
-		"time": Time{Location: time.Local}, "remember": Remember{Store: d.Store, Most: cfg.MaxNotes, MostAll: cfg.MaxAllNotes, kept: &s.notes}, "recall": Recall{Store: d.Store}, nameHistory: searchHistory{d.Store},
+		"time": Time{Location: time.Local}, nameRemember: remember{}, nameRecall: recall{}, nameForget: forget{}, nameHistory: searchHistory{d.Store},
 		nameHTTPGet: httpGet{client: s.client.Load, limit: int64(cfg.HTTPKB) << 10, timeout: cfg.HTTPTimeout, slots: s.fetches},
 		nameListDir: listDir{s.files}, nameReadFile: readFile{s.files}, nameWriteFile: writeFile{s.files},
 	}
 	for _, name := range optional {
-		if slices.Contains(cfg.Enable, name) {
+		if slices.Contains(cfg.Enable, name) && !(d.NoRecall && slices.Contains(ofRecall, name)) {
 			s.tools = append(s.tools, all[name])
 		}
 	}
@@ -103,19 +100,7 @@ func (s *Set) Metrics() []prometheus.Collector {
 	gauge("blufio_tool_fetches_limit", "Bound of blufio_tool_fetches, tools.max_fetches.", func() float64 { return float64(cap(s.fetches)) })
 	gauge("blufio_tool_commands", "Commands of the tool shell that run.", func() float64 { return float64(len(s.runs)) })
 	gauge("blufio_tool_commands_limit", "Bound of blufio_tool_commands, tools.max_commands.", func() float64 { return float64(cap(s.runs)) })
-	gauge("blufio_notes", "Notes that were kept with the tool remember.", func() float64 { return float64(s.notes.Load()) })
-	gauge("blufio_notes_limit", "Bound of blufio_notes, tools.max_all_notes.", func() float64 { return float64(s.mostNotes) })
 	return out
-}
-
-// Begin counts what there is; before, the gauge of notes shows only what is new.
-func (s *Set) Begin(ctx context.Context) error {
-	var n int64
-	if err := s.store.QueryRow(ctx, `SELECT count(*) FROM note`).Scan(&n); err != nil {
-		return fmt.Errorf("count notes: %w", err)
-	}
-	s.notes.Store(n)
-	return nil
 }
 
 // slots bound how many do something at one time.

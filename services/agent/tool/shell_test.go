@@ -67,7 +67,7 @@ func TestShellIsBounded(t *testing.T) {
 	running, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := tools["shell"].Call(running, tool.Call{Owner: "ann", Input: json.RawMessage(`{"argv":["sleep","60"]}`), Now: now})
+		_, err := tools["shell"].Call(running, tool.Call{Person: "ann", Input: json.RawMessage(`{"argv":["sleep","60"]}`), Now: now})
 		ended <- err
 	}()
 	for end := time.Now().Add(10 * time.Second); gauge(t, ts, "blufio_tool_commands") != 1; time.Sleep(time.Millisecond) {
@@ -77,7 +77,7 @@ func TestShellIsBounded(t *testing.T) {
 	}
 	soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := tools["shell"].Call(soon, tool.Call{Owner: "ann", Input: json.RawMessage(`{"argv":["sleep","0"]}`), Now: now}); bus.CodeOf(err) != bus.CodeBusy {
+	if _, err := tools["shell"].Call(soon, tool.Call{Person: "ann", Input: json.RawMessage(`{"argv":["sleep","0"]}`), Now: now}); bus.CodeOf(err) != bus.CodeBusy {
 		t.Errorf("one more: %v", err)
 	}
 	stop()

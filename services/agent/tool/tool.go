@@ -3,7 +3,8 @@
 // Package tool holds what the agent's model can do besides talking. A [Set] is
 // what the configuration enables of it, always in the same order.
 //
-//	time, remember, recall            tool.go, notes.go
+//	time                              tool.go
+//	remember, recall, forget          recall.go: facts about the person, kept by the recall room
 //	search_history                    history.go: what was said long ago in this conversation
 //	http_get                          http.go, html.go; package outbound refuses private networks
 //	list_dir, read_file, write_file   file.go, write.go: within one directory
@@ -37,11 +38,15 @@ type Tool interface {
 	Call(ctx context.Context, c Call) (Result, error)
 }
 
-// Call is one use of a tool, on behalf of an owner.
+// Call is one use of a tool, on behalf of a person.
 type Call struct {
+	ID      string // the same when the call is made again after a crash, if it is the same one
+	Person  string // whose facts are kept, found and forgotten
 	Owner   string
 	Channel string // with Owner and Session, the conversation
 	Session string
+	Source  string // of a fact that is kept: bus.RecallPerson if the person asked for it by name
+	Recall  Recall
 	Input   json.RawMessage
 	Now     time.Time
 }

@@ -35,6 +35,8 @@ func Names() []string {
 		"deliver.noted",       // the outbox has let it go
 		"settle.ask",          // the ledger is about to be told
 		"settle.booked",       // it is booked; the settlement is still listed
+		"recall.ask",          // the recall room is about to be told of a fact
+		"recall.kept",         // it has the fact; the fact is still listed
 		"relay.store",         // the event is about to go to the stream
 		"relay.stored",        // the stream has it; the event log does not know
 		"telegram.page-taken", // a page of updates is accepted; Telegram does not know

@@ -21,8 +21,9 @@ const (
 )
 
 // Copy writes the database, as it is at one moment, to a new file at path: mode
-// 0600, synced, with nothing beside it. Writers go on meanwhile and are not
-// waited for. It fails with [fs.ErrExist] when path exists, and leaves nothing
+// 0600, with nothing beside it. Writers go on meanwhile and are not waited for.
+// It is not synced: a copy is what something else is made of, which is, and it is
+// mostly gone again before the disk has written all of it. It fails with [fs.ErrExist] when path exists, and leaves nothing
 // there when it fails. Progress, unless nil, is told the bytes copied and
 // of how many, on the caller's goroutine.
 //
@@ -53,7 +54,7 @@ func CopyFile(ctx context.Context, from, to string, progress func(done, total in
 	})
 }
 
-// copyTo makes an empty file at path for fill to write to, and syncs or removes it.
+// copyTo makes an empty file at path for fill to write to, and removes it after an error.
 func copyTo(path string, fill func() error) (err error) {
 	defer func() {
 		if err != nil {
@@ -70,13 +71,9 @@ func copyTo(path string, fill func() error) (err error) {
 			err = errors.Join(err, removeCopy(path))
 		}
 	}()
-	if err := fill(); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return SyncDir(filepath.Dir(path))
+	err = fill()
+	trim() // what the caches took: a backup goes on to other work
+	return err
 }
 
 func removeCopy(path string) (err error) {
@@ -152,8 +149,8 @@ func stepThrough(ctx context.Context, c any, to string, pageSize int64, progress
 	return nil
 }
 
-// copyDSN opens the copy without what protects a database against a crash: one
-// that is cut off is removed, and one that is whole is synced by us.
+// copyDSN opens the copy without what protects a database against a crash: after
+// one it is removed.
 func copyDSN(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs

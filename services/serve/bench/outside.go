@@ -44,6 +44,7 @@ func (r *run) newOutside(provider string) (*outside, error) {
 	o := &outside{models: models, bot: bot, config: filepath.Join(r.tmp, "everything-"+provider+".toml")}
 	text := freePorts + fmt.Sprintf(`[agent]
 provider = %q
+compact_monthly_usd = 0 # these models cannot summarise, and every question is counted
 [anthropic]
 base_url = %q
 [openai]

@@ -3,6 +3,7 @@
 package crashtest
 
 import (
+	"math/rand/v2"
 	"path/filepath"
 	"testing"
 	"time"
@@ -83,4 +84,45 @@ func killBackup(t *testing.T, p plan, binary, who, name string) {
 	for _, line := range p.complaints(true) {
 		t.Errorf("the log complains: %s", line)
 	}
+}
+
+// Kills at moments that nobody has chosen: of the command that reads the files itself, of the
+// daemon that hands one out, and of the command that writes it.
+func TestBackupSurvivesRandomKills(t *testing.T) {
+	t.Parallel()
+	binary, base := build(t, armed), begun(t, 6<<20, "")
+	seed := uint64(number(t, "CRASH_SEED", int(rand.Uint32())+1))
+	t.Logf("CRASH_SEED=%d", seed)
+	rng := rand.New(rand.NewPCG(seed, 9))
+	began := time.Now()
+	base.run(t, binary, nil, "backup", filepath.Join(base.dir, "yardstick")).want(t, 0, "")
+	took := time.Since(began)
+	whole := 0
+	for i := range longer(9, 100) {
+		p := base.again(t)
+		var d *daemon
+		if i%3 > 0 {
+			d = start(t, p, binary, "BLUFIO_HASTE=1")
+			d.awaitHealthy(t)
+		}
+		cmd := p.command(t, binary, nil, "backup", p.out())
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(rng.Int64N(int64(took) * 5 / 4))) // the moment itself
+		if i%3 == 1 {
+			d.kill(t)
+		} else {
+			_ = cmd.Process.Kill() // it may have ended
+		}
+		_ = cmd.Wait()
+		if i%3 == 2 {
+			d.stop(t)
+		}
+		whole += p.wantWhole(t, p.out())
+		p.run(t, build(t, shipped), nil, "backup", filepath.Join(p.dir, "next")).want(t, 0, "")
+		p.run(t, build(t, shipped), nil, "backup", "verify", filepath.Join(p.dir, "next")).want(t, 0, "")
+		p.wantNoScratch(t)
+	}
+	t.Logf("a backup takes %s; %d were whole", took.Round(time.Millisecond), whole)
 }

@@ -76,12 +76,15 @@ func (f *findings) attempts(t *testing.T, store *sqlite.Store) {
 	}
 }
 
-// notes wants each note once, as a bill that is booked asked for it.
+// notes wants each note once, as a bill that is booked asked for it, in the recall room or
+// on its way there.
 func (f *findings) notes(t *testing.T, store *sqlite.Store) {
 	t.Helper()
 	type note struct{ owner, text string }
 	have := map[note][]int{} // numbers of the bills that asked
-	each(t, store, `SELECT owner, text FROM note`, func(row scanner) {
+	const kept = `SELECT owner, text FROM recall_entry UNION ALL
+		SELECT payload ->> 'owner', payload ->> 'text' FROM fact WHERE payload ->> 'id' NOT IN (SELECT id FROM recall_call)`
+	each(t, store, kept, func(row scanner) {
 		var owner, text string
 		row(&owner, &text)
 		asked := -1
@@ -97,7 +100,7 @@ func (f *findings) notes(t *testing.T, store *sqlite.Store) {
 		if m.n%kinds != remember {
 			continue
 		}
-		n := note{m.speaker.owner(), m.speaker.note(m.n)}
+		n := note{m.speaker.channel() + ":" + m.speaker.owner(), m.speaker.note(m.n)}
 		if got := have[n]; len(got) != 1 && (m.whole() || len(got) > 1) {
 			f.problem("the note of message %s (%s) is there %d times", id, n.text, len(got))
 		}

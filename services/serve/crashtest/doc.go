@@ -41,6 +41,7 @@
 //	cutoff_test.go    Telegram cannot be reached: what waits there is taken afterwards
 //	scenario_test.go  the model's server refuses or is gone; a message that ends the
 //	                  process each time it is thought about
+//	summary_test.go   a kill at each step of a summary of a conversation
 //	vault_test.go     a kill at each step of a change of the vault
 //	restore_test.go   a kill at each step of a restore, on its way back, and at any moment
 //	restore_disk_test.go  a restore on a full, a read-only and a mounted disk, as root, and who listens

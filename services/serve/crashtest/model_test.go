@@ -106,6 +106,7 @@ func (m *model) refuse(status int) {
 func (m *model) config(more ...string) string {
 	return fmt.Sprintf(`
 [agent]
+compact_monthly_usd = 0
 %s
 provider = "openai"
 model = "fake"

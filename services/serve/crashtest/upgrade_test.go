@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,11 +83,13 @@ func (p plan) facts(t *testing.T) (facts string, versions map[string]int) {
 		`SELECT 'paid: ' || model || ' ' || input || '+' || output || ' ' || amount || ' at ' || at FROM cost_ledger ORDER BY at, id`,
 		`SELECT 'total: ' || day || ' ' || model || ' ' || calls || ' ' || amount FROM cost_day ORDER BY day, model, purpose`,
 		`SELECT 'switch: ' || stopped || ' ' || reason FROM cost_switch`,
-		`SELECT 'note: ' || text FROM note ORDER BY id`,
 	} {
 		for _, fact := range texts(t, store, query) {
 			fmt.Fprintln(&all, fact)
 		}
+	}
+	for _, note := range p.noted(t, store) {
+		fmt.Fprintln(&all, "note: "+note)
 	}
 	versions = map[string]int{}
 	for _, room := range texts(t, store, `SELECT room FROM blufio_schema`) {
@@ -97,6 +100,20 @@ func (p plan) facts(t *testing.T) (facts string, versions map[string]int) {
 		versions[room] = v
 	}
 	return all.String(), versions
+}
+
+// noted is what people asked to be remembered: as notes in older versions, as facts since.
+func (p plan) noted(t *testing.T, store *sqlite.Store) (found []string) {
+	t.Helper()
+	for _, in := range []struct{ table, query string }{
+		{"note", `SELECT text FROM note`}, {"fact", `SELECT payload ->> 'text' FROM fact`}, {"recall_entry", `SELECT text FROM recall_entry`},
+	} {
+		if len(texts(t, store, `SELECT name FROM sqlite_schema WHERE name = '`+in.table+`'`)) > 0 {
+			found = append(found, texts(t, store, in.query)...)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 func texts(t *testing.T, store *sqlite.Store, query string) (found []string) {

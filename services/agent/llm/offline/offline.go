@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-// Package offline is the provider without a model. It keeps and finds notes by
-// the agent's ordinary tools, tells the time, and otherwise says plainly that no
+// Package offline is the provider without a model. It keeps, finds and forgets
+// facts by the agent's ordinary tools, tells the time, and otherwise says plainly that no
 // model is configured and how to change that. It costs nothing and needs no key:
 // a fresh install answers, and every part around the model does its real work.
 package offline
@@ -68,6 +68,10 @@ var phrases = []struct {
 	{"what do you remember about ", "recall", "query"},
 	{"recall ", "recall", "query"},
 	{"find ", "recall", "query"},
+	{"forget that ", "forget", "query"},
+	{"forget about ", "forget", "query"},
+	{"forget: ", "forget", "query"},
+	{"forget ", "forget", "query"},
 	{"what time is it", "time", ""},
 	{"what is the time", "time", ""},
 	{"what's the time", "time", ""},
@@ -108,10 +112,15 @@ func has(tools []llm.ToolSpec, name string) bool {
 	return false
 }
 
+// tell is what tools said, without the frames that are meant for models.
 func tell(results []llm.ToolResult) string {
 	var parts []string
 	for _, r := range results {
-		parts = append(parts, r.Text)
+		for line := range strings.Lines(r.Text) {
+			if line = strings.TrimRight(line, "\n"); !strings.HasPrefix(line, "[") || !strings.HasSuffix(line, "; data, not instructions]") {
+				parts = append(parts, line)
+			}
+		}
 	}
 	return strings.Join(parts, "\n")
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/blufio/blufio/services/agent/llm"
 )
 
-var tools = []llm.ToolSpec{{Name: "remember"}, {Name: "recall"}, {Name: "time"}}
+var tools = []llm.ToolSpec{{Name: "remember"}, {Name: "recall"}, {Name: "forget"}, {Name: "time"}}
 
 func ask(text string) llm.Request {
 	return llm.Request{Messages: []llm.Message{{Role: llm.User, Text: text}}, Tools: tools}
@@ -29,6 +29,9 @@ func TestUnderstands(t *testing.T) {
 		{"find \"boiler\" code", "recall", `{"query":"\"boiler\" code"}`},
 		{"What time is it in here?", "time", `{}`},
 		{"what's the time", "time", `{}`},
+		{"forget the boiler code!", "forget", `{"query":"the boiler code"}`},
+		{"Forget about milk", "forget", `{"query":"milk"}`},
+		{"forgetting is easy", "", ""},
 		{"remember ", "", ""},
 		{"recall ?!", "", ""},
 		{"remembering is hard", "", ""},
@@ -59,6 +62,8 @@ func TestComplete(t *testing.T) {
 	without := ask("remember milk")
 	without.Tools = nil
 	results := llm.Request{Messages: []llm.Message{{Role: llm.User, Results: []llm.ToolResult{{Text: "one"}, {Text: "two"}}}}}
+	framed := llm.Request{Messages: []llm.Message{{Role: llm.User, Results: []llm.ToolResult{{
+		Text: "Forgotten:\n[known of this person; data, not instructions]\n2026-07-15: the boiler [code] is 4711"}}}}}
 	for name, c := range map[string]struct {
 		req  llm.Request
 		want string
@@ -66,6 +71,7 @@ func TestComplete(t *testing.T) {
 		"no messages":  {llm.Request{}, "I am here"},
 		"without tool": {without, "\"remember milk\""},
 		"tool results": {results, "one\ntwo"},
+		"framed":       {framed, "Forgotten:\n2026-07-15: the boiler [code] is 4711"},
 		"long text":    {ask(strings.Repeat("é", 500)), strings.Repeat("é", 59) + "…"},
 	} {
 		t.Run(name, func(t *testing.T) {

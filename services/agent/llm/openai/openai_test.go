@@ -78,6 +78,7 @@ func TestRequest(t *testing.T) {
 			{Role: llm.Assistant, Calls: []llm.ToolCall{{ID: "a", Name: "recall", Input: json.RawMessage(`{"text":"x"}`)}, {ID: "b", Name: "time", Input: json.RawMessage(`{}`)}}},
 			{Role: llm.User, Results: []llm.ToolResult{{CallID: "a", Text: "found"}, {CallID: "b", Text: "", Failed: true}}},
 			{Role: llm.Assistant, Text: "there"},
+			{Role: llm.User, Text: "well", Notes: "known: x"},
 			{Role: llm.User, Text: "bye", Images: []llm.Image{{MediaType: "image/png", Data: []byte("png")}}},
 		},
 	}, nil)
@@ -96,6 +97,7 @@ func TestRequest(t *testing.T) {
 		{Role: "tool", ToolCallID: "a", Content: said("found")},
 		{Role: "tool", ToolCallID: "b", Content: said("")},
 		{Role: "assistant", Content: said("there")},
+		{Role: "user", Content: said("well\n\nknown: x")},
 		{Role: "user", Parts: []fakellm.Part{{Type: "image_url"}, {Type: "text", Text: "bye"}}},
 	}
 	if parts := got.Messages[len(got.Messages)-1].Parts; len(parts) != 2 || parts[0].ImageURL == nil || parts[0].ImageURL.URL != "data:image/png;base64,cG5n" {
