@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X github.com/blufio/blufio/cli.version=$(VERSION) -X github.co
 PACKAGES = ./...
 SOAK    ?= 30m
 
-.PHONY: help build package image e2e e2e-docker run test check race lint generate generated embed-oracle embed-bench bench soak soak-memory soak-million clean
+.PHONY: help build package image e2e e2e-docker run test check race lint generate generated embed-oracle embed-bench bench eval soak soak-memory soak-million clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ embed-bench: ## speed and memory of the embedders, at the sizes of all-MiniLM-L6
 
 bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 10 minutes)
 	go run ./services/serve/bench
+
+eval: ## what is remembered of long conversations, and what it costs; appends to BENCHMARKS.md (some 5 minutes)
+	go run ./services/serve/eval $(EVAL_FLAGS)
 
 soak: ## the long proofs: many kills, trouble of every kind, that the proofs can fail, backups at length, then soak-memory (about 16, 10 and 45 minutes)
 	SOAK_BACKUP_MB=1024 SOAK_KILLS=$${SOAK_KILLS:-500} go test -count 1 -timeout 120m -v ./services/serve/crashtest

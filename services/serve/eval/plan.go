@@ -75,8 +75,8 @@ func newPlan(seed uint64, turns int) (plan, error) {
 	for i, f := range families[:max(1, int(share*float64(len(families))))] {
 		p.crowd(f, 8, 2+i%2)
 	}
-	for i := range int(share * 40) {
-		text := strings.ReplaceAll(opinions[i%len(opinions)], "{v}", p.value(aName))
+	for i := range int(share * 60) {
+		text := strings.ReplaceAll(p.one(opinions[i%len(opinions):][:1]), "{v}", p.value(aName))
 		p.early = append(p.early, turn{text: text, keep: &fact{text: text}})
 	}
 	return p.plan, p.lay(turns)

@@ -111,8 +111,9 @@ var families = []family{
 	{"train of {who}", "{who} comes home with the train at {v}.", "With which train does {who} come home?", aTime},
 }
 
-// opinions are worth remembering to a model, and nobody asks for them. {v} is made up.
+// opinions are worth remembering to a model, and nobody asks for them. Half speak of what is asked about. {v} is made up.
 var opinions = []string{
-	"I did not like the film {v} at all.", "I would love to see the lake of {v} one day.", "My colleagues talk of {v} all the time.", "I once spent a rainy week in {v}.",
-	"The song {v} always cheers me up.", "I am thinking of learning {v}.", "The shop {v} was closed again today.", "I lost a bet about {v} last year.",
+	"I did not like the film {v} at all.", "The {noun} of my uncle in {v} broke down.", "I would love to see the lake of {v} one day.", "I read in the {v} times that a {noun} is overrated.",
+	"I once spent a rainy week in {v}.", "My colleague {v} dreams of a new {noun}.", "The song {v} always cheers me up.", "In {v} nobody has a {noun}, I was told.",
+	"I lost a bet about {v} last year.", "I would never lend my {noun} to {v}.", "The shop {v} was closed again today.", "Aunt {v} complains about her {noun} every time.",
 }

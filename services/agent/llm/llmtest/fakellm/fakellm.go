@@ -115,6 +115,7 @@ type vendor struct {
 	listing listing
 	asked   int
 	bills   []Bill
+	billed  int
 	cache   cache
 	keep    int // requests and bills, the latest; 0 is all
 }
@@ -219,6 +220,7 @@ func (v *vendor) pass(r *http.Request, d time.Duration) {
 func (v *vendor) bill(model string, a Answer, c counted) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.billed++
 	v.bills = latest(v.bills, Bill{Model: model, Usage: a.Usage.usage(), Whole: a.finished(), Prompt: c.total, Seen: c.read}, v.keep)
 }
 
@@ -261,3 +263,17 @@ func (v *vendor) meter(model string, pieces []piece) counted {
 
 // bearer is the key of an Authorization header.
 func bearer(h http.Header) string { return strings.TrimPrefix(h.Get("Authorization"), "Bearer ") }
+
+// Billed is how many answers have been billed, also those that Keep let go.
+func (v *vendor) Billed() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.billed
+}
+
+// Expire forgets what prompts were asked: the vendors keep them for minutes only.
+func (v *vendor) Expire() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	clear(v.cache.seen)
+}
