@@ -224,6 +224,7 @@ func TestAttacks(t *testing.T) {
 			publish(t, watchdog.nc, &nats.Msg{Subject: "blufio.v1.ctl.status", Reply: watchdog.inbox + ".flood." + strconv.Itoa(n), Data: []byte("{}")})
 			publish(t, watchdog.nc, &nats.Msg{Subject: "blufio.v1.evt.cost.recorded", Data: []byte("forged")})
 		}
+		c.asked = append(c.asked, "blufio.v1.recall.search") // by the agent, for the message
 		if m := say(t, g.op, "still there?"); m.State != bus.StateAnswered {
 			t.Errorf("under a flood: %+v", m)
 		}

@@ -247,7 +247,7 @@ func TestCheck(t *testing.T) {
 		"https://api.openai.com/v1":            "",
 		"http://127.0.0.1:11434/v1":            "",
 		"http://192.168.1.5:8080/v1":           "in the clear",
-		"":                                     "not a URL",
+		"":                                     "there is no server",
 		"ftp://x":                              "not a URL",
 		"https://u:p@x/v1":                     "do not belong",
 		"https://x/v1?a=b":                     "goes on",
