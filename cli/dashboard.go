@@ -32,6 +32,9 @@ func dashboard(u ui, p picture, now time.Time) string {
 	if c := p.Context; c != nil && c.Summaries+c.Made+c.KeptWhole+c.Failed > 0 {
 		d.context(c)
 	}
+	if r := p.Recall; r != nil {
+		d.recall(r)
+	}
 	d.backup(p.Backup)
 	d.channels(p)
 	if p.State != bus.Stopped {
@@ -129,6 +132,25 @@ func (d *drawing) memory(m *bus.Memory) {
 	d.fact("memory", d.withBar(d.u.bar(m.RSS, m.Limit), d.join(used, "heap "+size(m.Heap), pressure)))
 }
 
+// recall says how much is known of people, and what finds it.
+func (d *drawing) recall(r *bus.RecallStatus) {
+	if !r.Enabled {
+		d.fact("recall", "switched off")
+		return
+	}
+	by := map[string]string{bus.RecallBuiltIn: "built-in embedder", bus.RecallLocal: "embedding model", bus.RecallServer: "embedding server"}[r.Kind]
+	pending := ""
+	switch {
+	case by == "" && r.Problem != "":
+		by = d.u.yellow("found by words alone")
+	case by == "":
+		by = "found by words until the embedder is open"
+	case r.Pending > 0:
+		pending = plural(r.Pending, "vector") + " to be made"
+	}
+	d.fact("recall", d.join(plural(r.Entries, "fact"), by, pending))
+}
+
 func (d *drawing) withBar(bar, text string) string {
 	if bar == "" {
 		return text
@@ -172,12 +194,17 @@ func (d *drawing) backup(b bus.BackupStatus) {
 		tried := ""
 		if b.LastDrilled != nil {
 			tried = "restored on trial " + ago(b.LastDrilled, d.now)
+		} else if b.NotDrilled == bus.NotDrilledEncrypted {
+			tried = "not restored on trial (the daemon cannot open what it encrypts)"
 		}
 		d.fact("backup", d.join("made "+ago(b.LastSuccess, d.now), cost, "verified "+ago(b.LastVerified, d.now), tried, failed))
 	case failed != "":
 		d.fact("backup", d.join("none yet", failed))
 	case b.NextDue != nil:
 		d.fact("backup", "none yet; the first is due at "+b.NextDue.Local().Format("15:04"))
+	}
+	if r := b.Replaced; r.Dirs > 0 {
+		d.fact("replaced", fmt.Sprintf("%s in %d of pre-restore-… in the data directory: delete them once nobody goes back", size(r.Bytes), r.Dirs))
 	}
 }
 

@@ -15,13 +15,13 @@ type Config struct {
 	IndexMB    int    `koanf:"index_mb" min:"1" max:"4096" doc:"Memory for the vectors that are searched, in MiB."`
 	ModelDir   string `koanf:"model_dir" doc:"Directory of a sentence model of the BERT family, with model.onnx and tokenizer.json or vocab.txt; empty: words and parts of words are compared."`
 
-	WordsWeight      float64       `koanf:"words_weight" min:"0" max:"10" doc:"What a place among the facts with the same words counts; 0 searches by vectors alone."`
-	VectorsWeight    float64       `koanf:"vectors_weight" min:"0" max:"10" doc:"What a place among the facts with near vectors counts; 0 searches by words alone."`
-	ImportanceWeight float64       `koanf:"importance_weight" min:"0" max:"10" doc:"By how much an important fact goes before one that is not: at 1, by up to double."`
-	DecayHalfLife    time.Duration `koanf:"decay_half_life" min:"0s" max:"876000h" doc:"After what time a fact counts half, down to a quarter at the least; 0s: age does not count."`
-	Diversity        float64       `koanf:"diversity" min:"0" max:"1" doc:"How much a fact loses that says nearly what a better one has said; 0: nothing."`
-	MinSimilarity    float64       `koanf:"min_similarity" min:"0" max:"1" doc:"How near a vector must be to be found without a word in common; 0 is the embedder's own."`
-	MergeSimilarity  float64       `koanf:"merge_similarity" min:"0.5" max:"1" doc:"How near the vectors of two facts with the same numbers and names must be to be one; 1: only the same words are."`
+	WordsWeight      float64       `koanf:"words_weight" live:"true" min:"0" max:"10" doc:"What a place among the facts with the same words counts; 0 searches by vectors alone."`
+	VectorsWeight    float64       `koanf:"vectors_weight" live:"true" min:"0" max:"10" doc:"What a place among the facts with near vectors counts; 0 searches by words alone."`
+	ImportanceWeight float64       `koanf:"importance_weight" live:"true" min:"0" max:"10" doc:"By how much an important fact goes before one that is not: at 1, by up to double."`
+	DecayHalfLife    time.Duration `koanf:"decay_half_life" live:"true" min:"0s" max:"876000h" doc:"After what time a fact counts half, down to a quarter at the least; 0s: age does not count."`
+	Diversity        float64       `koanf:"diversity" live:"true" min:"0" max:"1" doc:"How much a fact loses that says nearly what a better one has said; 0: nothing."`
+	MinSimilarity    float64       `koanf:"min_similarity" live:"true" min:"0" max:"1" doc:"How near a vector must be to be found without a word in common; 0 is the embedder's own."`
+	MergeSimilarity  float64       `koanf:"merge_similarity" live:"true" min:"0.5" max:"1" doc:"How near the vectors of two facts with the same numbers and names must be to be one; 1: only the same words are."`
 
 	Server remote.Config `koanf:"server" doc:"A server that makes vectors, where recall.model_dir is empty. Facts are sent to it."`
 }
@@ -40,3 +40,13 @@ func (c Config) Bytes() int64 { return int64(c.IndexMB)<<20 + queryCacheBytes }
 
 // queryCacheBytes bounds the vectors of questions that are kept.
 const queryCacheBytes = 512 << 10
+
+// Check reports what no bound of a single key can say.
+func (c Config) Check(report func(key, message, hint string)) {
+	if c.ModelDir != "" && c.Server.On() {
+		report("model_dir", "there is a server too, and one of them makes the vectors", "empty it, or recall.server.base_url")
+	}
+	if c.WordsWeight == 0 && c.VectorsWeight == 0 {
+		report("words_weight", "it is 0, and so is vectors_weight: nothing would be found", "set one of them to 1")
+	}
+}

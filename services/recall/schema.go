@@ -42,7 +42,25 @@ CREATE TABLE recall_vector (
 ) STRICT;
 CREATE INDEX recall_vector_embedder ON recall_vector (embedder, n);
 
--- What is forgotten leaves no words behind in the index: see forget.go.
-CREATE VIRTUAL TABLE recall_words USING fts5 (text, about, content = 'recall_entry', content_rowid = 'n', tokenize = "unicode61 remove_diacritics 2");
+-- What is forgotten leaves no words behind in the index: see forget.go. Only what is not history is in it.
+CREATE VIRTUAL TABLE recall_words USING fts5 (text, about, owner, content = 'recall_entry', content_rowid = 'n', tokenize = "unicode61 remove_diacritics 2");
 INSERT INTO recall_words (recall_words, rank) VALUES ('secure-delete', 1);
+
+-- How many there are, kept by what changes them.
+CREATE TABLE recall_state (
+	id      INTEGER PRIMARY KEY CHECK (id = 1),
+	entries INTEGER NOT NULL,
+	history INTEGER NOT NULL
+) STRICT;
+INSERT INTO recall_state (id, entries, history) VALUES (1, 0, 0);
+CREATE TRIGGER recall_entry_added AFTER INSERT ON recall_entry BEGIN
+	UPDATE recall_state SET entries = entries + (new.superseded_by IS NULL), history = history + (new.superseded_by IS NOT NULL);
+END;
+CREATE TRIGGER recall_entry_gone AFTER DELETE ON recall_entry BEGIN
+	UPDATE recall_state SET entries = entries - (old.superseded_by IS NULL), history = history - (old.superseded_by IS NOT NULL);
+END;
+CREATE TRIGGER recall_entry_changed AFTER UPDATE OF superseded_by ON recall_entry BEGIN
+	UPDATE recall_state SET entries = entries + (new.superseded_by IS NULL) - (old.superseded_by IS NULL),
+		history = history + (new.superseded_by IS NOT NULL) - (old.superseded_by IS NOT NULL);
+END;
 `}}

@@ -131,6 +131,7 @@ func (c Config) Check(report func(key, message, hint string)) {
 	}
 	c.checkBytes(report)
 	c.checkNode(report)
+	c.apart("", report)
 	for _, e := range c.named(report) {
 		c.checkPrice(e, report)
 	}

@@ -289,11 +289,68 @@ var liveCases = map[string]liveCase{
 		}
 		return "without text"
 	}},
+	"recall.words_weight":      {value: "2", before: "0.273 both", after: "0.409 both", see: recalled},
+	"recall.vectors_weight":    {value: "3", before: "0.409", after: "0.682", see: recalled},
+	"recall.importance_weight": {value: "1", before: "0.682", after: "0.909", see: recalled},
+	"recall.decay_half_life":   {value: `"0s"`, before: "old 0.455", after: "old 0.909", see: recalled},
+	"recall.diversity":         {value: "0", before: "second: a pond", after: "second: roses", see: recalled},
+	"recall.min_similarity":    {value: "1", before: "both", after: "words", see: recalled},
+	"recall.merge_similarity": {value: "0.5", before: "2 facts", after: "1 facts", see: func(r *reloadRig) string {
+		owner := nuid.Next()
+		for _, text := range []string{"tea is drunk in the old garden house", "tea is drunk in the old garden houses"} {
+			r.remember(bus.RecallAdd{ID: nuid.Next(), Owner: owner, Text: text})
+		}
+		page, err := bus.RecallList.Ask(r.Context(), r.conn, bus.RecallPageQuery{Owner: owner})
+		return fmt.Sprint(len(page.Entries), " facts, ", err)
+	}},
+	"hooks.post_start":  {value: "[]", before: "hook post-start failed", after: "no problem", see: hookTrouble},
+	"hooks.pre_backup":  {value: `["false"]`, before: "<nil>", after: "hook pre-backup failed", see: backsUp},
+	"hooks.post_backup": {value: `["touch", "after"]`, before: "has not run", after: "has run", see: leaves("after")},
+	"hooks.on_alert":    {value: `["touch", "alert"]`, before: "has not run: hook pre-backup failed", after: "has run", see: leaves("alert")},
+	"hooks.timeout": {value: `"1s"`, before: "<nil>", after: "took longer than 1s", see: func(r *reloadRig) string {
+		r.reload(map[string]string{"hooks.pre_backup": `["sleep", "1.2"]`})
+		return backsUp(r)
+	}},
 	"log.level": {value: `"warn"`, before: "info", after: "warn", see: func(r *reloadRig) string {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return r.level
 	}},
+}
+
+// remember has a fact kept, and its vector made.
+func (r *reloadRig) remember(q bus.RecallAdd) {
+	r.Helper()
+	q.Source = bus.RecallModel
+	if _, err := bus.RecallKeep.Ask(r.Context(), r.conn, q); err != nil {
+		r.Fatal(err)
+	}
+	r.eventually("the vector", func() string {
+		st, err := bus.RecallGet.Ask(r.Context(), r.conn, bus.RecallStatusQuery{})
+		return fmt.Sprint(st.Pending, " to be made, ", err)
+	}, "0 to be made, <nil>")
+}
+
+// recalled is what searches answer, by the weights there are.
+func recalled(r *reloadRig) string {
+	for i, text := range []string{"roses grow in the garden here", "in the garden here grow roses too", "the garden has a pond"} {
+		r.remember(bus.RecallAdd{ID: fmt.Sprint("garden-", i), Owner: "gardener", Text: text})
+	}
+	r.remember(bus.RecallAdd{ID: "young", Owner: "young", Text: "the parcel waits", Importance: 1})
+	r.remember(bus.RecallAdd{ID: "old", Owner: "old", Text: "the parcel waits", Importance: 1, At: time.Now().Add(-180 * 24 * time.Hour)})
+	find := func(owner, text string) []bus.RecallHit {
+		out, err := bus.RecallSearch.Ask(r.Context(), r.conn, bus.RecallQuery{Owner: owner, Text: text, Limit: 2})
+		if err != nil || len(out.Hits) == 0 {
+			r.Fatalf("%+v, %v", out, err)
+		}
+		return out.Hits
+	}
+	young, old, garden := find("young", "parcel"), find("old", "parcel"), find("gardener", "roses in the garden")
+	second := "roses"
+	if strings.Contains(garden[len(garden)-1].Text, "pond") {
+		second = "a pond"
+	}
+	return fmt.Sprintf("%.3f %s, old %.3f, second: %s", young[0].Score, young[0].By, old[0].Score, second)
 }
 
 // residentMiB is what this process takes.
@@ -313,13 +370,16 @@ func residentMiB(t *testing.T) int {
 // What is marked as live is what really changes, key by key.
 func TestLiveKeysTakeEffect(t *testing.T) {
 	keys := config.LiveKeys(Defaults())
+	slices.SortStableFunc(keys, func(a, b string) int { // memory's last: under pressure no backup is begun
+		return strings.Index(a, "memory.") - strings.Index(b, "memory.")
+	})
 	for key := range liveCases {
 		if !slices.Contains(keys, key) {
 			t.Errorf("%s is not marked as live", key)
 		}
 	}
 	r := newReloadRig(t, map[string]string{"memory.limit_mb": strconv.Itoa(max(200, 4*residentMiB(t))), // more than 11 and less than 98 % are taken
-		"memory.warn_percent": "98", "memory.critical_percent": "99"})
+		"memory.warn_percent": "98", "memory.critical_percent": "99", "hooks.post_start": `["false"]`})
 	prompt := filepath.Join(t.TempDir(), "prompt.md")
 	if err := os.WriteFile(prompt, []byte("Rhyme."), 0o600); err != nil {
 		t.Fatal(err)

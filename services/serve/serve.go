@@ -247,6 +247,9 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	r.hooks = hooks.New(o.runner(), o.Now)
 	r.hub = hub.New(hub.Deps{Server: server, Store: store, Logger: o.Logger, Now: o.Now})
 	o.Memory.Store, o.Memory.Events, o.Memory.Logger, o.Memory.Now, o.Memory.Version = store, events, o.Logger, o.Now, o.Version
+	if o.Memory.Baseline == nil {
+		o.Memory.Baseline = func() int64 { return r.recall.Baseline() }
+	}
 	if r.governor, err = governor.New(cfg.Memory, o.Memory); err != nil {
 		return nil, err
 	}
@@ -260,7 +263,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	if r.cost, err = cost.New(cfg.Cost, cost.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now, Models: models.Names()}); err != nil {
 		return nil, err
 	}
-	if r.recall, err = recall.New(cfg.Recall, recall.Deps{Store: store, Events: events, Logger: o.Logger, Now: o.Now}); err != nil {
+	if r.recall, err = recall.New(cfg.Recall, recall.Deps{Store: store, Events: events, Logger: o.Logger, UserAgent: "blufio/" + o.Version, Now: o.Now}); err != nil {
 		return nil, err
 	}
 	blobs := blob.New(store, cfg.Telegram.Files(), o.Now)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -202,6 +203,26 @@ func (s *Store) QueryRow(ctx context.Context, query string, args ...any) *sql.Ro
 		return st.QueryRowContext(ctx, args...)
 	}
 	return s.readers.QueryRowContext(ctx, query, args...)
+}
+
+// EmptyLog moves the write-ahead log into the database and makes the file empty, so that nothing which was deleted is
+// left in it. It waits for nobody: done is false while somebody reads or writes, and the caller tries again.
+func (s *Store) EmptyLog(ctx context.Context) (done bool, err error) {
+	conn, err := s.readers.Conn(ctx)
+	if err != nil {
+		return false, classify(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
+		return false, classify(err)
+	}
+	var busy, logged, moved int
+	err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &logged, &moved)
+	_, patient := conn.ExecContext(ctx, "PRAGMA busy_timeout = "+strconv.Itoa(busyTimeoutMS))
+	if err != nil || patient != nil {
+		return false, classify(errors.Join(err, patient))
+	}
+	return busy == 0, nil
 }
 
 // Shrink gives back the memory of caches and prepared statements, which lies

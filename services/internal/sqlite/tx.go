@@ -91,6 +91,21 @@ func (t *Tx) QueryRow(query string, args ...any) *sql.Row {
 // not block. It is dropped when the write is rolled back.
 func (t *Tx) AfterCommit(fn func()) { t.after = append(t.after, fn) }
 
+// Overwrite makes sure that what this transaction deletes from now on is not left behind in the file: SQLite writes zeros
+// over it. That takes some more writing. What stood in the write-ahead log before stays there until [Store.EmptyLog].
+func (t *Tx) Overwrite() error {
+	if t.w.overwrites {
+		return nil
+	}
+	// It answers with a row, so it is a query.
+	var on int
+	if err := t.QueryRow(`PRAGMA secure_delete = 1`).Scan(&on); err != nil {
+		return fmt.Errorf("overwrite what is deleted: %w", err)
+	}
+	t.w.overwrites = true
+	return nil
+}
+
 // stmt returns the prepared statement for query, or nil when query is better
 // run without: because the prepared one has a cursor open, or does not
 // compile, in which case running it gives the error.

@@ -31,8 +31,9 @@ type writer struct {
 	meter *meter
 	log   *slog.Logger
 
-	batch []*job        // being committed
-	done  chan struct{} // closed when the goroutine has ended
+	batch      []*job        // being committed
+	overwrites bool          // what is deleted, until the transaction ends
+	done       chan struct{} // closed when the goroutine has ended
 }
 
 func newWriter(ctx context.Context, dsn string, o Options, m *meter) (*writer, error) {
@@ -114,6 +115,7 @@ func (w *writer) transaction(batch []*job) int {
 		w.fail(batch, w.meter.failed(fmt.Errorf("begin transaction: %w", err)))
 		return len(batch)
 	}
+	defer w.overwritten()
 	alone, written := len(batch) == 1, 0
 	for i, j := range batch {
 		if lost := w.apply(j, alone); lost != nil {
@@ -159,7 +161,7 @@ func (w *writer) reopen() error {
 	if err != nil {
 		return classify(fmt.Errorf("reopen: %w", err))
 	}
-	w.conn = conn
+	w.conn, w.overwrites = conn, false
 	return nil
 }
 
@@ -209,6 +211,14 @@ func call(fn func(*Tx) error, tx *Tx) (err error) {
 		}
 	}()
 	return fn(tx)
+}
+
+// overwritten ends what Tx.Overwrite began; indexes for full-text search are written at the commit only.
+func (w *writer) overwritten() {
+	if w.overwrites {
+		w.overwrites = false
+		_ = w.exec("PRAGMA secure_delete = 0") // if it fails, more is overwritten than need be
+	}
 }
 
 func (w *writer) commit(jobs int) error {

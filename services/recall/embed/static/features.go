@@ -187,6 +187,9 @@ func fold(r rune) rune {
 	return r
 }
 
+// Common reports whether a word in lower case, without accents, says nothing of what a text is about.
+func Common(word string) bool { return common([]rune(word)) }
+
 // common is true for words that say nothing of what a text is about, in a few languages.
 func common(w []rune) bool {
 	if len(w) > 5 {

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package index
+
+import (
+	"cmp"
+	"math"
+	"math/bits"
+	"slices"
+)
+
+// How many vectors are looked at in all their planes: so many for each that is wanted, and one in so many of all. With fewer
+// the nearest are missed; with more nothing is gained, for then it is the 8 bits that lose.
+const (
+	perHit = 128
+	ofAll  = 32
+)
+
+// candidate is a row that may be among the best.
+type candidate struct {
+	score    float32
+	seg, row uint32
+}
+
+// search appends the k best rows of s.segs to dst.
+func (s *scratch) search(dst []Hit, k, planes int) []Hit {
+	all := 0
+	for _, seg := range s.segs {
+		all += seg.rows
+	}
+	k = min(k, all)
+	wanted := min(all, perHit*k+all/ofAll)
+	s.best, s.floor = s.best[:0], float32(math.Inf(-1))
+	for at, seg := range s.segs {
+		s.scan(uint32(at), seg, wanted)
+	}
+	best := keep(s.best, wanted)
+	for i := range best {
+		c, row := s.segs[best[i].seg].at(int(best[i].row))
+		best[i].score = min(max(s.fineStep*c.scale[row]*float32(s.compare(c, row)), -1), 1)
+	}
+	best = keep(best, k)
+	from := len(dst)
+	for _, b := range best {
+		c, row := s.segs[b.seg].at(int(b.row))
+		dst = append(dst, Hit{c.ids[row], b.score})
+	}
+	slices.SortFunc(dst[from:], func(a, b Hit) int { return cmp.Or(-cmp.Compare(a.Score, b.Score), cmp.Compare(a.ID, b.ID)) })
+	return dst
+}
+
+// scan holds the signs of a segment's rows against the question, and adds those that may be among the best to s.best.
+func (s *scratch) scan(at uint32, seg *segment, wanted int) {
+	words := s.words
+	for n, c := range seg.chunks {
+		signs := c.planes[0][:c.rows*words]
+		for row := 0; len(signs) >= words; row++ {
+			score := c.sign[row] * float32(2*againstSigns(s.rough, signs)-s.roughSum)
+			signs = signs[words:]
+			if score <= s.floor {
+				continue
+			}
+			s.best = append(s.best, candidate{score, at, uint32(n*mostRoom + row)})
+			if len(s.best) >= 2*wanted {
+				s.best = keep(s.best, wanted)
+				s.floor = s.best[wanted-1].score
+			}
+		}
+	}
+}
+
+// againstSigns is the sum of those of the question's numbers where the row has a 1.
+func againstSigns(question [][roughBits]uint64, row []uint64) int {
+	row = row[:len(question)]
+	sum := 0
+	for w := range question {
+		q, r := &question[w], row[w]
+		n := -bits.OnesCount64(q[3] & r)
+		n = 2*n + bits.OnesCount64(q[2]&r)
+		n = 2*n + bits.OnesCount64(q[1]&r)
+		sum += 2*n + bits.OnesCount64(q[0]&r)
+	}
+	return sum
+}
+
+// compare is the product of the question with all planes of a row, each of whose numbers counts from the middle of its range.
+func (s *scratch) compare(c *chunk, row int) float64 {
+	sum := 0
+	for _, plane := range c.planes {
+		sum = 2*sum + againstPlane(s.fine, plane[row*s.words:])
+	}
+	return float64(sum) - float64(int(1)<<len(c.planes)-1)/2*float64(s.fineSum)
+}
+
+// againstPlane is the sum of those of the question's numbers where the plane has a 1.
+func againstPlane(question [][fineBits]uint64, row []uint64) int {
+	row = row[:len(question)]
+	sum := 0
+	for w := range question {
+		q, r := &question[w], row[w]
+		n := -bits.OnesCount64(q[9] & r)
+		n = 2*n + bits.OnesCount64(q[8]&r)
+		n = 2*n + bits.OnesCount64(q[7]&r)
+		n = 2*n + bits.OnesCount64(q[6]&r)
+		n = 2*n + bits.OnesCount64(q[5]&r)
+		n = 2*n + bits.OnesCount64(q[4]&r)
+		n = 2*n + bits.OnesCount64(q[3]&r)
+		n = 2*n + bits.OnesCount64(q[2]&r)
+		n = 2*n + bits.OnesCount64(q[1]&r)
+		sum += 2*n + bits.OnesCount64(q[0]&r)
+	}
+	return sum
+}
+
+// keep returns the n best, in no order, but the last of them is the worst.
+func keep(c []candidate, n int) []candidate {
+	if n <= 0 || len(c) == 0 {
+		return c[:0]
+	}
+	n = min(n, len(c))
+	for lo, hi := 0, len(c)-1; lo < hi; {
+		pivot := c[lo+(hi-lo)/2].score
+		i, j := lo, hi
+		for i <= j {
+			for c[i].score > pivot {
+				i++
+			}
+			for c[j].score < pivot {
+				j--
+			}
+			if i <= j {
+				c[i], c[j] = c[j], c[i]
+				i, j = i+1, j-1
+			}
+		}
+		switch {
+		case n-1 <= j:
+			hi = j
+		case n-1 >= i:
+			lo = i
+		default:
+			return c[:n]
+		}
+	}
+	return c[:n]
+}

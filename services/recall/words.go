@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package recall
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/blufio/blufio/services/recall/embed/static"
+)
+
+const (
+	maxTerms = 24 // words of a question that are looked for
+	maxTerm  = 64 // bytes of one
+
+	// From so many facts on, at the least one in so many, a word is frequent.
+	frequentLeast = 300
+	frequentShare = 50
+)
+
+// terms are the words of a question that say what it is about.
+func terms(text string) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, w := range wordsOf(text) {
+		if len(w) > maxTerm || seen[w] || static.Common(w) || !utf8.ValidString(w) {
+			continue
+		}
+		seen[w] = true
+		if out = append(out, w); len(out) == maxTerms {
+			break
+		}
+	}
+	return out
+}
+
+// expression makes what FTS5 looks for: any of the words, within the facts of an owner. It is "" when there is nothing to
+// look for. Every word stands in quotes, so nothing in a question is syntax.
+func expression(owner string, terms []string) string {
+	if len(terms) == 0 {
+		return ""
+	}
+	found := `{text about} : ("` + strings.Join(terms, `" OR "`) + `")`
+	if owner != "" {
+		found = `owner : "` + strings.Join(wordsOf(owner), " ") + `" AND ` + found
+	}
+	return found
+}
+
+// telling leaves out the words that very many facts have: to rank all of these takes long, and tells little. If there
+// are no others, the first few of them have to do.
+func (s *Service) telling(ctx context.Context, all []string) ([]string, error) {
+	frequent := max(s.rows.Load()/frequentShare, frequentLeast)
+	if len(all) < 2 || s.rows.Load() < frequent {
+		return all, nil
+	}
+	var out []string
+	for _, w := range all {
+		var n int64
+		err := s.d.Store.QueryRow(ctx, `SELECT count(*) FROM (SELECT 1 FROM recall_words WHERE recall_words MATCH ? LIMIT ?)`, `"`+w+`"`, frequent).Scan(&n)
+		if err != nil {
+			return nil, fmt.Errorf("count words: %w", err)
+		}
+		if n > 0 && n < frequent {
+			out = append(out, w)
+		}
+	}
+	if len(out) == 0 {
+		out = all[:min(len(all), 3)]
+	}
+	return out, nil
+}
+
+// byWords finds the facts that share words with a question, best first. Owners that are written alike are told apart by
+// who reads the rows.
+func (s *Service) byWords(ctx context.Context, owner, text string, depth int) ([]int64, error) {
+	words, err := s.telling(ctx, terms(text))
+	match := expression(owner, words)
+	if match == "" || err != nil {
+		return nil, err
+	}
+	rows, err := s.d.Store.Query(ctx, `SELECT rowid FROM recall_words WHERE recall_words MATCH ? ORDER BY bm25(recall_words, 1.0, 2.0, 0.0) LIMIT ?`, match, depth)
+	if err != nil {
+		return nil, fmt.Errorf("search words: %w", err)
+	}
+	defer rows.Close()
+	var out []int64
+	for rows.Next() {
+		var n int64
+		if err := rows.Scan(&n); err != nil {
+			return nil, fmt.Errorf("search words: %w", err)
+		}
+		out = append(out, n)
+	}
+	return out, rows.Err()
+}
