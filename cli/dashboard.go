@@ -29,6 +29,9 @@ func dashboard(u ui, p picture, now time.Time) string {
 	if q := p.Queues; q != nil {
 		d.fact("queues", d.join(fmt.Sprintf("inbox %d", q.Inbox), fmt.Sprintf("outbox %d", q.Outbox), d.dead(q.Dead)))
 	}
+	if c := p.Context; c != nil && c.Summaries+c.Made+c.KeptWhole+c.Failed > 0 {
+		d.context(c)
+	}
 	if r := p.Recall; r != nil {
 		d.recall(r)
 	}
@@ -49,6 +52,17 @@ type drawing struct {
 
 func (d *drawing) fact(label, text string) {
 	d.WriteString(d.u.dim(fmt.Sprintf("%-9s", label)) + " " + text + "\n")
+}
+
+// context is what stands for the older part of conversations, and what did not come to be.
+func (d *drawing) context(c *bus.ContextCounts) {
+	some := func(n int64, what string) string {
+		if n == 0 {
+			return ""
+		}
+		return fmt.Sprintf("%d %s", n, what)
+	}
+	d.fact("context", d.join(fmt.Sprintf("%d summaries", c.Summaries), some(c.Made, "made since the start"), some(c.KeptWhole, "not taken"), some(c.Failed, "failed")))
 }
 
 func (d *drawing) join(parts ...string) string {

@@ -470,7 +470,35 @@ func TestSummariesAreShed(t *testing.T) {
 		t.Errorf("%d, %v", n, err)
 	}
 	most, entries := agent.FillSummaries(10_000, 1000)
-	if most > agent.SummaryBytes || entries < 500 {
+	if most > agent.SummaryBytes || entries < 200 {
 		t.Errorf("%d summaries take %d bytes", entries, most)
+	}
+}
+
+// A conversation that is too long for a model loses its oldest exchanges first, and the
+// summary last.
+func TestTooLongKeepsTheSummary(t *testing.T) {
+	r, w := compacting(t)
+	fits := 1000
+	r.model.complete = func(ctx context.Context, q llm.Request, delta func(string)) (llm.Response, error) {
+		if !isSummary(q) && len(q.Messages) > fits {
+			return llm.Response{}, llm.TooLong(bus.Errorf(bus.CodeInvalid, "too long"))
+		}
+		return w.complete(ctx, q, delta)
+	}
+	r.start()
+	for sent := 0; len(facts(r, bus.ContextCompacted)) == 0; sent++ {
+		r.calmly("s", told(sent))
+	}
+	r.calmly("s", "and")
+	for _, most := range []int{5, 3, 1} {
+		fits = most
+		if got := r.chat("s", "what now?"); got.State != bus.StateAnswered {
+			t.Fatalf("%+v", got)
+		}
+		questions, _ := w.asked()
+		if got := lines(questions[len(questions)-1]); len(got) != most || (most > 1) != strings.Contains(got[0], "summary of our conversation") {
+			t.Errorf("at most %d messages: the model reads %q", most, got)
+		}
 	}
 }

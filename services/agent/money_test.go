@@ -132,6 +132,7 @@ func TestFailedCallIsSettled(t *testing.T) {
 // comes, gets its own after the linger, and no one waits for that.
 func TestCommitsPerTurn(t *testing.T) {
 	r := newRig(t, nil)
+	r.cfg.RecallTokens, r.cfg.CompactUSD = agent.Defaults().RecallTokens, agent.Defaults().CompactUSD
 	r.model.name = "dear"
 	r.setup = (*agent.Service).Unhurried // the retries' own reading would blur the count
 	var asked, running int64

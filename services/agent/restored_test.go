@@ -334,3 +334,33 @@ func openCopy(t *testing.T, path string) *sqlite.Store {
 	}
 	return roomtest.OpenStore(t, to, append(agent.Schemas(), cost.Schema, blob.Schema, recall.Schema)...)
 }
+
+// A restored conversation goes on with the summary that the backup has, also when the
+// database that it replaces had a newer one; and what it says is found.
+func TestRestoredSummary(t *testing.T) {
+	base, w := compacting(t)
+	r := &restored{rig: base.start()}
+	sent := 0
+	until := func(summaries int) {
+		for ; len(facts(r.rig, bus.ContextCompacted)) < summaries; sent++ {
+			r.calmly("s", told(sent))
+		}
+	}
+	until(1)
+	to := r.number(`SELECT to_seq FROM summary`)
+	r.backup()
+	until(3)
+	r.restore(false, false)
+	if n := r.number(`SELECT to_seq FROM summary`); n != to {
+		t.Errorf("the summary reaches to %d, in the backup to %d", n, to)
+	}
+	r.calmly("s", "go on")
+	questions, _ := w.asked()
+	if got := lines(questions[len(questions)-1]); !strings.Contains(got[0], "Spoken of: 100") {
+		t.Errorf("the model reads %q", got)
+	}
+	until(2)
+	if n := r.number(`SELECT count(*) FROM message_words`) - r.number(`SELECT count(*) FROM message WHERE state = 'answered' AND NOT aside`); n != 0 {
+		t.Errorf("%d too many are in the index", n)
+	}
+}

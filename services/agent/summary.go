@@ -82,7 +82,7 @@ type summaries struct {
 }
 
 // SummaryBytes bounds the summaries in memory.
-const SummaryBytes = 1 << 20
+const SummaryBytes = 256 << 10
 
 // entryBytes is what an entry takes beside its text, about.
 const entryBytes = 160

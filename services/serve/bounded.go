@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/internal/logring"
 	"github.com/blufio/blufio/services/internal/sqlite"
@@ -31,6 +32,7 @@ func (c Config) bounds() []bounded {
 		{"fetched pages", c.Tools.Bytes(), []string{"tools.max_fetches", "tools.http_kb"}},
 		{"vectors of facts", c.Recall.Bytes(), []string{"recall.index_mb"}},
 		{"the database's caches", c.databaseOptions().Bytes(), []string{"memory.database_cache_kb"}},
+		{"summaries of conversations", agent.SummaryBytes, nil},
 		{"answers being shown", telegram.DraftBytes, nil},
 		{"the log's end", logring.MaxBytes, nil},
 	}

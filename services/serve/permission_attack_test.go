@@ -32,7 +32,7 @@ func (g *guarded) calm(t *testing.T) *calm {
 }
 
 // always is what the rooms say by themselves.
-var always = []string{"blufio.v1.house.pulse", "blufio.v1.gov.read", "blufio.v1.cost.", "blufio.v1.agent.status", "blufio.v1.recall.status", "blufio.v1.ctl.backup.get", "blufio.v1.msg.delta.", "blufio.v1.msg.send.",
+var always = []string{"blufio.v1.house.pulse", "blufio.v1.gov.read", "blufio.v1.cost.", "blufio.v1.recall.search", "blufio.v1.agent.status", "blufio.v1.recall.status", "blufio.v1.ctl.backup.get", "blufio.v1.msg.delta.", "blufio.v1.msg.send.",
 	"blufio.v1.msg.terminal.reply", "blufio.v1.ctl.keys.issue", "blufio.v1.ctl.keys.list"}
 
 // check fails when the rooms or another key have heard what nobody of them said, or what

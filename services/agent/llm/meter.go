@@ -84,7 +84,7 @@ func (m *Meter) Learn(model string, estimate, counted int64) (off float64, ok bo
 func (s *scale) learn(ratio float64) float64 {
 	off := math.Exp(s.log)/ratio - 1
 	s.heard++
-	part := max(1/float64(s.heard+1), .1)
+	part := max(1/float64(s.heard), .1)
 	step := math.Log(ratio) - s.log
 	if s.heard > 3 {
 		step = min(max(step, -.25), .25)
