@@ -61,7 +61,7 @@ bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 10 minutes
 	go run ./services/serve/bench
 
 soak: ## the long proofs: many kills, trouble of every kind, that the proofs can fail, backups at length, then soak-memory (about 16, 10 and 45 minutes)
-	SOAK_KILLS=$${SOAK_KILLS:-500} go test -count 1 -timeout 120m -v ./services/serve/crashtest
+	SOAK_BACKUP_MB=1024 SOAK_KILLS=$${SOAK_KILLS:-500} go test -count 1 -timeout 120m -v ./services/serve/crashtest
 	SOAK_BACKUP=1 go test -count 1 -timeout 60m -v ./services/backup/archive
 	$(MAKE) soak-memory
 

@@ -121,8 +121,22 @@ type BackupSummary struct {
 	LastVerified *BackupProof `json:"last_verified"`
 	LastDrilled  *BackupProof `json:"last_drilled"`
 	DrillEvery   int64        `json:"drill_every_seconds"` // 0: no drill
-	Files        []BackupFile `json:"files"`               // newest first
-	More         int          `json:"more"`                // files that are not named
+	NotDrilled   string       `json:"not_drilled"`         // why the daemon restores none on trial: "encrypted" or "off"; "" when it does
+	Replaced     Replaced     `json:"replaced"`
+	Files        []BackupFile `json:"files"` // newest first
+	More         int          `json:"more"`  // files that are not named
+}
+
+// Why the daemon restores no backup on trial.
+const (
+	NotDrilledEncrypted = "encrypted" // what it encrypts it cannot open
+	NotDrilledOff       = "off"       // by the configuration
+)
+
+// Replaced is what restores have replaced and the data directory still holds.
+type Replaced struct {
+	Dirs  int   `json:"dirs"` // pre-restore-…, one of each restore
+	Bytes int64 `json:"bytes"`
 }
 
 // BackupStep is how far the running backup has come.

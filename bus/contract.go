@@ -78,7 +78,7 @@ var (
 	RecallList = call[RecallPageQuery, RecallPage](Spec{Name: "recall.list",
 		From: []string{"agent", "cli"}, Heard: []string{"recall"},
 		Meaning: "A page of the facts, also for an export."})
-	RecallDrop = call[RecallForget, RecallForgotten](Spec{Name: "recall.forget",
+	RecallDrop = call[RecallForget, RecallForgotten](Spec{Name: "recall.forget", Timeout: 30 * time.Second,
 		From: []string{"agent", "cli"}, Heard: []string{"recall"},
 		Meaning: "Forget facts for good: nothing of them is left in the database."})
 	RecallImport = call[RecallBatch, RecallImported](Spec{Name: "recall.import", Timeout: 15 * time.Second,

@@ -85,6 +85,8 @@ type BackupStatus struct {
 	NextDue      *time.Time `json:"next_due"`     // null without a schedule
 	Bytes        int64      `json:"bytes"`        // of the last one
 	Seconds      float64    `json:"seconds"`      // that it took
+	NotDrilled   string     `json:"not_drilled"`  // why none is restored on trial: "encrypted" or "off"; "" when one is
+	Replaced     Replaced   `json:"replaced"`
 }
 
 // Health is the short answer behind GET /health, made anew every second.

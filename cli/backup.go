@@ -4,6 +4,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -50,6 +51,11 @@ func (a *app) backupCommand() *cobra.Command {
 		Args:    atMostOne("path"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
+				if near := mistyped(cmd, args[0]); near != "" {
+					f := misuse(cmd, "%s is no command of `blufio backup`, and does not look like a path", args[0])
+					f.hint = fmt.Sprintf("did you mean `blufio backup %s`? A file of that name is written with a slash: ./%s", near, args[0])
+					return f
+				}
 				w.path = args[0]
 			}
 			return a.backup(cmd, w)
@@ -90,8 +96,13 @@ func (a *app) backup(cmd *cobra.Command, w backupWish) error {
 	defer p.clear()
 	b, err := a.writeBackup(ctx, src, w, p)
 	p.clear()
-	if err != nil && ctx.Err() != nil {
-		return fail(exitFailed, "", "stopped; nothing was written")
+	var late *notNamedError
+	switch {
+	case err == nil || ctx.Err() == nil || errors.As(err, &late):
+	case w.path == stdoutPath:
+		return fail(exitFailed, "make it again", "stopped; what went to standard output is not a whole backup")
+	default:
+		return fail(exitFailed, "", "stopped; there is no backup")
 	}
 	if err != nil {
 		return backupFailure(err)

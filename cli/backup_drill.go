@@ -82,6 +82,7 @@ func (a *app) backupDrill(ctx context.Context, path string, identities []string,
 	defer stop()
 	timed, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	dispensable()
 	began := a.now()
 	d := drill{Schema: drillSchema, Path: path, Findings: []bus.Finding{}, Migrated: []string{}}
 	p := a.newProgress()
@@ -105,6 +106,11 @@ func (a *app) backupDrill(ctx context.Context, path string, identities []string,
 	}
 	return a.print(a.drillText(d))
 }
+
+// dispensable has the kernel, when memory runs out, end this process and those that it
+// starts, and not the daemon in whose control group they may be: proc(5), oom_score_adj.
+// Where that may not be written, as on another system, it has no effect.
+func dispensable() { _ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0) }
 
 // drillOn restores, runs, and looks.
 func (a *app) drillOn(ctx context.Context, path string, identities []string, key string, d *drill, p *progress) (err error) {

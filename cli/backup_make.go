@@ -84,8 +84,14 @@ func (a *app) writeBackup(ctx context.Context, src archiver, w backupWish, p *pr
 // writeFile gives the file its name when it is whole.
 func writeFile(ctx context.Context, src archiver, path string, estimate int64, force bool, p *progress) (bus.BackupArchive, string, error) {
 	var none bus.BackupArchive
-	if free, err := serve.FreeSpace(filepath.Dir(path)); err == nil && free < estimate {
-		return none, "", fail(exitFailed, "free some space, or name another disk", "%s has %s free, and the backup may need %s", filepath.Dir(path), size(free), size(estimate))
+	enough := func() error {
+		if free, err := serve.FreeSpace(filepath.Dir(path)); err == nil && free < estimate {
+			return fail(exitFailed, "free some space, or name another disk", "%s has %s free, and the backup may need %s", filepath.Dir(path), size(free), size(estimate))
+		}
+		return nil
+	}
+	if err := enough(); err != nil {
+		return none, "", err
 	}
 	f, err := serve.CreateBackup(path, force)
 	if errors.Is(err, fs.ErrExist) {
@@ -94,17 +100,42 @@ func writeFile(ctx context.Context, src archiver, path string, estimate int64, f
 	if err != nil {
 		return none, "", err
 	}
-	archive, sum, err := src.write(ctx, f, p.tell)
+	archive, sum, err := src.write(ctx, &roomy{f, enough}, p.tell)
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err == nil {
-		err = f.Commit()
+		if err = f.Commit(); err != nil {
+			err = &notNamedError{err}
+		}
 	}
 	if err != nil {
 		return none, "", errors.Join(err, f.Abort())
 	}
 	return archive, sum, nil
+}
+
+// notNamedError is one of a backup that was whole: it says itself what became of the file.
+type notNamedError struct{ err error }
+
+func (e *notNamedError) Error() string { return e.err.Error() }
+func (e *notNamedError) Unwrap() error { return e.err }
+
+// roomy looks at the free space again when the first bytes come: the daemon has made its copy
+// by then, perhaps on the same disk.
+type roomy struct {
+	io.Writer
+	check func() error // nil: it was made
+}
+
+func (r *roomy) Write(p []byte) (int, error) {
+	if check := r.check; check != nil {
+		r.check = nil
+		if err := check(); err != nil {
+			return 0, err
+		}
+	}
+	return r.Writer.Write(p)
 }
 
 // liveArchiver is the daemon.
@@ -210,6 +241,9 @@ func (o *ownArchiver) begin(ctx context.Context, r bus.BackupRequest, say stageT
 		return "", 0, fail(exitNoAnswer, "try again in a moment", "the daemon on %s is starting or stopping", o.dir)
 	case err != nil:
 		return "", 0, err
+	}
+	if ended := o.b.Ended(); ended != "" {
+		o.a.note("%s before the backup, %s", o.a.ui(o.a.err).warn(), ended)
 	}
 	return o.b.Name(), o.b.Estimate(), nil
 }

@@ -5,8 +5,8 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -34,6 +34,10 @@ func (a *app) configValidateCommand() *cobra.Command {
 		Long: "Check the configuration, as the daemon would at its start, and tell everything that\n" +
 			"is wrong with it: the file and the line, or the variable, and what to do about it.\n" +
 			"A secret in a file is a warning. Keys of models are looked for in the vault too.\n\n" +
+			"--json prints one object, {schema: \"" + validitySchema + "\", valid, problems, warnings};\n" +
+			"each problem and warning is {key, source, name, line, column, message, hint}, where\n" +
+			"source is file, env, flag or default, name the file's path or the variable's name,\n" +
+			"and line and column are 0 outside files.\n\n" +
 			"Exit code 0: it is valid, perhaps with warnings; 1: it is not.",
 		Example: "  blufio config validate\n  blufio config validate --config ./blufio.toml --json",
 		Args:    noArgs,
@@ -52,6 +56,9 @@ func (a *app) validate(ctx context.Context) error {
 	if err == nil {
 		useless, unknown := judgeFiles(loaded)
 		problems, warnings = append(useless, problems...), append(unknown, warnings...)
+		if dir, err := a.data(); err == nil {
+			problems = append(problems, serve.NotApart(cfg, loaded, dir)...)
+		}
 	}
 	if a.json {
 		return errors.Join(a.printJSON(verdict(problems, warnings)), exitIf(len(problems) > 0))
@@ -118,11 +125,7 @@ func (a *app) judgeSecrets(ctx context.Context, cfg serve.Config, loaded *config
 
 // warn is complain for what works and should be mended.
 func (a *app) warn(message, hint string) {
-	u := a.ui(a.err)
-	_, _ = fmt.Fprintf(a.err, "%s %s\n", u.yellow("warning:"), line(message))
-	if hint != "" {
-		_, _ = fmt.Fprintf(a.err, "%s %s\n", u.yellow("hint:"), line(hint))
-	}
+	a.remark(slog.LevelWarn, a.ui(a.err).yellow("warning:"), message, hint)
 }
 
 func exitIf(failed bool) error {
@@ -143,14 +146,18 @@ type problem struct {
 	Hint    string `json:"hint"`
 }
 
+// validitySchema names the form of [validity], which only gains fields.
+const validitySchema = "blufio.validity/1"
+
 type validity struct {
+	Schema   string    `json:"schema"`
 	Valid    bool      `json:"valid"`
 	Problems []problem `json:"problems"`
 	Warnings []problem `json:"warnings"` // what works and should be mended
 }
 
 func verdict(found, warnings config.Problems) validity {
-	return validity{Valid: len(found) == 0, Problems: forScripts(found), Warnings: forScripts(warnings)}
+	return validity{Schema: validitySchema, Valid: len(found) == 0, Problems: forScripts(found), Warnings: forScripts(warnings)}
 }
 
 func forScripts(found config.Problems) []problem {

@@ -180,12 +180,17 @@ func (d *drawing) backup(b bus.BackupStatus) {
 		tried := ""
 		if b.LastDrilled != nil {
 			tried = "restored on trial " + ago(b.LastDrilled, d.now)
+		} else if b.NotDrilled == bus.NotDrilledEncrypted {
+			tried = "not restored on trial (the daemon cannot open what it encrypts)"
 		}
 		d.fact("backup", d.join("made "+ago(b.LastSuccess, d.now), cost, "verified "+ago(b.LastVerified, d.now), tried, failed))
 	case failed != "":
 		d.fact("backup", d.join("none yet", failed))
 	case b.NextDue != nil:
 		d.fact("backup", "none yet; the first is due at "+b.NextDue.Local().Format("15:04"))
+	}
+	if r := b.Replaced; r.Dirs > 0 {
+		d.fact("replaced", fmt.Sprintf("%s in %d of pre-restore-… in the data directory: delete them once nobody goes back", size(r.Bytes), r.Dirs))
 	}
 }
 

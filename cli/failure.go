@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"strings"
 
 	"github.com/blufio/blufio/bus"
@@ -75,10 +76,19 @@ func (a *app) report(f *failure) int {
 
 // complain writes an error line and, if there is one, a hint line.
 func (a *app) complain(message, hint string) {
-	u := a.ui(a.err)
-	_, _ = fmt.Fprintf(a.err, "%s %s\n", u.red("blufio:"), line(message))
+	a.remark(slog.LevelError, a.ui(a.err).red("blufio:"), message, hint)
+}
+
+// remark writes a line that begins with a word, and a hint. The journal is told how much it
+// matters, as of what is logged.
+func (a *app) remark(level slog.Level, word, message, hint string) {
+	before := ""
+	if journaled(a.err, a.getenv("JOURNAL_STREAM")) {
+		before = priority(level)
+	}
+	_, _ = fmt.Fprintf(a.err, "%s%s %s\n", before, word, line(message))
 	if hint != "" {
-		_, _ = fmt.Fprintf(a.err, "%s %s\n", u.yellow("hint:"), line(hint))
+		_, _ = fmt.Fprintf(a.err, "%s%s %s\n", before, a.ui(a.err).yellow("hint:"), line(hint))
 	}
 }
 

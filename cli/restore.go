@@ -68,6 +68,9 @@ func (a *app) restore(cmd *cobra.Command, file string, r restoring) error {
 		return err
 	}
 	o := serve.RestoreOptions{DataDir: dir, Environ: a.environ, Hold: r.hold, DryRun: r.dryRun, Logger: slog.New(slog.DiscardHandler), Now: a.now}
+	if cfg, _, err := serve.Load(a.sources(nil)); err == nil { // one that is not valid may be why something is restored
+		o.Workspace = cfg.Tools.Workspace
+	}
 	var done serve.Restored
 	if serve.IsReplaced(file) {
 		done, err = a.restoreBack(ctx, cmd, o, file, r)
@@ -166,7 +169,14 @@ func restoreFailure(ctx context.Context, err error) error {
 	if code == serve.ExitNewer || code == serve.ExitLocked {
 		f.code, f.hint = code, hint
 	}
-	if ctx.Err() != nil {
+	var not *serve.NoRestoreError
+	switch {
+	case errors.As(err, &not) && not.Half:
+		f.hint = "start the daemon, or restore again: that ends it, with all of the old files or all of the new"
+	case ctx.Err() == nil:
+	case not != nil && not.Ended != "":
+		return fail(exitFailed, "", "stopped, and nothing of the backup is in place; but before that, %s", not.Ended)
+	default:
 		return fail(exitFailed, "", "stopped; nothing was changed")
 	}
 	return f
@@ -195,8 +205,10 @@ func (a *app) restoreText(r serve.Restored) string {
 func restoredRows(r serve.Restored, row func(name, format string, args ...any)) {
 	c := r.Carried
 	switch {
-	case r.Ended == "done" || r.Ended == "back":
-		row("before", "an earlier restore that was cut off was ended first")
+	case r.Ended == "done":
+		row("before", "an earlier restore had been cut off and was brought to its end first: its backup was in place")
+	case r.Ended == "back":
+		row("before", "an earlier restore had been cut off and was undone first")
 	case r.Ended == "pending":
 		row("before", "an earlier restore that was cut off is ended first")
 	}
@@ -250,11 +262,21 @@ func restoredRest(r serve.Restored, row func(name, format string, args ...any)) 
 		}
 		row("config", "the backup's %s in %s; yours is as it was: take over what you want", is, r.ConfigDir)
 	}
+	if r.Elsewhere != "" {
+		is := "are"
+		if r.DryRun {
+			is = "would be"
+		}
+		row("workspace", "the backup's files %s in %s; tools.workspace names %s, which is as it was: take over what you want", is, filepath.Join(r.DataDir, "workspace"), r.Elsewhere)
+	}
 	if len(r.Stripped) > 0 {
 		row("", "secrets were left out of it, set them with `blufio config set-secret`: %s", strings.Join(r.Stripped, ", "))
 	}
 	if r.Pre != "" {
 		row("old files", "%s: %s", r.Pre, strings.Join(r.Replaces, ", "))
+	}
+	if r.Warning != "" {
+		row("caution", "%s", r.Warning)
 	}
 }
 

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"strings"
@@ -108,6 +109,9 @@ func inShort(log *slog.Logger, redactor *config.Redactor, err error) error {
 		return nil
 	}
 	text := redactor.Redact(err.Error())
+	if text == err.Error() && errors.As(err, new(config.Problems)) { // each has a line of its own
+		return err
+	}
 	first, rest, _ := strings.Cut(text, "\n")
 	switch {
 	case rest != "":

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/blufio/blufio/services/config"
 	"github.com/blufio/blufio/services/serve"
 )
 
@@ -85,6 +86,11 @@ func TestInShort(t *testing.T) {
 	if err := inShort(log, nil, nil); err != nil {
 		t.Error(err)
 	}
+	out.Reset()
+	two := config.Problems{{Key: "a", Message: "one"}, {Key: "b", Message: "another"}}
+	if err := inShort(log, nil, two); err == nil || out.Len() > 0 {
+		t.Errorf("what is told line by line is logged too: %v %s", err, &out)
+	}
 }
 
 func TestLogFormat(t *testing.T) {
@@ -129,7 +135,19 @@ func TestLogFormat(t *testing.T) {
 			t.Errorf("%s: %s", c.name, got)
 		}
 	}
-	a := &app{err: tty, environ: []string{"TERM=xterm"}, now: nil}
+	if err := file.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.Seek(0, 0); err != nil {
+		t.Fatal(err)
+	}
+	a := &app{err: file, environ: []string{journal}}
+	a.complain("it does not start", "mend it")
+	a.warn("it might", "")
+	if got, err := os.ReadFile(file.Name()); err != nil || string(got) != "<3>blufio: it does not start\n<3>hint: mend it\n<4>warning: it might\n" {
+		t.Errorf("the journal is told %q", got)
+	}
+	a = &app{err: tty, environ: []string{"TERM=xterm"}, now: nil}
 	log, _ := a.logger(serve.LogConfig{Level: "info", Format: "auto"})
 	log.Info("seen")
 	shown.wait(t, "level=INFO msg=seen")

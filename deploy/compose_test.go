@@ -3,7 +3,10 @@
 package deploy
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -46,6 +49,27 @@ func TestCompose(t *testing.T) {
 		if got, want := settingsOf(readFile(t, c.copy)), strings.ReplaceAll(settingsOf(readFile(t, c.of)), c.was, c.is); got != want {
 			t.Errorf("%s is\n%s\nand not %s with %s:\n%s", c.copy, got, c.of, c.is, want)
 		}
+	}
+}
+
+// Compose understands the file, and would refuse what it does not know.
+func TestComposeUnderstands(t *testing.T) {
+	compose := program(t, "docker-compose")
+	config := func(text string) error {
+		file := filepath.Join(t.TempDir(), "compose.yaml")
+		write(t, file, text)
+		out, err := exec.Command(compose, "--project-directory", ".", "--file", file, "config", "--quiet").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}
+	text := readFile(t, "compose.yaml")
+	if err := config(text); err != nil {
+		t.Error(err)
+	}
+	if config(strings.Replace(text, "mem_limit:", "mem_limits:", 1)) == nil {
+		t.Error("it would take anything")
 	}
 }
 

@@ -5,13 +5,18 @@ package deploy
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/blufio/blufio/services/config"
+	"github.com/blufio/blufio/services/serve"
 )
 
 // scripts are all shell scripts that are shipped or run here.
@@ -39,14 +44,30 @@ func TestScriptsAreClean(t *testing.T) {
 	}
 }
 
-// pack builds the packages of one architecture.
-func pack(t *testing.T, version string) (dir string) {
+const release = "v1.2.3-4-gabcdef0"
+
+// pack builds the packages of both architectures, in a checkout.
+func pack(t *testing.T, checkout string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	cmd := exec.Command("package/build.sh", dir, "amd64")
-	cmd.Env = append(os.Environ(), "VERSION="+version)
+	cmd := exec.Command("sh", "-c", `umask "$1" && exec "$2" "$3" amd64 arm64`, "sh", map[bool]string{true: "022", false: "077"}[checkout == ".."],
+		filepath.Join(checkout, "deploy/package/build.sh"), dir)
+	cmd.Env = append(os.Environ(), "VERSION="+release)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build.sh: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// elsewhere is a copy of this checkout, as it might lie on another machine: in another
+// directory, with files that are younger and nobody else's to read.
+func elsewhere(t *testing.T) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "a copy")
+	for _, args := range [][]string{{"cp", "-r", "..", dir}, {"chmod", "-R", "go-rwx", dir}} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
 	}
 	return dir
 }
@@ -71,23 +92,43 @@ func find(name string) string {
 	return path
 }
 
+// contents are what a .deb holds: modes, owners and names.
+func contents(t *testing.T, deb string) string {
+	t.Helper()
+	out, err := exec.Command(program(t, "dpkg-deb"), "--contents", deb).CombinedOutput()
+	if err != nil {
+		t.Fatalf("dpkg-deb: %v\n%s", err, out)
+	}
+	return string(out)
+}
+
+func unpack(t *testing.T, deb string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if text, err := exec.Command(program(t, "dpkg-deb"), "--raw-extract", deb, dir).CombinedOutput(); err != nil {
+		t.Fatalf("dpkg-deb: %v\n%s", err, text)
+	}
+	return dir
+}
+
 func TestPackage(t *testing.T) {
 	needPackager(t)
-	dpkg := program(t, "dpkg-deb")
-	dir := pack(t, "v1.2.3-4-gabcdef0")
-	if first, again := readFile(t, dir+"/SHA256SUMS"), readFile(t, pack(t, "v1.2.3-4-gabcdef0")+"/SHA256SUMS"); first != again {
-		t.Errorf("the second time other bytes come out:\n%s%s", first, again)
+	dir := pack(t, "..")
+	if first, again := readFile(t, dir+"/SHA256SUMS"), readFile(t, pack(t, elsewhere(t))+"/SHA256SUMS"); first != again {
+		t.Errorf("elsewhere other bytes come out:\n%s%s", first, again)
 	}
-	deb := dir + "/blufio_1.2.3+4.gabcdef0-1_amd64.deb"
-	for _, name := range []string{deb, dir + "/blufio-1.2.3+4.gabcdef0-1.x86_64.rpm"} {
-		if _, err := os.Stat(name); err != nil {
-			t.Error(err)
-		}
+	for _, arch := range []string{"amd64", "arm64"} {
+		t.Run(arch, func(t *testing.T) { checkPackage(t, dir, arch) })
 	}
-	listed, err := exec.Command(dpkg, "--contents", deb).CombinedOutput()
-	if err != nil {
-		t.Fatalf("dpkg-deb: %v\n%s", err, listed)
+}
+
+func checkPackage(t *testing.T, dir, arch string) {
+	deb := dir + "/blufio_1.2.3+4.gabcdef0-1_" + arch + ".deb"
+	rpm := dir + "/blufio-1.2.3+4.gabcdef0-1." + map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[arch] + ".rpm"
+	if _, err := os.Stat(rpm); err != nil {
+		t.Error(err)
 	}
+	listed := contents(t, deb)
 	for _, want := range []string{
 		`-rwxr-xr-x root/root .* \./usr/bin/blufio`,
 		`drwxr-x--- root/blufio .* \./etc/blufio/`,
@@ -97,22 +138,64 @@ func TestPackage(t *testing.T) {
 		`-rw-r--r-- root/root .* \./usr/lib/sysusers\.d/blufio\.conf`,
 		`-rw-r--r-- root/root .* \./usr/share/man/man1/blufio\.1\.gz`,
 		`-rw-r--r-- root/root .* \./usr/share/bash-completion/completions/blufio`,
+		`-rw-r--r-- root/root .* \./usr/share/fish/vendor_completions\.d/blufio\.fish`,
+		`-rw-r--r-- root/root .* \./usr/share/zsh/vendor-completions/_blufio`,
+		`-rwxr-xr-x root/root .* \./usr/share/blufio/hooks/require-mount`,
 		`-rw-r--r-- root/root .* \./etc/logrotate\.d/blufio`,
 		`-rw-r--r-- root/root .* \./usr/share/doc/blufio/sbom\.cdx\.json`,
+		`-rw-r--r-- root/root .* \./usr/share/doc/blufio/copyright`,
+		`-rw-r--r-- root/root .* \./usr/share/doc/blufio/LICENSE-MIT`,
+		`-rw-r--r-- root/root .* \./usr/share/doc/blufio/LICENSE-APACHE`,
+		`-rw-r--r-- root/root .* \./usr/share/doc/blufio/examples/blufio\.toml`,
+		`-rw-r--r-- root/root .* \./usr/share/doc/blufio/runbooks/out-of-disk\.md`,
 	} {
-		if !regexp.MustCompile(`(?m)^` + want + `$`).Match(listed) {
+		if !regexp.MustCompile(`(?m)^` + want + `$`).MatchString(listed) {
 			t.Errorf("there is no %s in\n%s", want, listed)
 		}
 	}
-	out := t.TempDir()
-	if text, err := exec.Command(dpkg, "--raw-extract", deb, out).CombinedOutput(); err != nil {
-		t.Fatalf("dpkg-deb: %v\n%s", err, text)
+	if odd := regexp.MustCompile(`(?m)^(?:-rw-------|.* \S*_test\.go|.* \S+\.go)$`).FindAllString(listed, -1); len(odd) > 0 {
+		t.Errorf("what is of no use to anybody: %q", odd)
 	}
+	out := unpack(t, deb)
 	if got := readFile(t, out+"/DEBIAN/conffiles"); !slices.Equal(strings.Fields(got), []string{"/etc/blufio/blufio.toml", "/etc/logrotate.d/blufio"}) {
 		t.Errorf("conffiles are %q", got)
 	}
-	checkStamp(t, out+"/usr/bin/blufio")
-	checkBill(t, readFile(t, out+"/usr/share/doc/blufio/sbom.cdx.json"))
+	if arch == runtime.GOARCH {
+		checkStamp(t, out+"/usr/bin/blufio")
+	}
+	checkBill(t, out+"/usr/bin/blufio", readFile(t, out+"/usr/share/doc/blufio/sbom.cdx.json"))
+	checkLinks(t, out+"/usr/share/doc/blufio/runbooks")
+	checkSettings(t, out+"/etc/blufio/blufio.toml", readFile(t, out+"/usr/share/doc/blufio/examples/blufio.toml"))
+}
+
+var link = regexp.MustCompile(`\]\(([^)#:]+)\)`)
+
+// checkLinks follows the links of pages to the files that are installed beside them.
+func checkLinks(t *testing.T, dir string) {
+	t.Helper()
+	pages, err := filepath.Glob(dir + "/*.md")
+	if err != nil || len(pages) < 9 {
+		t.Fatalf("%d pages, %v", len(pages), err)
+	}
+	for _, page := range pages {
+		for _, m := range link.FindAllStringSubmatch(readFile(t, page), -1) {
+			if _, err := os.Stat(filepath.Join(dir, m[1])); err != nil {
+				t.Errorf("%s: %v", filepath.Base(page), err)
+			}
+		}
+	}
+}
+
+var table = regexp.MustCompile(`(?m)^\[[a-z.]+\]$`)
+
+// checkSettings writes every table of the example below the configuration that is installed.
+func checkSettings(t *testing.T, path, example string) {
+	t.Helper()
+	tables := table.FindAllString(example, -1)
+	write(t, path, readFile(t, path)+strings.Join(tables, "\n"))
+	if _, _, err := serve.Load(config.Sources{Files: []string{path}, Required: true}); err != nil || len(tables) < 15 {
+		t.Errorf("with %d tables added: %v", len(tables), err)
+	}
 }
 
 func checkStamp(t *testing.T, program string) {
@@ -126,13 +209,13 @@ func checkStamp(t *testing.T, program string) {
 		t.Fatal(err)
 	}
 	var got struct{ Version, Commit string }
-	if err := json.Unmarshal(text, &got); err != nil || got.Version != "v1.2.3-4-gabcdef0" || got.Commit != strings.TrimSpace(string(commit)) {
+	if err := json.Unmarshal(text, &got); err != nil || got.Version != release || got.Commit != strings.TrimSpace(string(commit)) {
 		t.Errorf("the program says %s (%v), of commit %s", text, err, commit)
 	}
 }
 
-// checkBill looks for what go.mod requires in the list of what is inside.
-func checkBill(t *testing.T, text string) {
+// checkBill holds the list of what is inside against what the linker has put inside.
+func checkBill(t *testing.T, program, text string) {
 	t.Helper()
 	var bill struct {
 		BomFormat  string
@@ -141,13 +224,19 @@ func checkBill(t *testing.T, text string) {
 	if err := json.Unmarshal([]byte(text), &bill); err != nil || bill.BomFormat != "CycloneDX" {
 		t.Fatalf("the SBOM: %v\n%s", err, text)
 	}
-	has := map[string]string{}
+	listed := map[string]string{}
 	for _, c := range bill.Components {
-		has[c.Name] = c.Version
+		listed[c.Name] = c.Version
 	}
-	for _, name := range []string{"std", "modernc.org/sqlite", "github.com/nats-io/nats-server/v2"} {
-		if has[name] == "" {
-			t.Errorf("the SBOM lacks %s", name)
-		}
+	out, err := exec.Command("go", "version", "-m", program).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	linked := map[string]string{"std": regexp.MustCompile(`: go(\S+)`).FindStringSubmatch(string(out))[1]}
+	for _, m := range regexp.MustCompile(`(?m)^\tdep\t(\S+)\t(\S+)`).FindAllStringSubmatch(string(out), -1) {
+		linked[m[1]] = m[2]
+	}
+	if !maps.Equal(listed, linked) || len(linked) < 20 {
+		t.Errorf("listed are\n%v\nlinked are\n%v", listed, linked)
 	}
 }

@@ -29,7 +29,7 @@ import (
 
 // packageOf is where Debian has a program.
 var packageOf = map[string]string{"prometheus": "prometheus", "promtool": "prometheus", "systemd-analyze": "systemd",
-	"dpkg-deb": "dpkg", "git": "git", "logrotate": "logrotate", "shellcheck": "shellcheck"}
+	"dpkg-deb": "dpkg", "git": "git", "logrotate": "logrotate", "shellcheck": "shellcheck", "docker-compose": "docker-compose"}
 
 // program skips the test where a program is missing.
 func program(t *testing.T, name string) string {

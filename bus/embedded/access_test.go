@@ -147,7 +147,7 @@ func TestOperatorMayNot(t *testing.T) {
 	op := keep(t)(nats.Connect(s.URL(), s.cfg.Device.NATSOption(), nats.CustomInboxPrefix(OperatorInbox),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err.Error() })))
 
-	publish := []string{"blufio.v1.evt.cost.recorded", "blufio.v1.gov.shed", "blufio.v1.recall.search", "blufio.v1.tool.x",
+	publish := []string{"blufio.v1.evt.cost.recorded", "blufio.v1.gov.shed", "blufio.v1.gov.read", "blufio.v1.tool.x",
 		"blufio.v1.house.stop", "_INBOX.house.agent.x", "$SYS.REQ.SERVER.PING", "$JS.API.INFO", "elsewhere"}
 	for _, subject := range publish {
 		if err := op.Publish(subject, []byte("forged")); err != nil {

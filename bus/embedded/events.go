@@ -89,7 +89,7 @@ func (s *Server) newEvents() (*Events, error) {
 }
 
 func (e *Events) reopened(stream jetstream.Stream) {
-	e.stream.Store(&openStream{stream, stream.CachedInfo().Config.Metadata[epochKey]})
+	e.stream.Store(&openStream{stream, epochOf(stream)})
 	e.acks.recovered()
 }
 

@@ -35,6 +35,8 @@ const (
 	// reserved for it, and the account is closed and opened to mend it.
 	serverStore = 1 << 40
 
+	maxPerSubject = 1 << 40 // messages: as good as none
+
 	maxConsumers = 64       // replays at the same time
 	minFree      = 16 << 20 // bytes of disk left, below which the stream stays closed
 
@@ -60,21 +62,32 @@ func (c Config) streamDir() string {
 
 func (c Config) streamConfig(epoch string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:        streamName,
-		Description: "What happened, for watching and replay. A copy: it may be thrown away.",
-		Subjects:    []string{eventSubjects},
-		Storage:     jetstream.FileStorage,
-		Retention:   jetstream.LimitsPolicy,
-		Discard:     jetstream.DiscardOld,
-		MaxAge:      time.Duration(c.EventsDays) * 24 * time.Hour,
-		MaxBytes:    c.eventBytes(),
-		MaxMsgSize:  maxPayload,
-		MaxMsgs:     -1,
-		Duplicates:  dedupeWindow,
-		AllowDirect: true,
-		Replicas:    1,
-		Metadata:    map[string]string{epochKey: epoch},
+		Name:              streamName,
+		Description:       "What happened, for watching and replay. A copy: it may be thrown away.",
+		Subjects:          []string{eventSubjects},
+		Storage:           jetstream.FileStorage,
+		Retention:         jetstream.LimitsPolicy,
+		Discard:           jetstream.DiscardOld,
+		MaxAge:            time.Duration(c.EventsDays) * 24 * time.Hour,
+		MaxBytes:          c.eventBytes(),
+		MaxMsgSize:        maxPayload,
+		MaxMsgs:           -1,
+		MaxMsgsPerSubject: maxPerSubject,
+		Duplicates:        dedupeWindow,
+		AllowDirect:       true,
+		Replicas:          1,
+		Metadata:          map[string]string{epochKey: epoch},
 	}
+}
+
+// openingConfig is what the stream is opened with. The server chooses the size of its
+// blocks then and never again, and holds two or three of them in memory while the stream
+// is written to: of 8 MiB for as many bytes as are kept here, of 4 MiB where nothing is
+// bounded but the messages of each subject. The bound of bytes follows at once.
+func (c Config) openingConfig(epoch string) jetstream.StreamConfig {
+	cfg := c.streamConfig(epoch)
+	cfg.MaxBytes = -1
+	return cfg
 }
 
 // OpenEvents opens the event stream, or opens it again after a failure: call
@@ -189,18 +202,9 @@ func (s *Server) prepareDir() error {
 // tryStream opens JetStream and the stream as they are on disk, and creates
 // the stream only where there has been none.
 func (s *Server) tryStream(ctx context.Context, e *Events) error {
-	_, statErr := os.Stat(s.cfg.streamDir())
-	if err := s.enable(); err != nil {
-		return err
-	}
-	stream, err := e.js.Stream(ctx, streamName)
-	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound) && errors.Is(statErr, fs.ErrNotExist):
-		stream, err = e.js.CreateStream(ctx, s.cfg.streamConfig(nuid.Next()))
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return errors.New("its files are there, but JetStream could not read them")
-	case err == nil:
-		stream, err = e.js.UpdateStream(ctx, s.cfg.streamConfig(stream.CachedInfo().Config.Metadata[epochKey]))
+	stream, err := s.unbounded(ctx, e)
+	if err == nil {
+		stream, err = e.js.UpdateStream(ctx, s.cfg.streamConfig(epochOf(stream)))
 	}
 	if err != nil {
 		return fmt.Errorf("set up stream: %w", err)
@@ -210,6 +214,36 @@ func (s *Server) tryStream(ctx context.Context, e *Events) error {
 	}
 	e.reopened(stream)
 	return nil
+}
+
+func epochOf(stream jetstream.Stream) string { return stream.CachedInfo().Config.Metadata[epochKey] }
+
+// unbounded opens or creates the stream without its bound of bytes, see openingConfig.
+// The files of one that had it are read in once more.
+func (s *Server) unbounded(ctx context.Context, e *Events) (jetstream.Stream, error) {
+	_, statErr := os.Stat(s.cfg.streamDir())
+	if err := s.enable(); err != nil {
+		return nil, err
+	}
+	stream, err := e.js.Stream(ctx, streamName)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound) && errors.Is(statErr, fs.ErrNotExist):
+		return e.js.CreateStream(ctx, s.cfg.openingConfig(nuid.Next()))
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return nil, errors.New("its files are there, but JetStream could not read them")
+	case err != nil || stream.CachedInfo().Config.MaxBytes <= 0:
+		return stream, err
+	}
+	if _, err := e.js.UpdateStream(ctx, s.cfg.openingConfig(epochOf(stream))); err != nil {
+		return nil, err
+	}
+	if err := s.closeStream(); err != nil {
+		return nil, err
+	}
+	if err := s.enable(); err != nil {
+		return nil, err
+	}
+	return e.js.Stream(ctx, streamName)
 }
 
 // readable reads the first and the last message. JetStream notices damage in
@@ -258,7 +292,7 @@ func (s *Server) enable() error {
 func (c Config) accountLimits() map[string]server.JetStreamAccountLimits {
 	return map[string]server.JetStreamAccountLimits{"": {
 		MaxMemory: 0, MaxStore: c.storeBytes(), MaxStreams: 1, MaxConsumers: maxConsumers,
-		MaxAckPending: -1, MemoryMaxStreamBytes: -1, StoreMaxStreamBytes: c.storeBytes(), MaxBytesRequired: true,
+		MaxAckPending: -1, MemoryMaxStreamBytes: -1, StoreMaxStreamBytes: c.storeBytes(),
 	}}
 }
 

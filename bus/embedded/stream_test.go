@@ -58,6 +58,32 @@ func TestStreamIsBounded(t *testing.T) {
 	}
 }
 
+// Blocks are of 4 MiB, whatever the stream may keep, also after a restart and a kill:
+// the server holds several of them in memory.
+func TestBlocksAreSmall(t *testing.T) {
+	const piece, most = 512 << 10, 4<<20 + 1<<20
+	dir := t.TempDir()
+	for round := range 3 {
+		s, e := startWithEvents(t, func(c *Config) { c.Dir, c.EventsMB = dir, 64 })
+		for i := range 24 {
+			mustPublish(t, e, Event{Subject: tick, ID: fmt.Sprint(round, i), Data: make([]byte, piece)})
+		}
+		if cfg := e.stream.Load().CachedInfo().Config; cfg.MaxBytes != 64<<20 {
+			t.Errorf("round %d: bounded at %d bytes", round, cfg.MaxBytes)
+		}
+		stop(t, s)
+		blocks, err := filepath.Glob(filepath.Join(s.cfg.streamDir(), "msgs", "*.blk"))
+		if err != nil || len(blocks) < 3*(round+1) {
+			t.Fatalf("round %d: %v, %v", round, blocks, err)
+		}
+		for _, b := range blocks {
+			if info, err := os.Stat(b); err != nil || info.Size() > most {
+				t.Errorf("round %d: %v, %v", round, info.Size(), err)
+			}
+		}
+	}
+}
+
 func diskUse(t *testing.T, dir string) (sum int64) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {

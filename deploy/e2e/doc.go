@@ -12,4 +12,6 @@
 //	runbook_test.go   what docs/runbooks says, typed
 //	docker.sh         starts a Docker, builds the image, runs the test
 //	container_test.go the journey of the image
+//	compose_test.go   and of deploy/compose.yaml
+//	rpm_test.go       what the .rpm does that the .deb does not
 package e2e

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # The journey of the image in a real Docker, whose daemon lives as long as this script and
-# keeps what it has in a directory that goes away: see container_test.go. As root; docker.io is
-# installed where there is none. Arguments go to go test.
+# keeps what it has in a directory that goes away: see container_test.go. As root; docker.io and
+# docker-compose are installed where there are none. Arguments go to go test.
 #
 # Exit code 3: it cannot be run here, and the reason is said.
 set -euo pipefail
@@ -12,10 +12,11 @@ cannot() {
 	exit 3
 }
 [[ $(id -u) = 0 ]] || cannot "it starts a Docker of its own, and only root can"
-if ! command -v dockerd >/dev/null; then
-	command -v apt-get >/dev/null || cannot "there is no dockerd, and no apt-get to install it"
-	{ apt-get update -q && apt-get install -yq --no-install-recommends docker.io; } >&2 || cannot "docker.io cannot be installed"
-fi
+for tool in dockerd:docker.io docker-compose:docker-compose; do
+	command -v "${tool%:*}" >/dev/null && continue
+	command -v apt-get >/dev/null || cannot "there is no ${tool%:*}, and no apt-get to install it"
+	{ apt-get update -q && apt-get install -yq --no-install-recommends "${tool#*:}"; } >&2 || cannot "${tool#*:} cannot be installed"
+done
 
 dir=$(mktemp -d /var/tmp/blufio-docker-XXXXXX)
 export DOCKER_HOST=unix://$dir/socket
@@ -36,4 +37,4 @@ for _ in $(seq 300); do
 done
 docker info >/dev/null 2>&1 || { tail -20 "$dir/log" >&2; cannot "dockerd does not start"; }
 deploy/image/build.sh blufio-e2e >/dev/null
-E2E_IMAGE=blufio-e2e go test -count 1 -timeout 10m ./deploy/e2e -run "${1:-Container}" -v "${@:2}"
+E2E_IMAGE=blufio-e2e go test -count 1 -timeout 10m ./deploy/e2e -run "${1:-Container|Composed}" -v "${@:2}"

@@ -55,6 +55,18 @@ func TestJourney(t *testing.T) {
 func (m *machine) install() {
 	m.give(packageOf(m.T, "1.0.0"), "/root/blufio.deb")
 	m.run("dpkg", "--install", "/root/blufio.deb")
+	m.installed()
+	if got := m.prop("blufio", "ActiveState"); got != "inactive" {
+		m.Errorf("what is only installed is %s", got)
+	}
+	if got := m.run("blufio", "version"); !strings.HasPrefix(got, "blufio v1.0.0 ") || !strings.Contains(got, "commit ") {
+		m.Errorf("the program is %s", got)
+	}
+}
+
+// installed holds owners and modes of what a package has brought.
+func (m *machine) installed() {
+	m.Helper()
 	for path, want := range map[string]string{
 		"/usr/bin/blufio":         "755 root:root",
 		"/etc/blufio":             "750 root:blufio",
@@ -64,12 +76,6 @@ func (m *machine) install() {
 		if got := strings.TrimSpace(m.run("stat", "-c", "%a %U:%G", path)); got != want {
 			m.Errorf("%s is %s, want %s", path, got, want)
 		}
-	}
-	if got := m.prop("blufio", "ActiveState"); got != "inactive" {
-		m.Errorf("what is only installed is %s", got)
-	}
-	if got := m.run("blufio", "version"); !strings.HasPrefix(got, "blufio v1.0.0 ") || !strings.Contains(got, "commit ") {
-		m.Errorf("the program is %s", got)
 	}
 }
 

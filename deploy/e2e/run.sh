@@ -22,11 +22,12 @@ if [[ ${#need[@]} -gt 0 ]]; then
 fi
 unshare --mount true 2>/dev/null || cannot "this machine lets nobody mount"
 
-base=${E2E_BASE:-/var/cache/blufio-e2e/bookworm}
+include=systemd,systemd-sysv,dbus,procps,ca-certificates,rsyslog,logrotate,rpm
+base=${E2E_BASE:-/var/cache/blufio-e2e/bookworm-$(cksum <<<"$include" | cut -d ' ' -f 1)}
 if [[ ! -e $base/.ready ]]; then
 	rm -rf "$base"
 	mkdir -p "$(dirname "$base")"
-	debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,procps,ca-certificates,rsyslog,logrotate bookworm "$base" >&2 ||
+	debootstrap --variant=minbase --include="$include" bookworm "$base" >&2 ||
 		cannot "a Debian cannot be fetched"
 	rm -rf "$base"/var/cache/apt/*.bin "$base"/var/cache/apt/archives/*.deb "$base"/var/lib/apt/lists/*
 	touch "$base/.ready"
@@ -38,5 +39,5 @@ trap 'rm -rf "$packages"' EXIT
 for version in v1.0.0 v1.0.1; do
 	VERSION=$version deploy/package/build.sh "$packages" amd64 >/dev/null
 done
-[[ $# -gt 0 ]] || set -- -run 'Journey|ByHand|Runbooks'
+[[ $# -gt 0 ]] || set -- -run 'Journey|ByHand|Runbooks|RPM'
 E2E_BASE=$base E2E_PACKAGES=$packages go test -count 1 -timeout 20m ./deploy/e2e -v "$@"

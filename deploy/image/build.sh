@@ -21,6 +21,7 @@ CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -trimpath \
 	-ldflags "-s -w -X github.com/blufio/blufio/cli.version=$version -X github.com/blufio/blufio/cli.commit=$commit" -o "$root/usr/bin/blufio" .
 install -m 644 "$certificates" "$root/etc/ssl/certs/ca-certificates.crt"
 install -m 644 "$(go env GOROOT)/lib/time/zoneinfo.zip" "$root/usr/share/zoneinfo.zip"
+chmod 755 "$root/usr/bin/blufio"
 echo 'blufio:x:65532:65532:blufio:/var/lib/blufio:/sbin/nologin' >"$root/etc/passwd"
 echo 'blufio:x:65532:' >"$root/etc/group"
 find "$root" -type d -exec chmod 755 {} +

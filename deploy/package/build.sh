@@ -40,6 +40,7 @@ build() {
 	mkdir -p "$root/usr/bin" "$root/zsh"
 	CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -trimpath \
 		-ldflags "-s -w -X github.com/blufio/blufio/cli.version=$version -X github.com/blufio/blufio/cli.commit=$commit" -o "$root/usr/bin/blufio" .
+	chmod 755 "$root/usr/bin/blufio" # whatever umask there is
 	go run ./deploy/internal/sbom -version "$version" -time "$SOURCE_DATE_EPOCH" "$root/usr/bin/blufio" >"$work/blufio-$arch.cdx.json"
 	local doc=$root/usr/share/doc/blufio lib=$root/usr/lib share=$root/usr/share
 	install -D -m 644 -t "$lib/systemd/system" contrib/blufio.service contrib/blufio@.service
@@ -54,12 +55,20 @@ build() {
 	install -D -m 644 "$work/blufio-$arch.cdx.json" "$doc/sbom.cdx.json"
 	install -D -m 644 -t "$doc/examples" contrib/blufio.toml contrib/logrotate.conf contrib/rsyslog.conf
 	install -D -m 644 -t "$doc/examples/blufio.service.d" contrib/blufio.service.d/*.conf
-	if [[ -d contrib/hooks ]]; then
-		cp -r --no-preserve=all contrib/hooks "$share/blufio-hooks"
-		mkdir -p "$share/blufio"
-		mv "$share/blufio-hooks" "$share/blufio/hooks"
-		find "$share/blufio/hooks" -type f -exec sh -c 'head -c 2 "$1" | grep -q "^#!" && chmod 755 "$1" || chmod 644 "$1"' _ {} \;
-	fi
+	install -D -m 644 -t "$doc/examples/litestream" contrib/litestream/{README.md,litestream.yml,blufio-litestream.service}
+	install -D -m 644 -t "$doc/examples/hub" contrib/hub/{README.md,hub.conf}
+	install -D -m 644 -t "$doc/deploy" deploy/README.md
+	install -D -m 644 -t "$doc/deploy/prometheus" deploy/prometheus/{prometheus,prometheus-token,blufio.recording,blufio.alerts}.yml
+	install -D -m 644 -t "$doc/deploy/grafana/dashboards" deploy/grafana/dashboards/blufio.json
+	install -D -m 644 -t "$doc/deploy/grafana/provisioning/dashboards" deploy/grafana/provisioning/dashboards/*.yml
+	install -D -m 644 -t "$doc/deploy/grafana/provisioning/datasources" deploy/grafana/provisioning/datasources/*.yml
+	mkdir -p "$doc/runbooks"
+	for page in docs/runbooks/*.md; do # beside the rest, and not two levels below it
+		sed 's,](\.\./\.\./,](../,g' "$page" >"$doc/runbooks/${page##*/}"
+	done
+	chmod 644 "$doc"/runbooks/*
+	install -D -m 644 -t "$share/blufio/hooks" contrib/hooks/README.md
+	install -m 755 -t "$share/blufio/hooks" contrib/hooks/{note-backup,post-alert,require-mount}
 	find "$root" -type d -exec chmod 755 {} +
 	find "$root" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
 	export PACKAGE_ARCH=$arch PACKAGE_ROOT=$root

@@ -19,6 +19,7 @@ type Config struct {
 	KeepDaily        int           `koanf:"keep_daily" min:"1" max:"1000" doc:"For how many days the newest backup of each is kept."`
 	KeepWeekly       int           `koanf:"keep_weekly" min:"0" max:"1000" doc:"For how many weeks the newest backup of each is kept."`
 	KeepMonthly      int           `koanf:"keep_monthly" min:"0" max:"1000" doc:"For how many months the newest backup of each is kept."`
+	KeepReplaced     int           `koanf:"keep_replaced" min:"1" max:"100" doc:"How many directories of files that a restore has replaced (pre-restore-…) are kept, the newest ones; others are deleted once they are a week old."`
 	DrillEvery       time.Duration `koanf:"drill_every" min:"0s" max:"8760h" doc:"How often a second daemon is started on a backup, to see that it restores; \"0s\" is never. Encrypted backups cannot be drilled here."`
 	After            []string      `koanf:"after" doc:"Command that sends a backup away, such as [\"rclone\", \"copyto\"]: its arguments, and the backup's path behind them. Empty: none."`
 	AfterTimeout     time.Duration `koanf:"after_timeout" min:"1s" max:"24h" doc:"How long that command may take."`
@@ -28,7 +29,7 @@ type Config struct {
 
 // Defaults are a backup a day, kept for a week, a month and half a year, and a drill a week.
 func Defaults() Config {
-	return Config{Every: 24 * time.Hour, KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6, DrillEvery: 7 * 24 * time.Hour,
+	return Config{Every: 24 * time.Hour, KeepDaily: 7, KeepWeekly: 4, KeepMonthly: 6, KeepReplaced: 2, DrillEvery: 7 * 24 * time.Hour,
 		After: []string{}, AfterTimeout: 10 * time.Minute, Recipients: []string{}}
 }
 

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -74,6 +75,27 @@ func (s Source) Estimate(w Wish) int64 {
 		})
 	}
 	return n + 64<<10 // manifest, configuration and the rest
+}
+
+// space is what a backup of the daemon's own takes at most while it is made: in the data
+// directory, and where it is to lie. The copy is gone before the archive is taken apart again,
+// so no more than two of the three are there at a time.
+func (s Source) space(w Wish, dir string) (data, target int64) {
+	one := s.Estimate(w)
+	if sameDisk(dir, s.DataDir) {
+		return 2 * one, 2 * one
+	}
+	return one, one
+}
+
+// sameDisk reports whether what is written to a takes space from b, as far as that is known.
+func sameDisk(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && x.Sys().(*syscall.Stat_t).Dev == y.Sys().(*syscall.Stat_t).Dev
 }
 
 func infoOf(d fs.DirEntry, err error) (fs.FileInfo, error) {

@@ -17,7 +17,7 @@
 // # Who writes
 //
 // The daemon may have a /tmp of its own and no right to where the archive is to lie. So it
-// hands the archive out in pieces of half a MiB, as they are asked for, and the command line
+// hands the archive out in pieces of 128 KiB, as they are asked for, and the command line
 // writes them. Nothing is held but a piece or two. The piece that was asked for last may be
 // asked for again; who does not ask for a minute is taken for gone, and
 // who has all of it and does not say for five that it is on its disk.

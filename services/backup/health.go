@@ -27,10 +27,21 @@ func (s *Service) unsent() bool {
 	return h.unsent != nil && h.scheduled != nil && h.unsent.Path == h.scheduled.Path
 }
 
-// undrilled reports whether the last drill failed; s.mu is held.
+// notDrilled says why the daemon restores no backup on trial; "" when it does.
+func (c Config) notDrilled() string {
+	switch {
+	case c.Every <= 0 || c.DrillEvery <= 0:
+		return bus.NotDrilledOff
+	case len(c.Recipients) > 0:
+		return bus.NotDrilledEncrypted
+	}
+	return ""
+}
+
+// undrilled reports whether the last drill failed, and another is to come; s.mu is held.
 func (s *Service) undrilled() bool {
 	h := s.history
-	return h.undrilled != nil && (h.drilled == nil || h.drilled.Time.Before(h.undrilled.Time))
+	return s.cfg.notDrilled() == "" && h.undrilled != nil && (h.drilled == nil || h.drilled.Time.Before(h.undrilled.Time))
 }
 
 // health tells what is wrong with the backups.

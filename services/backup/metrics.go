@@ -28,6 +28,9 @@ var (
 	runningDesc  = desc("running", "Backups that are being made.")
 	runningMost  = desc("running_limit", "Bound of blufio_backup_running, fixed: others are told busy.")
 	filesDesc    = desc("files", "Backups of this daemon in the schedule's directory, when the schedule last looked.")
+	keptDirs     = desc("replaced", "Directories of files that restores have replaced (pre-restore-…), when last looked at.")
+	keptMost     = desc("replaced_limit", "Bound of blufio_backup_replaced, backup.keep_replaced: others are deleted once they are a week old.")
+	keptBytes    = desc("replaced_bytes", "Bytes in what restores have replaced, when last looked at.")
 	filesMost    = desc("files_limit", "Bound of blufio_backup_files, backup.keep_daily: with keep_weekly, keep_monthly, the newest and the one verified last; others are deleted after a backup.")
 )
 
@@ -53,7 +56,7 @@ type gauges struct{ s *Service }
 
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{successDesc, verifiedDesc, drilledDesc, sizeDesc, durationDesc, everyDesc, dueDesc, rowDesc, spoiledDesc, runningDesc, runningMost, filesDesc, filesMost} {
+	for _, d := range []*prometheus.Desc{successDesc, verifiedDesc, drilledDesc, sizeDesc, durationDesc, everyDesc, dueDesc, rowDesc, spoiledDesc, runningDesc, runningMost, filesDesc, filesMost, keptDirs, keptMost, keptBytes} {
 		ch <- d
 	}
 }
@@ -88,6 +91,9 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(spoiledDesc, truth(unsent), bus.BackupAfter)
 	gauge(spoiledDesc, truth(undrilled), bus.BackupDrill)
 	gauge(filesDesc, float64(files))
+	gauge(keptDirs, float64(st.Replaced.Dirs))
+	gauge(keptMost, float64(g.s.cfg.KeepReplaced))
+	gauge(keptBytes, float64(st.Replaced.Bytes))
 	gauge(filesMost, float64(g.s.cfg.KeepDaily+g.s.cfg.KeepWeekly+g.s.cfg.KeepMonthly+2))
 }
 

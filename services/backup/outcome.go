@@ -52,7 +52,7 @@ func (s *Service) completed(r *running, m made) bus.BackupRun {
 func (s *Service) failed(r *running, why error) bus.BackupRun {
 	now := s.d.Now()
 	s.mu.Lock()
-	run := bus.BackupRun{ID: r.step.ID, Time: now.UTC(), Scheduled: r.step.Scheduled, Stage: r.step.Stage, Error: clip(why.Error()), Seconds: seconds(now.Sub(r.began))}
+	run := bus.BackupRun{ID: r.step.ID, Time: now.UTC(), Scheduled: r.step.Scheduled, Stage: r.step.Stage, Error: s.told(why), Seconds: seconds(now.Sub(r.began))}
 	s.history.failure = &run
 	if run.Scheduled {
 		s.course.failures++
@@ -62,7 +62,7 @@ func (s *Service) failed(r *running, why error) bus.BackupRun {
 	failures, row := s.course.failures, s.history.missed
 	s.mu.Unlock()
 	s.meters.failed(run.Stage)
-	s.d.Logger.Error("backup failed", "id", run.ID, "scheduled", run.Scheduled, "stage", run.Stage, "err", why)
+	s.d.Logger.Error("backup failed", "id", run.ID, "scheduled", run.Scheduled, "stage", run.Stage, "err", run.Error)
 	s.say(func(tx *sqlite.Tx) error {
 		if err := note(tx, lastFailure, run.Time, run); err != nil {
 			return err
@@ -97,7 +97,7 @@ func (s *Service) proved(what string, lane bus.Event[bus.BackupProofFact], path 
 
 // spoiled notes that what follows a backup failed.
 func (s *Service) spoiled(f follow, stage string, why error) {
-	run := bus.BackupRun{ID: f.id, Time: s.d.Now().UTC(), Scheduled: true, Path: f.path, Bytes: f.bytes, Stage: stage, Error: clip(why.Error())}
+	run := bus.BackupRun{ID: f.id, Time: s.d.Now().UTC(), Scheduled: true, Path: f.path, Bytes: f.bytes, Stage: stage, Error: s.told(why)}
 	s.mu.Lock()
 	s.history.failure = &run
 	what := lastUnsent
@@ -109,7 +109,7 @@ func (s *Service) spoiled(f follow, stage string, why error) {
 	failures := s.course.failures
 	s.mu.Unlock()
 	s.meters.failed(stage)
-	s.d.Logger.Error("backup made, but what follows failed", "path", f.path, "stage", stage, "err", why)
+	s.d.Logger.Error("backup made, but what follows failed", "path", f.path, "stage", stage, "err", run.Error)
 	s.say(func(tx *sqlite.Tx) error {
 		if err := note(tx, lastFailure, run.Time, run); err != nil {
 			return err
@@ -130,6 +130,10 @@ func (s *Service) flush(ctx context.Context) error {
 }
 
 func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
+
+// told is what is kept and told of an error. Secrets are taken out before it is cut off: half
+// of one would not be known any more.
+func (s *Service) told(err error) string { return clip(s.d.Redact(err.Error())) }
 
 // clip bounds what is kept and told of an error: its first line, for the stack of a panic
 // comes behind that.

@@ -11,8 +11,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/backup/archive"
+	"github.com/blufio/blufio/services/backup/restore"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,6 +59,16 @@ func (p Place) Probes() []services.Probe {
 		Why: "the daemon's own backups are written there",
 		Fix: "make the directory in backup.dir writable for the daemon, or free some space",
 		Run: func(context.Context) services.Result { return p.probeSpace() },
+	}, {
+		ID: "BLF-BAK-005", Title: "No restore is half done", Place: services.Either,
+		Why: "what was cut off is ended by the next start, before anything is opened",
+		Fix: "start the daemon",
+		Run: func(context.Context) services.Result { return p.probePending() },
+	}, {
+		ID: "BLF-BAK-006", Title: "What restores have replaced takes little space", Place: services.Either,
+		Why: "each restore keeps all that it has replaced, to go back to",
+		Fix: "delete those directories that nobody goes back to, or set backup.keep_replaced lower",
+		Run: func(context.Context) services.Result { return p.probeReplaced() },
 	}}
 }
 
@@ -88,16 +100,25 @@ func (s *Service) probeDrill() services.Result {
 	}
 	d, now := st.LastDrilled, s.d.Now()
 	switch {
-	case d != nil && st.DrillEvery > 0 && now.Sub(d.Time) > 2*s.cfg.DrillEvery+24*time.Hour && st.Every > 0:
+	case d == nil && st.NotDrilled == bus.NotDrilledOff:
+		return services.Info("never; there is no schedule for it")
+	case st.NotDrilled == bus.NotDrilledOff:
+		return services.Info("%s, with %s; there is no schedule for it any more", ago(now, d.Time), filepath.Base(d.Path))
+	case st.NotDrilled == bus.NotDrilledEncrypted:
+		return services.Info("%s: the daemon cannot open what it encrypts; try one with `blufio backup drill FILE --identity KEY`", everDrilled(now, d))
+	case d != nil && now.Sub(d.Time) > 2*s.cfg.DrillEvery+24*time.Hour:
 		return services.Warn("the last time %s, and it should be every %s", ago(now, d.Time), s.cfg.DrillEvery)
 	case d != nil:
 		return services.OK("%s, with %s", ago(now, d.Time), filepath.Base(d.Path))
-	case st.Every == 0 || st.DrillEvery == 0:
-		return services.Info("never; there is no schedule for it")
-	case len(s.cfg.Recipients) > 0:
-		return services.Info("never: the daemon cannot open what it encrypts; try one with `blufio backup drill FILE --identity KEY`")
 	}
 	return services.OK("not yet; it follows the first backup of the schedule")
+}
+
+func everDrilled(now time.Time, d *bus.BackupProof) string {
+	if d == nil {
+		return "never"
+	}
+	return "the last time " + ago(now, d.Time)
 }
 
 // verifyTime is how long doctor reads a backup: a large one takes longer than people wait.
@@ -162,7 +183,10 @@ func (p Place) probeSpace() services.Result {
 	if err != nil {
 		return services.Skip("the free space of %s is not known: %v", dir, err)
 	}
-	need := Source{DataDir: p.DataDir}.Estimate(Wish{})
+	data, need := Source{DataDir: p.DataDir}.space(Wish{}, dir)
+	if r, short := p.shortOfSpace(dir, data); short {
+		return r
+	}
 	switch {
 	case own && free < littleSpace:
 		return services.Skip("little space is left in the data directory: see BLF-FILE-003")
@@ -170,6 +194,48 @@ func (p Place) probeSpace() services.Result {
 		return services.Fail("%s has %s free, and a backup may need %s", dir, size(free), size(need)).WithFix("free some space there, or keep fewer backups")
 	}
 	return services.OK("%s, %s free", dir, size(free))
+}
+
+// shortOfSpace looks at the data directory where the backups lie on another disk: the copy of
+// the database that each is made of does not.
+func (p Place) shortOfSpace(dir string, need int64) (r services.Result, short bool) {
+	if sameDisk(dir, p.DataDir) {
+		return r, false
+	}
+	free, err := archive.Free(p.DataDir)
+	if err != nil || free >= need {
+		return r, false // what is wrong with that directory has checks of its own
+	}
+	return services.Fail("the data directory has %s free, and the copy that a backup is made of may need %s", size(free), size(need)).WithFix("free some space there"), true
+}
+
+func (p Place) probePending() services.Result {
+	switch pending, err := restore.Look(p.DataDir); {
+	case err != nil:
+		return services.Fail("%v", err).WithFix("the daemon does not start like this: keep that file, and report it; both the old files and the new are in the data directory")
+	case pending == restore.Done:
+		return services.Warn("one was cut off on its way; the next start ends it, with the backup in place").WithFix("start the daemon, or `blufio restore` again")
+	case pending == restore.Undone:
+		return services.Warn("one failed and was cut off on its way back; the next start ends it, with the old files in place").WithFix("start the daemon, or `blufio restore` again")
+	}
+	return services.OK("none is")
+}
+
+func (p Place) probeReplaced() services.Result {
+	all, err := restore.List(p.DataDir)
+	switch {
+	case err != nil:
+		return services.Skip("the data directory cannot be listed: %v", err)
+	case len(all) == 0:
+		return services.OK("there is none of it")
+	}
+	sum := replaced(all)
+	text := fmt.Sprintf("%s in %d of %s, the newest of them of %s", size(sum.Bytes), sum.Dirs, filepath.Join(p.DataDir, "pre-restore-*"), all[0].At.Format(time.DateOnly))
+	remove := "once you are sure not to go back, delete it: rm -r " + filepath.Join(p.DataDir, all[len(all)-1].Name)
+	if free, err := archive.Free(p.DataDir); err == nil && free < sum.Bytes {
+		return services.Warn("%s, and %s are free", text, size(free)).WithFix("%s", remove)
+	}
+	return services.Info("%s; the %d newest stay", text, p.Config.KeepReplaced).WithFix("%s", remove)
 }
 
 // ago is how long before now something was, for people.

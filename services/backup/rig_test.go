@@ -47,6 +47,7 @@ type rig struct {
 	mu       sync.Mutex
 	now      time.Time
 	pressure string
+	rss      int64
 	drilled  []string
 	drill    func(ctx context.Context, path string) error
 }
@@ -59,7 +60,7 @@ func newRig(t *testing.T, change func(*Config, *Deps)) *rig {
 	err := r.b.Connect(t, "governor").Handle(t.Context(), bus.MemoryRead.Answer(func(context.Context, bus.MemoryQuery) (bus.Memory, error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return bus.Memory{Pressure: r.pressure}, nil
+		return bus.Memory{Pressure: r.pressure, RSS: r.rss, Limit: 128 << 20}, nil
 	}))
 	if err != nil {
 		t.Fatal(err)

@@ -99,6 +99,7 @@ func (s *Service) keep(ctx context.Context, run *running) (made, error) {
 	if err == nil {
 		err = file.Sync()
 	}
+	s.discard(cut) // which makes room for the database that is verified
 	var took time.Duration
 	if err == nil {
 		took, err = s.verify(ctx, file.Partial(), wish, bytes, sum, tell)
@@ -130,7 +131,8 @@ func (s *Service) prepare(w Wish) error {
 	if err := archive.Sweep(dir, s.d.Source.Node); err != nil {
 		return err
 	}
-	return roomFor(dir, s.d.Source.Estimate(w))
+	_, archive := s.d.Source.space(w, dir)
+	return roomFor(dir, archive)
 }
 
 // verify reads the archive again. One that is encrypted cannot be opened here: then the

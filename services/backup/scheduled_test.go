@@ -3,13 +3,16 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -257,6 +260,46 @@ func TestOutputIsBounded(t *testing.T) {
 	if err == nil || len(err.Error()) > maxOutput+200 || !strings.HasSuffix(err.Error(), "line 2999") {
 		t.Errorf("%d bytes: %.100v", len(fmt.Sprint(err)), err)
 	}
+}
+
+// A second daemon is not started where there is no memory for it.
+func TestDrillWaitsForMemory(t *testing.T) {
+	var log lockedLog
+	r := newRig(t, func(c *Config, d *Deps) {
+		c.Every, c.DrillEvery = 6*time.Hour, 12*time.Hour
+		d.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	r.set(func() { r.rss = 60 << 20 })
+	r.due(settling)
+	r.until("the drill is put off", func() bool { return strings.Contains(log.String(), "drill put off") })
+	r.set(func() {
+		if len(r.drilled) > 0 {
+			t.Error("it was tried all the same")
+		}
+		r.rss = 40 << 20
+	})
+	r.until("the drill is made", func() bool { return r.get(0).LastDrilled != nil })
+	if n := strings.Count(log.String(), "drill put off"); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+}
+
+// lockedLog collects a log.
+type lockedLog struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
 }
 
 func TestDrill(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
+	"github.com/blufio/blufio/services/backup/restore"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
@@ -39,7 +40,8 @@ type Deps struct {
 	// became of it. Both may be nil.
 	Before func(ctx context.Context, id string) error
 	After  func(ctx context.Context, run bus.BackupRun)
-	Loc    *time.Location // whose days count for what is kept; default the machine's
+	Loc    *time.Location           // whose days count for what is kept; default the machine's
+	Redact func(text string) string // takes secrets out of what programs said; nil: there are none
 }
 
 // bounds are what tests make smaller.
@@ -61,12 +63,16 @@ type Service struct {
 	asked   chan *stream // for the loop that makes backups; there is at most one
 	follows chan follow  // for the loop that does what follows
 
+	cramped bool // the last drill that was due was put off; of the drilling goroutine alone
+
 	mu      sync.Mutex
 	running *running // holds the one place
 	stream  *stream  // that is read
 	history history
 	course  course
-	files   int // in the directory, when it was last looked at
+	files   int                // in the directory, when it was last looked at
+	kept    []restore.Replaced // what restores have replaced, when it was last looked at
+	looked  time.Time          // at that
 }
 
 // running is a backup under way.
@@ -92,6 +98,9 @@ func New(cfg Config, d Deps) (*Service, error) {
 	}
 	if d.After == nil {
 		d.After = func(context.Context, bus.BackupRun) {}
+	}
+	if d.Redact == nil {
+		d.Redact = func(text string) string { return text }
 	}
 	d.Logger = d.Logger.With("service", Name)
 	d.Source.Now, d.Source.Copy = d.Now, d.Store.Copy
@@ -140,6 +149,7 @@ func (s *Service) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.lookAtReplaced()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running, s.stream, s.history = nil, nil, h
@@ -167,6 +177,7 @@ func (s *Service) make(ctx context.Context) error {
 			s.serve(ctx, st)
 		case <-tick.C:
 			s.scheduled(ctx)
+			s.lookAtReplaced()
 		case <-ctx.Done():
 			s.turnAway()
 			return nil
@@ -269,7 +280,7 @@ func (s *Service) summary() bus.BackupSummary {
 	defer s.mu.Unlock()
 	h := s.history
 	out := bus.BackupSummary{Every: int64(s.cfg.Every.Seconds()), DrillEvery: int64(s.cfg.DrillEvery.Seconds()), Dir: s.dir(), LastSuccess: h.success, LastFailure: h.failure,
-		Failures: s.course.failures, LastVerified: h.verified, LastDrilled: h.drilled, Files: []bus.BackupFile{}}
+		Failures: s.course.failures, LastVerified: h.verified, LastDrilled: h.drilled, Files: []bus.BackupFile{}, NotDrilled: s.cfg.notDrilled(), Replaced: replaced(s.kept)}
 	if due, ok := s.course.due(s.d.Now(), s.cfg.Every); ok {
 		due = due.UTC()
 		out.NextDue = &due

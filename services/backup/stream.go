@@ -90,7 +90,7 @@ func (s *Service) serve(ctx context.Context, st *stream) {
 		st.end(bus.BackupRun{}, errStopped())
 	case err != nil:
 		done := s.failed(st.run, err)
-		st.end(done, asked(err))
+		st.end(done, s.refusal(err))
 		s.d.After(ctx, done)
 	default:
 		done := s.completed(st.run, m)
@@ -135,16 +135,16 @@ func (s *Service) untilGone(ctx context.Context, st *stream) (m made, err error)
 	return m, err
 }
 
-// asked is an error for whoever asked for a backup.
-func asked(err error) error {
+// refusal is an error for whoever asked for a backup.
+func (s *Service) refusal(err error) error {
 	var e *bus.Error
 	if errors.As(err, &e) {
 		return err
 	}
 	if errors.Is(err, archive.ErrSpace) {
-		return bus.Errorf(bus.CodeUnavailable, "%s", clip(err.Error())).WithHint("a backup needs space in the data directory, for a copy of the database")
+		return bus.Errorf(bus.CodeUnavailable, "%s", s.told(err)).WithHint("a backup needs space in the data directory, for a copy of the database")
 	}
-	return bus.Errorf(bus.CodeUnavailable, "%s", clip(err.Error())).WithHint("`blufio doctor --deep` looks at the database and the disk")
+	return bus.Errorf(bus.CodeUnavailable, "%s", s.told(err)).WithHint("`blufio doctor --deep` looks at the database and the disk")
 }
 
 // made is a finished backup.

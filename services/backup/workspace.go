@@ -24,10 +24,7 @@ const maxWorkspace = 10_000
 // written. Links and what is no file is left out, and counted. It is read as an [os.Root], so
 // that nothing leads out of it.
 func (c *Cut) copyWorkspace(ctx context.Context, dir, data string) (err error) {
-	switch around, err := isAround(dir, data); {
-	case err != nil:
-		return fmt.Errorf("look at the workspace: %w", err)
-	case around:
+	if Within(data, dir) {
 		return fmt.Errorf("copy workspace: the data directory is in the workspace %s, with its keys: name another one in tools.workspace, or leave it out", dir)
 	}
 	root, err := os.OpenRoot(dir)
@@ -66,32 +63,6 @@ func (c *Cut) copyWorkspace(ctx context.Context, dir, data string) (err error) {
 		return fmt.Errorf("copy workspace: %w", err)
 	}
 	return nil
-}
-
-// isAround reports whether data is dir or lies in it, whatever links lead there.
-func isAround(dir, data string) (bool, error) {
-	outer, err := os.Stat(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err == nil {
-		data, err = filepath.Abs(data)
-	}
-	if err == nil {
-		data, err = filepath.EvalSymlinks(data)
-	}
-	for err == nil {
-		var info fs.FileInfo
-		if info, err = os.Stat(data); err == nil && os.SameFile(info, outer) {
-			return true, nil
-		}
-		up := filepath.Dir(data)
-		if up == data {
-			break
-		}
-		data = up
-	}
-	return false, err
 }
 
 func (c *Cut) copyFile(ctx context.Context, root *os.Root, name string) error {

@@ -245,7 +245,7 @@ func (s *Service) ask(ctx context.Context, st *bus.Status) error {
 
 // backupStatus is the short form of how the backups stand.
 func backupStatus(b bus.BackupSummary) (st bus.BackupStatus) {
-	st.NextDue = b.NextDue
+	st.NextDue, st.NotDrilled, st.Replaced = b.NextDue, b.NotDrilled, b.Replaced
 	if run := b.LastSuccess; run != nil {
 		st.LastSuccess, st.Bytes, st.Seconds = &run.Time, run.Bytes, run.Seconds
 	}

@@ -14,13 +14,13 @@ import (
 // Config is the section [hooks]. Each is a program and its arguments; empty is none.
 type Config struct {
 	PreStart    []string      `koanf:"pre_start" doc:"Before the database is opened; unless it exits with 0 the daemon does not start."`
-	PostStart   []string      `koanf:"post_start" doc:"When everything is up."`
+	PostStart   []string      `koanf:"post_start" live:"true" doc:"When everything is up."`
 	PreStop     []string      `koanf:"pre_stop" doc:"When the daemon was asked to stop and still takes messages."`
 	PostStop    []string      `koanf:"post_stop" doc:"When everything is closed."`
-	PreBackup   []string      `koanf:"pre_backup" doc:"Before a backup; unless it exits with 0 none is made."`
-	PostBackup  []string      `koanf:"post_backup" doc:"After a backup, also one that failed."`
-	OnAlert     []string      `koanf:"on_alert" doc:"When a budget is spent, a channel or provider is down, memory runs short, a message or reply is given up, a backup failed, a room was restarted, or the daemon's health got worse. The event comes on standard input, as JSON."`
-	Timeout     time.Duration `koanf:"timeout" min:"1s" max:"10m" doc:"Longest time for one program; then it is killed, with all that it started."`
+	PreBackup   []string      `koanf:"pre_backup" live:"true" doc:"Before a backup; unless it exits with 0 none is made."`
+	PostBackup  []string      `koanf:"post_backup" live:"true" doc:"After a backup, also one that failed."`
+	OnAlert     []string      `koanf:"on_alert" live:"true" doc:"When a budget is spent, a channel or provider is down, memory runs short, a message or reply is given up, a backup failed, a room was restarted, or the daemon's health got worse. The event comes on standard input, as JSON."`
+	Timeout     time.Duration `koanf:"timeout" live:"true" min:"1s" max:"10m" doc:"Longest time for one program; then it is killed, with all that it started."`
 	StopTimeout time.Duration `koanf:"stop_timeout" min:"100ms" max:"1m" doc:"The same for pre_stop and for post_stop."`
 }
 

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/blufio/blufio/services/internal/command"
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,11 +41,11 @@ func (e *Error) Hint() string {
 
 // Runner runs hooks. Its methods may be called concurrently.
 type Runner struct {
-	cfg  Config
 	deps Deps
 	runs *prometheus.CounterVec
 
 	mu     sync.Mutex
+	cfg    Config
 	failed map[string]*Error // the last run of these failed
 }
 
@@ -65,8 +67,31 @@ const (
 	outcomeFailed = "failed"
 )
 
+// take goes on with another configuration. A hook that failed and is another one now, or
+// none, is no problem any more.
+func (r *Runner) take(cfg Config) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range moments {
+		if !slices.Equal(r.cfg.argv(m), cfg.argv(m)) {
+			delete(r.failed, m)
+		}
+	}
+	r.cfg = cfg
+}
+
+// now is what is run for a moment, and how long it may take.
+func (r *Runner) now(moment string) (argv []string, timeout time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cfg.argv(moment), r.cfg.timeout(moment)
+}
+
 // Has reports whether there is a hook for a moment.
-func (r *Runner) Has(moment string) bool { return len(r.cfg.argv(moment)) > 0 }
+func (r *Runner) Has(moment string) bool {
+	argv, _ := r.now(moment)
+	return len(argv) > 0
+}
 
 // Run runs the hook of a moment, if there is one, with variables such as
 // "BLUFIO_ERROR=…" added. A hook that fails is logged here; the error, an [*Error], is
@@ -76,12 +101,12 @@ func (r *Runner) Run(ctx context.Context, moment string, env ...string) error {
 }
 
 func (r *Runner) run(ctx context.Context, moment string, stdin []byte, env []string) error {
-	argv := r.cfg.argv(moment)
+	argv, timeout := r.now(moment)
 	if len(argv) == 0 {
 		return nil
 	}
 	log := r.deps.Logger.With("service", Name, "hook", moment)
-	out, err := command.Command{Argv: argv, Dir: r.deps.DataDir, Env: append(r.env(moment), env...), Stdin: stdin, Timeout: r.cfg.timeout(moment)}.Run(ctx)
+	out, err := command.Command{Argv: argv, Dir: r.deps.DataDir, Env: append(r.env(moment), env...), Stdin: stdin, Timeout: timeout}.Run(ctx)
 	if text := strings.TrimSpace(out.Output); text != "" {
 		log.Info("hook said something", "output", text, "cut", out.Cut)
 	}
@@ -91,13 +116,13 @@ func (r *Runner) run(ctx context.Context, moment string, stdin []byte, env []str
 		log.Warn("hook was cut off")
 		return ctx.Err()
 	case errors.Is(err, command.ErrTimeout):
-		failed = &Error{moment, fmt.Sprintf("%s took longer than %s and was killed", argv[0], r.cfg.timeout(moment))}
+		failed = &Error{moment, fmt.Sprintf("%s took longer than %s and was killed", argv[0], timeout)}
 	case err != nil:
 		failed = &Error{moment, err.Error()}
 	case out.Code != 0:
 		failed = &Error{moment, argv[0] + ": " + out.State}
 	}
-	r.note(moment, failed)
+	r.note(moment, argv, failed)
 	if failed == nil {
 		return nil
 	}
@@ -110,16 +135,22 @@ func (r *Runner) env(moment string) []string {
 		"BLUFIO_VERSION=" + r.deps.Version, "BLUFIO_PID=" + strconv.Itoa(os.Getpid())}
 }
 
-func (r *Runner) note(moment string, failed *Error) {
+// note keeps how a hook ended, but nothing of one that was replaced while it ran.
+func (r *Runner) note(moment string, argv []string, failed *Error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if failed == nil {
-		delete(r.failed, moment)
-		r.runs.WithLabelValues(moment, outcomeOK).Inc()
+	outcome := outcomeOK
+	if failed != nil {
+		outcome = outcomeFailed
+	}
+	r.runs.WithLabelValues(moment, outcome).Inc()
+	if !slices.Equal(argv, r.cfg.argv(moment)) {
 		return
 	}
-	r.failed[moment] = failed
-	r.runs.WithLabelValues(moment, outcomeFailed).Inc()
+	delete(r.failed, moment)
+	if failed != nil {
+		r.failed[moment] = failed
+	}
 }
 
 // troubles are the hooks whose last run failed, in the order of moments.

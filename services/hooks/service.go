@@ -46,6 +46,11 @@ func (s *Service) Door() services.Door {
 	}
 }
 
+// Reconfigure prepares for other hooks; take makes them count.
+func (s *Service) Reconfigure(cfg Config) (take func(), err error) {
+	return func() { s.runner.take(cfg) }, nil
+}
+
 func always[T any](T) bool { return true }
 
 // hear makes an alert of the events for which bad holds.

@@ -10,8 +10,10 @@ import (
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
-// forgetOnce is how many facts one transaction forgets.
-const forgetOnce = 100
+const (
+	forgetOnce = 100 // ids in one call
+	forgetEach = 25  // facts in one transaction: words are taken out of the index one by one, and others wait meanwhile
+)
 
 // forget answers recall.forget. What is gone is overwritten in the database's file; what the write-ahead log still has
 // is overwritten by [Service.clean], a moment later.
@@ -38,7 +40,7 @@ func (s *Service) forget(ctx context.Context, q bus.RecallForget) (out bus.Recal
 			return out, err
 		}
 		out.Count += n
-		more = q.All && n == forgetOnce
+		more = q.All && n == forgetEach
 	}
 	return out, nil
 }
@@ -46,7 +48,7 @@ func (s *Service) forget(ctx context.Context, q bus.RecallForget) (out bus.Recal
 // chosen finds what a request names, with the history of each.
 func (s *Service) chosen(tx *sqlite.Tx, q bus.RecallForget, out *bus.RecallForgotten) ([]row, error) {
 	if q.All {
-		return rowsOf(tx.Query(`SELECT `+columns+` FROM recall_entry WHERE owner = ? ORDER BY n LIMIT ?`, q.Owner, forgetOnce))
+		return rowsOf(tx.Query(`SELECT `+columns+` FROM recall_entry WHERE owner = ? ORDER BY n LIMIT ?`, q.Owner, forgetEach))
 	}
 	var rows []row
 	seen := map[int64]bool{}

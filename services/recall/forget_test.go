@@ -29,13 +29,13 @@ func (r *rig) files() []byte {
 // What is forgotten is in no file, neither its text, nor its words in the index, nor its vector; nor in memory.
 func TestForgettingIsReal(t *testing.T) {
 	r := newRig(t, nil)
-	for i := range 300 { // so that pages split and segments of the index are merged
+	for i := range 200 { // so that pages split and segments of the index are merged
 		r.keep(id(i), "Something else about zebrafish number "+id(i)+" and its tank")
 	}
 	r.keep("old", "Xylophonmann hides the key under Quarzstein", about("Schluesselort"))
 	r.settle()
 	r.keep("new", "Xylophonmann hides the key behind Wurzelwerk", about("Schluesselort"))
-	for i := range 300 {
+	for i := range 200 {
 		r.keep("more-"+id(i), "Plenty about marmots number "+id(i))
 	}
 	r.settle()
@@ -92,7 +92,7 @@ func (r *rig) bytes(query string) (out []byte) {
 // Only the owner's facts go, by id or all of them.
 func TestForgetOfAnOwner(t *testing.T) {
 	r := newRig(t, nil)
-	for i := range forgetOnce + 50 {
+	for i := range 2*forgetEach + 5 {
 		r.keep(id(i), "mine "+id(i))
 	}
 	r.keep("theirs", "theirs", owner("telegram:1"))
@@ -101,7 +101,7 @@ func TestForgetOfAnOwner(t *testing.T) {
 		t.Errorf("%+v, %v", out, err)
 	}
 	out, err = bus.RecallDrop.Ask(t.Context(), r.ask, bus.RecallForget{Owner: "terminal:owner", All: true})
-	if err != nil || out.Count != forgetOnce+50 {
+	if err != nil || out.Count != 2*forgetEach+5 {
 		t.Errorf("%+v, %v", out, err)
 	}
 	if all := r.all(true); len(all) != 1 || all[0].ID != "theirs" {

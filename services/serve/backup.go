@@ -28,7 +28,7 @@ const drillTime = 10 * time.Minute
 
 // backups makes the room.
 func (o Options) backups(cfg Config, started time.Time, store *sqlite.Store, events *eventlog.Log) (*backup.Service, error) {
-	d := backup.Deps{Source: o.backupSource(cfg), Store: store, Events: events, Started: started, Logger: o.Logger, Now: o.Now}
+	d := backup.Deps{Source: o.backupSource(cfg), Store: store, Events: events, Started: started, Logger: o.Logger, Now: o.Now, Redact: o.Redactor.Redact}
 	if o.Program != "" {
 		d.Drill = o.drill
 	}
@@ -65,16 +65,13 @@ func (o Options) drill(ctx context.Context, path string) error {
 // backupSource is what a backup of o.DataDir is made of, but for its database.
 func (o Options) backupSource(cfg Config) backup.Source {
 	s := backup.Source{Version: o.Version, Node: node(cfg.Daemon.Node), DataDir: o.DataDir, Look: lookIntoCopy, Config: o.configFiles,
-		Workspace: cfg.Tools.Workspace, Now: o.Now, Device: func() (string, error) {
+		Workspace: cfg.workspace(o.DataDir), Now: o.Now, Device: func() (string, error) {
 			device, err := embedded.LoadDevice(o.DataDir)
 			if err != nil {
 				return "", err
 			}
 			return device.PublicKey(), nil
 		}}
-	if s.Workspace == "" {
-		s.Workspace = filepath.Join(o.DataDir, "workspace")
-	}
 	return s
 }
 
@@ -132,6 +129,10 @@ type OfflineBackup struct {
 	cut  *backup.Cut
 	lock *lock
 }
+
+// Ended says, in a line for people, what became of a restore that had been cut off and was
+// ended first; "" when none was.
+func (b *OfflineBackup) Ended() string { return b.lock.ended.words() }
 
 // TakeBackup copies and checks what a backup of o.DataDir is made of, and holds the lock until Close, so that
 // no daemon starts meanwhile. It fails with a [*LockedError] while one runs. Of the options

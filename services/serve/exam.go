@@ -121,7 +121,7 @@ func (e Exam) either(s *sight) []services.Probe {
 	if e.Locked {
 		open = doctor.HeldDatabase
 	}
-	return slices.Concat(configProbes(e.Sources, s.vaulted, notMine), doctor.DatabaseProbes(open), doctor.DiskProbes(e.DataDir), doctor.MachineProbes(false, e.DataDir), s.probes(e))
+	return slices.Concat(configProbes(e.Sources, e.DataDir, s.vaulted, notMine), doctor.DatabaseProbes(open), doctor.DiskProbes(e.DataDir), doctor.MachineProbes(false, e.DataDir), s.probes(e))
 }
 
 // table is every check there is; they can be listed, not run.

@@ -19,12 +19,12 @@ type elsewhere func(now *config.Loaded, p config.Problem) bool
 
 // configProbes look at the configuration as whoever makes them reads it: the daemon
 // has an environment of its own.
-func configProbes(src config.Sources, vaulted func() ([]string, error), told elsewhere) []services.Probe {
+func configProbes(src config.Sources, dataDir string, vaulted func() ([]string, error), told elsewhere) []services.Probe {
 	return []services.Probe{{
 		ID: "BLF-CFG-001", Title: "The configuration is valid", Place: services.Either,
 		Why: "the daemon does not start on one that it does not understand",
 		Fix: "mend it, and see `blufio config validate`",
-		Run: func(context.Context) services.Result { return validity(src, vaulted, told) },
+		Run: func(context.Context) services.Result { return validity(src, dataDir, vaulted, told) },
 	}, {
 		ID: "BLF-CFG-003", Title: "Files with secrets in them are private", Place: services.Either,
 		Why: "who reads a key can spend your money",
@@ -42,7 +42,7 @@ const shownProblems = 3
 
 // validity judges as the daemon's next start would: models need keys, which may be in
 // the vault.
-func validity(src config.Sources, vaulted func() ([]string, error), told elsewhere) services.Result {
+func validity(src config.Sources, dataDir string, vaulted func() ([]string, error), told elsewhere) services.Result {
 	cfg, loaded, err := Load(src)
 	names, unknown := vaulted()
 	missing := config.Problems(nil)
@@ -52,6 +52,7 @@ func validity(src config.Sources, vaulted func() ([]string, error), told elsewhe
 	var useless config.Problems
 	if err == nil {
 		useless = slices.DeleteFunc(loaded.CheckFiles(), func(p config.Problem) bool { return told(loaded, p) })
+		useless = append(useless, NotApart(cfg, loaded, dataDir)...)
 	}
 	switch {
 	case len(useless) > 0:
@@ -139,7 +140,7 @@ func secretFiles(loaded *config.Loaded) (files []string) {
 // probes are the checks of the configuration that the daemon runs with.
 func (o Options) probes(r *reloader) []services.Probe {
 	vaulted := func() ([]string, error) { return r.names(), nil }
-	return append(slices.Concat(configProbes(o.Sources, vaulted, r.watched), o.Config.limitProbes()), services.Probe{
+	return append(slices.Concat(configProbes(o.Sources, o.DataDir, vaulted, r.watched), o.Config.limitProbes()), services.Probe{
 		ID: "BLF-CFG-002", Title: "The daemon runs with what the files say",
 		Why: "a change of the files takes effect with `blufio config reload`, or when the daemon starts again",
 		Fix: "restart the daemon",

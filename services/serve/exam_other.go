@@ -58,7 +58,7 @@ func (e Exam) judgeOther(ctx context.Context) services.Result {
 		return services.OK("%s", e.Sources.Files[0])
 	}
 	vaulted := func() ([]string, error) { return e.Vaulted(ctx) }
-	r := validity(e.Sources, vaulted, notMine)
+	r := validity(e.Sources, e.DataDir, vaulted, notMine)
 	for _, look := range []func() services.Result{func() services.Result { return secrecy(e.Sources) }, func() services.Result { return clarity(e.Sources, vaulted) }} {
 		if r.Level == bus.LevelOK {
 			if closer := look(); closer.Level != bus.LevelOK {

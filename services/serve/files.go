@@ -33,7 +33,20 @@ func (e *LockedError) Error() string {
 // with the process, however that ends, so it is never stale.
 type lock struct {
 	file  *os.File
-	ended restore.Ended // a restore that was cut off before
+	ended ended // a restore that was cut off before
+}
+
+type ended restore.Ended
+
+// words are for people; "" when nothing had been cut off.
+func (e ended) words() string {
+	switch e.Outcome {
+	case restore.Done:
+		return "a restore had been cut off and was brought to its end: the backup is in place"
+	case restore.Undone:
+		return "a restore had been cut off and was undone: the old files are in place again"
+	}
+	return ""
 }
 
 const (
@@ -69,20 +82,20 @@ func takeLock(dir string) (*lock, error) {
 // held is a lock that was just taken: nothing in the directory is opened before a restore
 // that was cut off is ended.
 func held(dir string, f *os.File) (*lock, error) {
-	ended, err := restore.Replay(dir)
+	e, err := restore.Replay(dir)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &lock{f, ended}, nil
+	return &lock{f, ended(e)}, nil
 }
 
 // tell says what became of a restore that was cut off.
 func (l *lock) tell(log *slog.Logger) {
 	switch e := l.ended; e.Outcome {
 	case restore.Done:
-		log.Warn("a restore had been cut off and was brought to its end: the backup is in place", "old_files", e.Pre)
+		log.Warn(e.words(), "old_files", e.Pre)
 	case restore.Undone:
-		log.Warn("a restore had been cut off and was undone: the old files are in place again", "err", e.Why)
+		log.Warn(e.words(), "err", e.Why)
 	}
 }
 

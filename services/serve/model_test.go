@@ -57,7 +57,7 @@ func daemonOf(t *testing.T, change func(*Options)) (*bus.Conn, Info) {
 	c := bus.NewConn(nc, bus.Options{Name: "cli", Logger: bustest.Logger(t),
 		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.CostGet, bus.StatusGet, bus.VaultSet, bus.VaultList, bus.VaultDelete, bus.VaultRotate,
 			bus.KeyIssue, bus.KeyRevoke, bus.KeyRotateDevice,
-			bus.ConfigReload, bus.ReportGet, bus.CostReserve, bus.TokenIssue, bus.EventsRead, bus.DoctorRun, bus.JobGet,
+			bus.BackupCreate, bus.BackupTake, bus.BackupFinish, bus.ConfigReload, bus.ReportGet, bus.CostReserve, bus.TokenIssue, bus.EventsRead, bus.DoctorRun, bus.JobGet,
 			bus.RecallSearch, bus.RecallKeep, bus.RecallList, bus.RecallGet}})
 	t.Cleanup(func() {
 		drain, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)

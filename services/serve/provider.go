@@ -135,6 +135,7 @@ func (c Config) Check(report func(key, message, hint string)) {
 	c.checkBytes(report)
 	c.checkNode(report)
 	c.People.Check(func(key, message, hint string) { report(strings.TrimSuffix("people."+key, "."), message, hint) })
+	c.apart("", report)
 	for _, e := range c.named(report) {
 		c.checkPrice(e, report)
 	}

@@ -111,6 +111,7 @@ func (r *rooms) reconfigure(c Config) (takes []func(), problems config.Problems)
 	ask("gateway")(r.gateway.Reconfigure(c.Gateway))
 	ask("cost")(r.cost.Reconfigure(c.Cost))
 	ask("recall")(r.recall.Reconfigure(c.Recall))
+	ask("hooks")(r.hooks.Reconfigure(c.Hooks))
 	ask("memory")(r.governor.Reconfigure(c.Memory))
 	return takes, problems
 }

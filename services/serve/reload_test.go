@@ -303,6 +303,14 @@ var liveCases = map[string]liveCase{
 		page, err := bus.RecallList.Ask(r.Context(), r.conn, bus.RecallPageQuery{Owner: owner})
 		return fmt.Sprint(len(page.Entries), " facts, ", err)
 	}},
+	"hooks.post_start":  {value: "[]", before: "hook post-start failed", after: "no problem", see: hookTrouble},
+	"hooks.pre_backup":  {value: `["false"]`, before: "<nil>", after: "hook pre-backup failed", see: backsUp},
+	"hooks.post_backup": {value: `["touch", "after"]`, before: "has not run", after: "has run", see: leaves("after")},
+	"hooks.on_alert":    {value: `["touch", "alert"]`, before: "has not run: hook pre-backup failed", after: "has run", see: leaves("alert")},
+	"hooks.timeout": {value: `"1s"`, before: "<nil>", after: "took longer than 1s", see: func(r *reloadRig) string {
+		r.reload(map[string]string{"hooks.pre_backup": `["sleep", "1.2"]`})
+		return backsUp(r)
+	}},
 	"log.level": {value: `"warn"`, before: "info", after: "warn", see: func(r *reloadRig) string {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -362,13 +370,16 @@ func residentMiB(t *testing.T) int {
 // What is marked as live is what really changes, key by key.
 func TestLiveKeysTakeEffect(t *testing.T) {
 	keys := config.LiveKeys(Defaults())
+	slices.SortStableFunc(keys, func(a, b string) int { // memory's last: under pressure no backup is begun
+		return strings.Index(a, "memory.") - strings.Index(b, "memory.")
+	})
 	for key := range liveCases {
 		if !slices.Contains(keys, key) {
 			t.Errorf("%s is not marked as live", key)
 		}
 	}
 	r := newReloadRig(t, map[string]string{"memory.limit_mb": strconv.Itoa(max(200, 4*residentMiB(t))), // more than 11 and less than 98 % are taken
-		"memory.warn_percent": "98", "memory.critical_percent": "99"})
+		"memory.warn_percent": "98", "memory.critical_percent": "99", "hooks.post_start": `["false"]`})
 	prompt := filepath.Join(t.TempDir(), "prompt.md")
 	if err := os.WriteFile(prompt, []byte("Rhyme."), 0o600); err != nil {
 		t.Fatal(err)

@@ -36,6 +36,8 @@ type RestoreOptions struct {
 
 	Stage func(stage string) // hears what is done now; may be nil
 
+	Workspace string // tools.workspace of the configuration in force, where that is known
+
 	keyDir string // where the vault's key file is; default DataDir
 }
 
@@ -61,6 +63,9 @@ type Restored struct {
 	Config    []string          `json:"config"`           // the archive's configuration files
 	ConfigDir string            `json:"config_dir"`       //
 	Unread    string            `json:"unread,omitempty"` // why the replaced database could not be read
+
+	Elsewhere string `json:"workspace_elsewhere,omitempty"` // where the agent looks for its files, when that is not where the archive's are put
+	Warning   string `json:"warning,omitempty"`             // what went wrong after all was in place
 }
 
 // Carried is what the replaced database knew and the restored one was told.
@@ -79,11 +84,22 @@ type VaultAfter struct {
 	Closed  []string `json:"closed"` // names of those that cannot be read with what is there
 }
 
-// NoRestoreError says why a restore was not begun, or that it was undone: the data directory
-// is what it was.
-type NoRestoreError struct{ Err error }
+// NoRestoreError says why a restore was not begun, or that it was undone, and what the data
+// directory holds now: what it did, unless Ended or Half says otherwise.
+type NoRestoreError struct {
+	Err   error
+	Ended string // what became, before it was begun, of an earlier one that had been cut off
+	Half  bool   // it was neither ended nor undone; the next start does it
+}
 
-func (e *NoRestoreError) Error() string { return e.Err.Error() }
+func (e *NoRestoreError) Error() string {
+	text := e.Err.Error()
+	if e.Ended != "" {
+		text += "; before that, " + e.Ended
+	}
+	return text
+}
+
 func (e *NoRestoreError) Unwrap() error { return e.Err }
 
 // Archive is one that is open.
@@ -118,8 +134,7 @@ func Restore(ctx context.Context, o RestoreOptions, a *Archive) (Restored, error
 	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
 		return Restored{}, fmt.Errorf("make data directory: %w", err)
 	}
-	var done Restored
-	err := o.locked(func(ended restore.Ended) (err error) {
+	return o.locked(func(ended ended) (done Restored, err error) {
 		stage := filepath.Join(o.DataDir, restore.Staging)
 		defer func() {
 			if err != nil && !restore.Pending(o.DataDir) {
@@ -127,7 +142,7 @@ func Restore(ctx context.Context, o RestoreOptions, a *Archive) (Restored, error
 			}
 		}()
 		if done, err = o.prepare(ctx, a, stage); err != nil {
-			return err
+			return done, err
 		}
 		done.Ended = string(ended.Outcome)
 		pre := restore.PreName(o.DataDir, o.Now())
@@ -135,23 +150,29 @@ func Restore(ctx context.Context, o RestoreOptions, a *Archive) (Restored, error
 			done.Pre = filepath.Join(o.DataDir, pre)
 		}
 		o.stage("swap")
-		return restore.Swap(o.DataDir, restore.Intent{Pre: pre, From: restore.Staging, Old: replacedNames(done.Puts), New: done.Puts})
+		err = restore.Swap(o.DataDir, restore.Intent{Pre: pre, From: restore.Staging, Old: replacedNames(done.Puts), New: done.Puts})
+		if err == nil {
+			failpoint.Hit("restore.done")
+		}
+		return done, err
 	})
-	if err != nil {
-		return Restored{}, &NoRestoreError{err}
-	}
-	failpoint.Hit("restore.done")
-	return done, nil
 }
 
-// locked holds the data directory.
-func (o RestoreOptions) locked(use func(ended restore.Ended) error) (err error) {
+// locked holds the data directory. Once all is in place nothing that follows makes it undone.
+func (o RestoreOptions) locked(use func(ended ended) (Restored, error)) (Restored, error) {
 	lock, err := takeLock(o.DataDir)
 	if err != nil {
-		return err
+		return Restored{}, &NoRestoreError{Err: err}
 	}
-	defer func() { err = errors.Join(err, lock.release()) }()
-	return use(lock.ended)
+	done, err := use(lock.ended)
+	let := lock.release()
+	if err != nil {
+		return Restored{}, &NoRestoreError{Err: err, Ended: lock.ended.words(), Half: restore.Pending(o.DataDir)}
+	}
+	if let != nil {
+		done.Warning = "the data directory may still be locked: " + let.Error()
+	}
+	return done, nil
 }
 
 func (o RestoreOptions) stage(name string) {
@@ -172,7 +193,7 @@ func (o RestoreOptions) rehearse(ctx context.Context, a *Archive) (r Restored, e
 		return r, err
 	}
 	if r, err = o.prepare(ctx, a, filepath.Join(dir.path, restore.Staging)); err != nil {
-		return r, &NoRestoreError{err}
+		return r, &NoRestoreError{Err: err}
 	}
 	r.DryRun, r.Running = true, running
 	if len(r.Replaces) > 0 {
@@ -249,8 +270,11 @@ func (o RestoreOptions) layOut(r *Restored, m archive.Manifest, stage string) er
 	}
 	if fileExists(filepath.Join(stage, "workspace")) {
 		r.Puts = append(r.Puts, "workspace")
+		if own := filepath.Join(o.DataDir, "workspace"); o.Workspace != "" && filepath.Clean(o.Workspace) != own && !sameFile(o.Workspace, own) {
+			r.Elsewhere = o.Workspace
+		}
 	}
-	o.nameReplaced(r)
+	o.nameReplaced(r, replacedNames(r.Puts))
 	if err := syncTree(stage); err != nil {
 		return err
 	}
@@ -259,8 +283,8 @@ func (o RestoreOptions) layOut(r *Restored, m archive.Manifest, stage string) er
 }
 
 // nameReplaced says what goes; the database's log goes with it.
-func (o RestoreOptions) nameReplaced(r *Restored) {
-	for _, name := range replacedNames(r.Puts) {
+func (o RestoreOptions) nameReplaced(r *Restored, names []string) {
+	for _, name := range names {
 		if !strings.HasPrefix(name, "blufio.db-") && fileExists(filepath.Join(o.DataDir, name)) {
 			r.Replaces = append(r.Replaces, name)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/blufio/blufio/services/backup/archive"
 	"github.com/blufio/blufio/services/backup/restore"
@@ -28,23 +29,29 @@ func RestoreBack(ctx context.Context, o RestoreOptions, name string) (Restored, 
 	if o.DryRun {
 		return o.rehearseBack(r, name)
 	}
-	err := o.locked(func(ended restore.Ended) error {
+	return o.locked(func(ended ended) (Restored, error) {
 		r.Ended = string(ended.Outcome)
 		if err := o.carryBack(ctx, &r, name); err != nil {
-			return err
+			return r, err
 		}
 		if err := o.layOutBack(&r, name); err != nil {
-			return err
+			return r, err
 		}
 		pre := restore.PreName(o.DataDir, o.Now())
 		r.Pre = filepath.Join(o.DataDir, pre)
 		o.stage("swap")
-		return restore.Swap(o.DataDir, restore.Intent{Pre: pre, From: name, Old: replacedNames(r.Puts), New: r.Puts})
+		return r, restore.Swap(o.DataDir, restore.Intent{Pre: pre, From: name, Old: replacedBack(r.Puts), New: r.Puts})
 	})
-	if err != nil {
-		return Restored{}, &NoRestoreError{err}
+}
+
+// replacedBack are the names that go when the old files come back: the configuration that the
+// restore has left goes with the rest of its backup.
+func replacedBack(puts []string) []string {
+	names := replacedNames(puts)
+	if !slices.Contains(names, RestoredConfig) {
+		names = append(names, RestoredConfig)
 	}
-	return r, nil
+	return names
 }
 
 func (o RestoreOptions) rehearseBack(r Restored, name string) (Restored, error) {
@@ -53,14 +60,18 @@ func (o RestoreOptions) rehearseBack(r Restored, name string) (Restored, error) 
 		err = o.layOutBack(&r, name)
 	}
 	if err != nil {
-		return r, &NoRestoreError{err}
+		return r, &NoRestoreError{Err: err}
 	}
 	r.Running, r.Pre = running, filepath.Join(o.DataDir, restore.PreName(o.DataDir, o.Now()))
 	return r, nil
 }
 
-// carryBack opens the old database where it lies. One that is too damaged for that is
-// put back as it is.
+// carryBack opens the old database where it lies, brings it up to date and tells it what the
+// restored one has done. There is one of it, as there was before the restore, and no space for
+// another is asked of a disk that may be the reason to go back: so from here on it is of this
+// version, as every database is that a daemon was started on. Both steps are transactions, and
+// ids decide what is told, so this may be cut off and done again. One that is too damaged to be
+// opened is put back as it is.
 func (o RestoreOptions) carryBack(ctx context.Context, r *Restored, name string) (err error) {
 	path := databasePath(filepath.Join(o.DataDir, name))
 	if !fileExists(path) {
@@ -112,6 +123,6 @@ func (o RestoreOptions) layOutBack(r *Restored, name string) error {
 	if len(r.Puts) == 0 {
 		return fmt.Errorf("there is nothing in %s", filepath.Join(o.DataDir, name))
 	}
-	o.nameReplaced(r)
+	o.nameReplaced(r, replacedBack(r.Puts))
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/blufio/blufio/services/agent"
+	"github.com/blufio/blufio/services/backup/archive"
 	"github.com/blufio/blufio/services/channel/gateway"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/cost"
@@ -175,19 +176,21 @@ func (o RestoreOptions) lookAtVault(ctx context.Context, r *Restored, db *sqlite
 }
 
 // TakeConfig copies the one configuration file that a restore has left into path, which
-// must not be there, and removes what it was left in.
+// must not be there, and removes what it was left in. At path is all of it or nothing.
 func TakeConfig(r Restored, path string) (err error) {
 	data, err := os.ReadFile(filepath.Join(r.ConfigDir, r.Config[0]))
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := archive.Create(path, false)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
+	if _, err = f.Write(data); err == nil {
+		err = f.Commit()
+	}
+	if err != nil {
+		return errors.Join(err, f.Abort())
 	}
 	return os.RemoveAll(r.ConfigDir)
 }

@@ -121,6 +121,9 @@ func (o Options) early() error {
 			return problems
 		}
 	}
+	if problems := NotApart(o.Config, o.Loaded, o.DataDir); len(problems) > 0 {
+		return problems
+	}
 	if _, err := os.Stat(databasePath(o.DataDir)); !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

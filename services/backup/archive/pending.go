@@ -138,7 +138,9 @@ func (p *Pending) commit() error {
 	failpoint.Hit("backup.named")
 	err := p.f.Close()
 	p.f = nil
-	err = errors.Join(err, sqlite.SyncDir(filepath.Dir(p.path)))
+	if err = errors.Join(err, sqlite.SyncDir(filepath.Dir(p.path))); err != nil {
+		err = fmt.Errorf("it is whole and in its place, but may be gone after a power cut: %w", err)
+	}
 	failpoint.Hit("backup.listed")
 	return err
 }

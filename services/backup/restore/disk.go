@@ -179,7 +179,7 @@ func (d *disk) own(name string) error {
 
 // sweep removes what no intent speaks of.
 func (d *disk) sweep() error {
-	for _, name := range []string{Staging, draftFile} {
+	for _, name := range []string{Staging, draftFile, doomed} {
 		if there, err := d.has(".", name); err != nil || !there {
 			if err != nil {
 				return err

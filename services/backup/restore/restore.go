@@ -118,6 +118,27 @@ func Pending(dir string) bool {
 	return false
 }
 
+// Look says how the swap ends that was begun and has not ended, and changes nothing.
+// The error is that of an intent that cannot be read, with which no daemon starts.
+func Look(dir string) (ends Outcome, err error) {
+	if !Pending(dir) {
+		return Nothing, nil
+	}
+	err = open(dir, func(d *disk) error {
+		in, back, err := d.pending()
+		switch {
+		case err != nil || in == nil: // ended meanwhile
+			return err
+		case back:
+			ends = Undone
+		default:
+			ends = Done
+		}
+		return nil
+	})
+	return ends, err
+}
+
 // PreName is a free name for the directory of the old files.
 func PreName(dir string, now time.Time) string {
 	base := preName + now.UTC().Format(stamp)
@@ -282,7 +303,7 @@ func (in Intent) check() error {
 		len(in.New) == 0, len(in.Old) > maxNames, len(in.New) > maxNames:
 		return errors.New("it is not a restore's")
 	}
-	reserved := []string{"lock", Staging, forwardFile, backFile, draftFile, in.Pre, in.From}
+	reserved := []string{"lock", Staging, doomed, forwardFile, backFile, draftFile, in.Pre, in.From}
 	for _, name := range slices.Concat(in.Old, in.New) {
 		if !plain(name) || slices.Contains(reserved, name) {
 			return fmt.Errorf("%q cannot be restored", name)

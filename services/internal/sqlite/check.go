@@ -70,7 +70,9 @@ func (c *Checked) look(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(c.ask(ctx, db), db.Close())
+	err = errors.Join(c.ask(ctx, db), db.Close())
+	trim() // what the cache took: a backup goes on to other work
+	return err
 }
 
 func (c *Checked) ask(ctx context.Context, db *sql.DB) error {

@@ -70,7 +70,9 @@ func copyTo(path string, fill func() error) (err error) {
 			err = errors.Join(err, removeCopy(path))
 		}
 	}()
-	if err := fill(); err != nil {
+	err = fill()
+	trim() // what the caches took: a backup goes on to other work
+	if err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {

@@ -4,7 +4,11 @@ package index
 
 import "math"
 
-const roughBits = 4 // of the question, where only signs are looked at
+// Bits of the numbers of a question.
+const (
+	roughBits = 4 // where only signs are looked at
+	fineBits  = 10
+)
 
 // scratch is what one call works with.
 type scratch struct {
@@ -16,7 +20,7 @@ type scratch struct {
 	sign              float32             // what makes its plane of signs a cosine
 	scales            [maxBits]float32    // and what the first planes, so many and one
 	rough             [][roughBits]uint64 // of a question: the planes of each word, lowest first, in two's complement
-	fine              [][maxBits]uint64
+	fine              [][fineBits]uint64
 	roughSum, fineSum int // of the question's numbers
 	fineStep          float32
 	segs              []*segment
@@ -26,7 +30,7 @@ type scratch struct {
 
 func newScratch(words int) *scratch {
 	s := &scratch{words: words, vec: make([]float32, 64*words), tmp: make([]float32, 64*words),
-		rough: make([][roughBits]uint64, words), fine: make([][maxBits]uint64, words)}
+		rough: make([][roughBits]uint64, words), fine: make([][fineBits]uint64, words)}
 	for b := range s.row {
 		s.row[b] = make([]uint64, words)
 	}
@@ -72,7 +76,7 @@ func (s *scratch) ask() {
 	clear(s.rough)
 	clear(s.fine)
 	top := largest(s.vec)
-	rough, fine := top/(1<<(roughBits-1)-1), top/(1<<(maxBits-1)-1)
+	rough, fine := top/(1<<(roughBits-1)-1), top/(1<<(fineBits-1)-1)
 	s.roughSum, s.fineSum, s.fineStep = 0, 0, float32(fine)
 	for i, x := range s.vec {
 		r, f := int(math.RoundToEven(float64(x)/rough)), int(math.RoundToEven(float64(x)/fine))
@@ -80,7 +84,7 @@ func (s *scratch) ask() {
 		for b := range roughBits {
 			s.rough[i/64][b] |= uint64(r>>b&1) << (i % 64)
 		}
-		for b := range maxBits {
+		for b := range fineBits {
 			s.fine[i/64][b] |= uint64(f>>b&1) << (i % 64)
 		}
 	}

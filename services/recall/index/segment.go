@@ -120,6 +120,7 @@ func (g *segment) dropLast() int64 {
 	switch {
 	case c.rows == 0:
 		freed = c.room
+		g.chunks[len(g.chunks)-1] = nil
 		g.chunks = g.chunks[:len(g.chunks)-1]
 	case c.rows <= c.room/4 && c.room > least:
 		freed = c.room / 2

@@ -42,6 +42,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -119,11 +120,14 @@ func soak(ctx context.Context, o options) (err error) {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return err
 	}
-	r := newReport(o)
-	for _, w := range o.works() {
-		if o.only != "" && o.only != w.name {
-			continue
+	works := o.works()
+	if o.only != "" {
+		if works = slices.DeleteFunc(works, func(w work) bool { return w.name != o.only }); len(works) == 0 {
+			return fmt.Errorf("there is no part %q in such a run", o.only)
 		}
+	}
+	r := newReport(o)
+	for _, w := range works {
 		run, err := newRun(ctx, o, w, filepath.Join(tmp, w.name))
 		if err == nil {
 			err = run.drive(ctx)
