@@ -76,13 +76,13 @@ var (
 		From: []string{"agent", "cli"}, Heard: []string{"recall"},
 		Meaning: "Keep a fact. What says the same is merged with it, what was known about the same becomes history."})
 	RecallList = call[RecallPageQuery, RecallPage](Spec{Name: "recall.list",
-		From: []string{"cli"}, Heard: []string{"recall"},
+		From: []string{"agent", "cli"}, Heard: []string{"recall"},
 		Meaning: "A page of the facts, also for an export."})
 	RecallDrop = call[RecallForget, RecallForgotten](Spec{Name: "recall.forget", Timeout: 30 * time.Second,
 		From: []string{"agent", "cli"}, Heard: []string{"recall"},
 		Meaning: "Forget facts for good: nothing of them is left in the database."})
 	RecallImport = call[RecallBatch, RecallImported](Spec{Name: "recall.import", Timeout: 15 * time.Second,
-		From: []string{"cli"}, Heard: []string{"recall"},
+		From: []string{"agent", "cli"}, Heard: []string{"recall"},
 		Meaning: "Keep the entries of an export."})
 	RecallGet = call[RecallStatusQuery, RecallStatus](Spec{Name: "recall.status", Timeout: 2 * time.Second,
 		From: []string{"control", "cli"}, Heard: []string{"recall"},

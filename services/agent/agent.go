@@ -176,7 +176,7 @@ func (s *Service) Door() services.Door {
 		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet, bus.MemoryRead, bus.KeyList,
 			bus.MessageReceived, bus.MessageDied, bus.MessageRetried, bus.MessageDropped, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,
 			bus.ToolCalled, bus.ContextCompacted, bus.ProviderDown, bus.ProviderUp, bus.ReplyDelivered, bus.ReplyDied, bus.ReplyRetried, bus.ReplyDropped,
-			bus.RecallSearch, bus.RecallKeep, bus.RecallDrop},
+			bus.RecallSearch, bus.RecallKeep, bus.RecallDrop, bus.RecallList, bus.RecallImport},
 		Metrics:  s.metrics.all(),
 		Failures: s.metrics.failures(),
 		Health:   s.health,

@@ -26,7 +26,7 @@ func (s *Service) command(ctx context.Context, t *turn) (outcome, bool) {
 	case "think":
 		out.text = "Write the question behind it, as in: /think why is the sky blue?"
 	case "new":
-		out.text = "A new conversation. I no longer look at what was said before; your notes stay."
+		out.text = "A new conversation. I no longer look at what was said before; what you had me remember stays."
 		out.write = func(tx *sqlite.Tx) error {
 			_, err := tx.Exec(`UPDATE session SET since = ? WHERE id = ?`, t.seq, t.session)
 			return errors.Join(err, s.forget(tx, t.session))

@@ -97,11 +97,13 @@ func (d *desk) run(ctx context.Context) error {
 	}
 	retry := time.NewTicker(d.s.pauses.recall)
 	defer retry.Stop()
-	moved := false // what earlier versions kept
+	moved := false // what earlier versions kept, and what was kept of places before they got a name
 	for {
 		err := d.handOver(ctx)
 		if err == nil && !moved {
-			err = d.handNotes(ctx)
+			if err = d.handNotes(ctx); err == nil {
+				err = d.adopt(ctx)
+			}
 			moved = err == nil
 		}
 		if err != nil && ctx.Err() == nil {

@@ -210,3 +210,32 @@ func TestRecallOffline(t *testing.T) {
 		t.Errorf("%q", got.Text)
 	}
 }
+
+// What was known of a place before it got a name is the person's from the next start on,
+// with its history.
+func TestPlacesAreAdopted(t *testing.T) {
+	r := newRig(t, talker)
+	r.start()
+	r.chat("s", `remember {"text":"the code is 1","about":"code"}`)
+	r.chat("s", `remember {"text":"the code is 2","about":"code"}`)
+	r.facts("gateway:ann")
+	for n := range 30 { // more than are moved at once
+		add := bus.RecallAdd{ID: numbered(n), Owner: "gateway:ann", Text: fmt.Sprintf("sock %d is in drawer %d", n, 7*n), Source: bus.RecallPerson}
+		if _, err := bus.RecallKeep.Ask(t.Context(), r.ask, add); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.people = agent.People{"me": {"gateway:ann", "telegram:1"}}
+	r.restart()
+	r.until("nothing is left of the place", func() bool { return len(r.facts("gateway:ann")) == 0 })
+	if n := r.number(`SELECT count(*) FROM recall_entry WHERE owner = 'me'`); n != 32 {
+		t.Errorf("%d facts", n)
+	}
+	got := r.facts("me")
+	if got[0].Text != "the code is 1" || got[0].SupersededBy != got[1].ID || got[1].Text != "the code is 2" || got[1].SupersededBy != "" {
+		t.Errorf("%+v", got[:2])
+	}
+	if got := r.chat("s", `recall {"query":"code"}`); !strings.Contains(got.Text, "the code is 2") {
+		t.Errorf("%+v", got)
+	}
+}

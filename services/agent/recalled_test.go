@@ -45,6 +45,7 @@ func (k *knower) answers(answer func(ctx context.Context, q bus.RecallQuery) (bu
 func knowing(t *testing.T, facts ...string) (*rig, *knower) {
 	t.Helper()
 	r, k := newRig(t, echo), &knower{}
+	r.forgetful = true // k answers
 	k.answers(func(context.Context, bus.RecallQuery) (bus.RecallHits, error) {
 		var out bus.RecallHits
 		for n, f := range facts {
@@ -151,7 +152,8 @@ func TestRecallIsSilent(t *testing.T) {
 // Nobody there is like somebody silent, but for the time it takes.
 func TestNobodyRecalls(t *testing.T) {
 	r := newRig(t, echo)
-	r.cfg.RecallTokens = 600
+	r.forgetful = true // k answers
+	r.cfg.RecallTokens, r.forgetful = 600, true
 	r.start()
 	for n := range 3 {
 		r.chat("s", numbered(n))

@@ -94,7 +94,7 @@ func TestPromptIsSmallAndStable(t *testing.T) {
 		r.chat("s", "hello")
 	}
 	asked := r.model.asked()
-	if n := len(asked[0].Tools); n != 9 {
+	if n := len(asked[0].Tools); n != 10 {
 		t.Errorf("%d tools are on offer", n)
 	}
 	for n, most := range map[int]int64{0: 1500, 9: 2500} {

@@ -72,6 +72,7 @@ func newRig(t *testing.T, change func(*Config, *Deps)) *rig {
 // start begins the room anew on the same directory.
 func (r *rig) start(change func(*Config, *Deps)) {
 	r.t.Helper()
+	r.noted()
 	cfg := Defaults()
 	d := Deps{Store: r.store, Events: eventlog.New(r.store), Started: r.clock(), Logger: bustest.Logger(r.t), Now: r.clock, Loc: time.UTC,
 		Source: Source{Version: "v1", Node: "home", DataDir: r.dir, Workspace: filepath.Join(r.dir, "workspace"),
@@ -159,12 +160,18 @@ func (r *rig) get(files int) bus.BackupSummary {
 	return s
 }
 
+// noted waits for what was said to be written: all lazy writes come before this one.
+func (r *rig) noted() {
+	r.t.Helper()
+	if err := r.store.Write(r.t.Context(), func(*sqlite.Tx) error { return nil }); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // facts are the names of the events that were recorded, progress left out.
 func (r *rig) facts() (names []string) {
 	r.t.Helper()
-	if err := r.store.Write(r.t.Context(), func(*sqlite.Tx) error { return nil }); err != nil { // after all lazy ones
-		r.t.Fatal(err)
-	}
+	r.noted()
 	rows, err := eventlog.New(r.store).After(r.t.Context(), 0, 1000)
 	if err != nil {
 		r.t.Fatal(err)
@@ -177,9 +184,14 @@ func (r *rig) facts() (names []string) {
 	return names
 }
 
+// wantFacts wants these in the end: what happened is known a moment before it is told.
 func (r *rig) wantFacts(want ...string) {
 	r.t.Helper()
-	if got := r.facts(); !slices.Equal(got, want) {
+	got := r.facts()
+	for end := time.Now().Add(patience); !slices.Equal(got, want) && len(got) < len(want) && time.Now().Before(end); got = r.facts() {
+		time.Sleep(2 * time.Millisecond)
+	}
+	if !slices.Equal(got, want) {
 		r.t.Errorf("facts %v, want %v", got, want)
 	}
 }

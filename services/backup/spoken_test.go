@@ -59,6 +59,7 @@ func TestAfterLetsNoSecretOut(t *testing.T) {
 // told is all that is in the tables that tell of backups.
 func (r *rig) told() string {
 	r.t.Helper()
+	r.noted()
 	rows, err := r.store.Query(r.t.Context(), `SELECT payload FROM backup_last`)
 	if err != nil {
 		r.t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 
 const (
 	defaultHits  = 5
-	leastDepth   = 30                      // candidates of each kind, at the least
+	leastDepth   = 15                      // candidates of each kind, at the least
 	questionTime = 1500 * time.Millisecond // for the vector of a question; then words alone decide
 	maxQuestion  = 2 << 10                 // bytes of a question that a vector is made of
 )

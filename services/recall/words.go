@@ -17,7 +17,7 @@ const (
 
 	// From so many facts on, at the least one in so many, a word is frequent.
 	frequentLeast = 300
-	frequentShare = 20
+	frequentShare = 50
 )
 
 // terms are the words of a question that say what it is about.

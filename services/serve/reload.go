@@ -112,7 +112,6 @@ func (r *rooms) reconfigure(c Config) (takes []func(), problems config.Problems)
 	ask("cost")(r.cost.Reconfigure(c.Cost))
 	ask("hooks")(r.hooks.Reconfigure(c.Hooks))
 	ask("recall")(r.recall.Reconfigure(c.Recall))
-	ask("hooks")(r.hooks.Reconfigure(c.Hooks))
 	ask("memory")(r.governor.Reconfigure(c.Memory))
 	return takes, problems
 }

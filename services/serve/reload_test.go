@@ -311,14 +311,6 @@ var liveCases = map[string]liveCase{
 		page, err := bus.RecallList.Ask(r.Context(), r.conn, bus.RecallPageQuery{Owner: owner})
 		return fmt.Sprint(len(page.Entries), " facts, ", err)
 	}},
-	"hooks.post_start":  {value: "[]", before: "hook post-start failed", after: "no problem", see: hookTrouble},
-	"hooks.pre_backup":  {value: `["false"]`, before: "<nil>", after: "hook pre-backup failed", see: backsUp},
-	"hooks.post_backup": {value: `["touch", "after"]`, before: "has not run", after: "has run", see: leaves("after")},
-	"hooks.on_alert":    {value: `["touch", "alert"]`, before: "has not run: hook pre-backup failed", after: "has run", see: leaves("alert")},
-	"hooks.timeout": {value: `"1s"`, before: "<nil>", after: "took longer than 1s", see: func(r *reloadRig) string {
-		r.reload(map[string]string{"hooks.pre_backup": `["sleep", "1.2"]`})
-		return backsUp(r)
-	}},
 	"log.level": {value: `"warn"`, before: "info", after: "warn", see: func(r *reloadRig) string {
 		r.mu.Lock()
 		defer r.mu.Unlock()
