@@ -7,6 +7,7 @@
 // things that tells nothing. Then it is asked, a week later (things.go). The kinds of questions:
 //
 //	verbatim                        in the words of the fact
+//	verbatim, misspelt              the same, two letters changed in every longer word
 //	paraphrase, one word in common  the topic's word, and nothing else
 //	paraphrase, no word in common   what only a model of meaning can find; the built-in embedder compares words and parts of them
 //	update                          of a fact that was told anew, as a change; only the new value is right

@@ -11,6 +11,7 @@ import (
 // Kinds of questions.
 const (
 	verbatim   = "verbatim"
+	hasty      = "verbatim, misspelt"
 	near       = "paraphrase, one word in common"
 	far        = "paraphrase, no word in common"
 	update     = "update"
@@ -18,7 +19,7 @@ const (
 	distractor = "distractor"
 )
 
-var kinds = []string{verbatim, near, far, update, contradict, distractor}
+var kinds = []string{verbatim, hasty, near, far, update, contradict, distractor}
 
 // fact is what a model keeps of what was said.
 type fact struct{ text, about string }
@@ -82,13 +83,35 @@ func newPlan(seed uint64, turns int) (plan, error) {
 	return p.plan, p.lay(turns)
 }
 
-// stable plants a fact that stays, and asks for it in three ways.
+// stable plants a fact that stays, and asks for it in four ways.
 func (p *planter) stable(t thing) {
 	v := p.value(t.value)
 	p.tell(&p.early, t.fact, v, t.about)
 	p.ask(verbatim, t.verbatim, v)
+	p.ask(hasty, p.misspelt(t.verbatim), v)
 	p.ask(near, t.near, v)
 	p.ask(far, t.far, v)
+}
+
+// misspelt is a text typed in haste: in each word of five letters and more two neighbouring ones have changed places.
+func (p *planter) misspelt(text string) string {
+	words := strings.Fields(text)
+	for i, w := range words {
+		letters := []byte(w)
+		n := len(strings.TrimRight(w, "?,."))
+		if n < 5 {
+			continue
+		}
+		for { // the first and the last stay
+			at := 1 + p.r.IntN(n-3)
+			if letters[at] != letters[at+1] {
+				letters[at], letters[at+1] = letters[at+1], letters[at]
+				break
+			}
+		}
+		words[i] = string(letters)
+	}
+	return strings.Join(words, " ")
 }
 
 // changed plants a fact that is told anew, as a change or as if nothing had been said before. A model calls a fact by the same

@@ -56,13 +56,13 @@ func (r report) markdown() string {
 
 // shares are rows of a share of the questions: of all, and of each kind. The first so many results have it.
 func (r report) shares(b *strings.Builder, what string, is func(scored) bool, have int) {
-	for _, kind := range append([]string{""}, kinds...) {
+	for _, kind := range append([]string{"", reachable}, kinds...) {
 		name, bar, verdict := what+": "+kind, "", ""
 		first, of := r.results[0].share(kind, is)
 		if kind == "" {
 			name = "**" + what + "**"
 		}
-		if kind == "" && what == fmt.Sprintf("recall@%d", hits) {
+		if (kind == "" || kind == reachable) && what == fmt.Sprintf("recall@%d", hits) {
 			bar, verdict = fmt.Sprintf("≥ %g", leastFound), judged(first >= leastFound)
 		}
 		fmt.Fprintf(b, "| %s | %d |", name, of)

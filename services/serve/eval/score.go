@@ -66,11 +66,14 @@ func (r result) perTurn() (all, weighted float64) {
 	return r.tokens.all / n, r.tokens.weighted / n
 }
 
+// reachable stands for all kinds but far, which the built-in embedder cannot find.
+const reachable = "all with a word in common"
+
 // share is that of the questions of a kind, "" for all, of which it is true.
 func (r result) share(kind string, is func(scored) bool) (share float64, of int) {
 	n := 0
 	for _, q := range r.questions {
-		if kind == "" || q.kind == kind {
+		if kind == "" || q.kind == kind || kind == reachable && q.kind != far {
 			of++
 			if is(q) {
 				n++
