@@ -205,27 +205,30 @@ func TestQuestionsBeginAlike(t *testing.T) {
 	}
 }
 
-// Beyond the hard bound the summary is made before the turn, which reads it.
+// Beyond the hard bound the summary is made before the turn, which reads it: here the
+// one in the background has failed.
 func TestCompactionBeforeTheTurn(t *testing.T) {
 	r, w := compacting(t)
 	r.cfg.CompactSoft = 1
+	w.writes(func(context.Context, llm.Request) (llm.Response, error) {
+		return llm.Response{}, bus.Errorf(bus.CodeInvalid, "not now")
+	})
 	r.start()
-	for n := 0; len(facts(r, bus.ContextCompacted)) == 0; n++ {
-		if n > 30 {
-			t.Fatalf("compactions are %q", r.outcomes())
-		}
-		r.chat("s", strings.Repeat("the long story goes on. ", 6)+told(n))
+	sent := 0
+	for ; r.outcomes() == ""; sent++ {
+		r.calmly("s", told(sent))
 	}
-	if f := facts(r, bus.ContextCompacted)[0]; f.TokensAfter >= f.TokensBefore {
-		t.Errorf("%+v", f)
+	w.writes(honest)
+	r.calmly("s", told(sent))
+	if got := r.outcomes(); got != "hard/made 1 soft/failed 1" {
+		t.Errorf("compactions are %q", got)
 	}
 	questions, _ := w.asked()
-	found := false
-	for _, q := range questions {
-		found = found || strings.Contains(q.Messages[0].Text, "Spoken of: 100")
+	if got := lines(questions[sent]); !strings.Contains(got[0], "Spoken of: 100") || got[len(got)-1] != told(sent) {
+		t.Errorf("the turn that waited for the summary reads %q", got)
 	}
-	if !found && strings.HasPrefix(r.outcomes(), "hard") {
-		t.Error("the turn that waited for the summary did not read it")
+	if f := facts(r, bus.ContextCompacted); len(f) != 1 || !f[0].Before || f[0].TokensAfter >= f[0].TokensBefore {
+		t.Errorf("%+v", f)
 	}
 }
 
@@ -413,21 +416,26 @@ func TestNewForgetsTheSummary(t *testing.T) {
 func TestRetentionDeletesSummaries(t *testing.T) {
 	r, _ := compacting(t)
 	r.start()
-	for sent := 0; len(facts(r, bus.ContextCompacted)) == 0; sent++ {
-		r.chat("s", told(sent))
+	r.chat("s", told(0))
+	first := r.clock.now()
+	r.clock.add(48 * time.Hour)
+	for sent := 1; len(facts(r, bus.ContextCompacted)) == 0; sent++ {
+		r.calmly("s", told(sent))
 	}
 	r.chat("s", "hello")
-	if err := r.agent.Expire(t.Context(), r.clock.now().Add(r.cfg.KeepHistory-time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	if n := r.number(`SELECT count(*) FROM summary`); n != 1 {
-		t.Errorf("%d summaries", n)
-	}
-	if err := r.agent.Expire(t.Context(), r.clock.now().Add(r.cfg.KeepHistory+time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	if n := r.number(`SELECT count(*) FROM summary`) + r.number(`SELECT count(*) FROM message_words`); n != 0 {
-		t.Errorf("%d are left", n)
+	r.until("all is delivered", func() bool { return r.number(`SELECT count(*) FROM outbox`) == 0 })
+	said := r.number(`SELECT count(*) FROM message`)
+	for _, c := range []struct {
+		at                  time.Time
+		messages, summaries int64
+	}{{first.Add(r.cfg.KeepHistory - time.Hour), said, 1}, {first.Add(r.cfg.KeepHistory + time.Hour), said - 1, 0}, {first.Add(r.cfg.KeepHistory + 96*time.Hour), 0, 0}} {
+		if err := r.agent.Expire(t.Context(), c.at); err != nil {
+			t.Fatal(err)
+		}
+		messages, summaries, words := r.number(`SELECT count(*) FROM message`), r.number(`SELECT count(*) FROM summary`), r.number(`SELECT count(*) FROM message_words`)
+		if messages != c.messages || summaries != c.summaries || words != c.messages {
+			t.Errorf("%d messages, %d summaries, %d in the index; want %d, %d", messages, summaries, words, c.messages, c.summaries)
+		}
 	}
 	if got := r.shedding(bus.PressureWarn); got != 0 {
 		t.Errorf("%d bytes of it in memory", got)
