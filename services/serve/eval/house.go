@@ -97,7 +97,7 @@ func (h *house) connect(info serve.Info, dir string) error {
 		return err
 	}
 	h.conn = bus.NewConn(nc, bus.Options{Name: "cli", Logger: slog.New(slog.DiscardHandler),
-		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.StatusGet, bus.RecallSearch, bus.RecallKeep, bus.RecallGet}})
+		Says: []bus.Lane{bus.MessageReceive, bus.MessageGet, bus.StatusGet, bus.RecallSearch, bus.RecallGet}})
 	end := h.stop
 	h.stop = func() error {
 		drain, cancel := context.WithTimeout(context.Background(), 5*time.Second) // what was begun is over

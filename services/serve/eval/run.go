@@ -103,11 +103,6 @@ func (r *run) talk() error {
 			return err
 		}
 		r.result.turn(bills(r.models, before))
-		if t.keep != nil && !r.keeps() {
-			if err := r.plant(i, *t.keep); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }
@@ -164,22 +159,4 @@ func judge(body []byte, q question) (answerable, outdated bool) {
 		outdated = outdated || bytes.Contains(body, []byte(v))
 	}
 	return bytes.Contains(body, []byte(q.want)), outdated
-}
-
-// keeps reports whether the model's tool reaches the room.
-func (r *run) keeps() bool {
-	all := r.models.Anthropic.Requests()
-	for _, t := range all[len(all)-1].Tools {
-		if t.Name == "remember" && bytes.Contains(t.InputSchema, []byte(`"about"`)) {
-			return true
-		}
-	}
-	return false
-}
-
-// plant keeps a fact as the model's tool would.
-func (r *run) plant(i int, f fact) error {
-	_, err := bus.RecallKeep.Ask(r.ctx, r.house.conn, bus.RecallAdd{ID: fmt.Sprint("eval-", i), Owner: person, Text: f.text, About: f.about,
-		Source: bus.RecallModel, Importance: 0.6, At: r.house.clock.read()})
-	return err
 }
