@@ -474,7 +474,7 @@ func TestSummariesAreShed(t *testing.T) {
 	}
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(r.agent.Door().Metrics...)
-	if n, err := testutil.GatherAndCount(reg, "blufio_summary_cache_bytes", "blufio_summary_cache_bytes_limit", "blufio_compactions_waiting", "blufio_compactions_waiting_limit"); n != 4 || err != nil {
+	if n, err := testutil.GatherAndCount(reg, "blufio_summaries_bytes", "blufio_summaries_bytes_limit", "blufio_compactions_waiting", "blufio_compactions_waiting_limit"); n != 4 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
 	most, entries := agent.FillSummaries(10_000, 1000)

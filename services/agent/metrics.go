@@ -163,7 +163,7 @@ func (m *metrics) watch(s *Service) {
 	bounded("blufio_deliveries_running", "Deliveries under way, on all channels.", s.cfg.MaxDeliveries*len(s.outbox), "agent.max_deliveries: for each channel", func() int { return int(s.underway.Load()) })
 	bounded("blufio_pictures_bytes", "Pictures that turns hold in memory, each in whole MiB.", cap(s.reading)<<20, "agent.pictures_mb", func() int { return len(s.reading) << 20 })
 	bounded("blufio_agent_facts", "Facts to remember that the recall room has yet to take.", maxFacts, "fixed", func() int { return int(s.desk.waiting.Load()) })
-	bounded("blufio_summary_cache_bytes", "Summaries of conversations in memory.", SummaryBytes, "fixed", func() int { return int(s.summaries.size()) })
+	bounded("blufio_summaries_bytes", "Summaries of conversations in memory.", SummaryBytes, "fixed", func() int { return int(s.summaries.size()) })
 	bounded("blufio_compactions_waiting", "Conversations that wait for a summary of their older part.", maxCompactable, "fixed", func() int { return len(s.compactor.waiting) })
 	gauge("blufio_inbox_oldest_seconds", "Age of the oldest message not yet answered; 0 when there is none.", func() float64 { return s.age(s.queue.oldest()) })
 	gauge("blufio_outbox_oldest_seconds", "Age of the oldest reply not yet delivered; 0 when there is none.", func() float64 {

@@ -27,7 +27,8 @@ func nothing(p string, known []string, check func(string) error) error {
 }
 
 // nearest is what somebody may have meant by the pattern p, with its wildcards, "" for
-// nothing: words are compared with words, and the first may have been left out.
+// nothing: words are compared with words, and the first may have been left out. Of two as
+// near, the one for operators is meant: there are a few statuses.
 func nearest(p string, known []string) (best string) {
 	words, least := strings.Split(p, "."), len(p)
 	for _, subject := range known {
@@ -37,12 +38,21 @@ func nearest(p string, known []string) (best string) {
 				continue
 			}
 			meant, distance, ok := align(words, want[left:])
-			if distance += left; ok && distance < least {
-				best, least = strings.Join(slices.Concat(want[:left], meant), "."), distance
+			if distance += left; !ok {
+				continue
+			}
+			subject := strings.Join(slices.Concat(want[:left], meant), ".")
+			if distance < least || distance == least && area(subject) == "ctl" && area(best) != "ctl" {
+				best, least = subject, distance
 			}
 		}
 	}
 	return best
+}
+
+func area(subject string) string {
+	first, _, _ := strings.Cut(subject, ".")
+	return first
 }
 
 // align puts the words of a subject in the place of those that were typed, but for

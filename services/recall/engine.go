@@ -59,7 +59,7 @@ func (c Config) open(ctx context.Context, d Deps) (*engaged, error) {
 		}
 		e = &engaged{r, bus.RecallServer, 0.25, c.Server.Batch}
 	default:
-		return &engaged{static.New(), bus.RecallBuiltIn, 0.2, 64}, nil
+		return &engaged{static.New(), bus.RecallBuiltIn, 0.1, 64}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
