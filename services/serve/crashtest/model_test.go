@@ -130,12 +130,19 @@ type message struct {
 	Content string `json:"content"`
 }
 
+// known begins what the daemon adds to a message of what it remembers of the person, and
+// what is no part of the question.
+const known = "\n\n[what you know of this person;"
+
 func (m *model) answer(w http.ResponseWriter, r *http.Request) {
 	data, err := io.ReadAll(r.Body)
 	var req struct{ Messages []message }
 	if err := errors.Join(err, json.Unmarshal(data, &req)); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
+	}
+	for i, msg := range req.Messages {
+		req.Messages[i].Content, _, _ = strings.Cut(msg.Content, known)
 	}
 	question, results := split(req.Messages)
 	n, b, p, status := m.begin(req.Messages, question, len(results), len(data))
