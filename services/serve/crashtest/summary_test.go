@@ -40,7 +40,7 @@ func killSummary(t *testing.T, binary, name string) {
 		return fakellm.Answer{Text: []string{text}, Metered: true}
 	})
 	p := plan{dir: t.TempDir()}
-	more := fmt.Sprintf("[agent]\nprovider = \"openai\"\nmodel = \"fake\"\nhistory_tokens = 400\n[openai]\nbase_url = %q\n"+
+	more := fmt.Sprintf("[agent]\nprovider = \"openai\"\nmodel = \"fake\"\nhistory_tokens = 400\ncompact_soft = 0.7\n[openai]\nbase_url = %q\n"+
 		"[cost]\ndaily_usd = 0\nmonthly_usd = 0\n[cost.prices.fake]\ninput = 1\noutput = 2\n", fake.URL())
 	if err := os.WriteFile(p.config(), []byte(settings+more), 0o600); err != nil {
 		t.Fatal(err)
