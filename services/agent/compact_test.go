@@ -76,7 +76,7 @@ func honest(_ context.Context, q llm.Request) (llm.Response, error) {
 func compacting(t *testing.T) (*rig, *writer) {
 	w := &writer{write: honest}
 	r := newRig(t, w.complete)
-	r.cfg.HistoryTokens, r.cfg.CompactUSD = 400, 1
+	r.cfg.HistoryTokens, r.cfg.CompactUSD, r.cfg.CompactSoft = 400, 1, .7 // a turn or two before it has to be
 	return r, w
 }
 
@@ -95,7 +95,31 @@ func (r *rig) tell(session string, from, to int) {
 func (r *rig) calmly(session, text string) {
 	r.t.Helper()
 	r.chat(session, text)
-	r.until("no summary is being made", func() bool { return r.agent.Compacting() == 0 })
+	r.until("no summary is being made", r.calm)
+}
+
+// calm reports that the turns are over, with all that they led to.
+func (r *rig) calm() bool {
+	sessions, _ := r.agent.Remembered()
+	return sessions == 0 && r.agent.Compacting() == 0
+}
+
+// heldUp says things, from number sent on, until a summary of them is begun, and returns
+// the next number.
+func (r *rig) heldUp(session string, sent int, began <-chan struct{}) int {
+	r.t.Helper()
+	for held := false; !held; sent++ {
+		r.chat(session, told(sent))
+		r.until("a summary is begun, or none is called for", func() bool {
+			select {
+			case <-began:
+				held = true
+			default:
+			}
+			return held || r.calm()
+		})
+	}
+	return sent
 }
 
 // outcomes counts compactions, as "soft/made 2 hard/failed 1".
@@ -341,15 +365,7 @@ func TestStopWhileSummarising(t *testing.T) {
 		return llm.Response{Usage: bus.Usage{Input: 77}}, ctx.Err()
 	})
 	r.start()
-	sent := 0
-	for waiting := true; waiting; sent++ {
-		r.chat("s", told(sent))
-		select {
-		case <-began:
-			waiting = false
-		default:
-		}
-	}
+	sent := r.heldUp("s", 0, began)
 	stopped := time.Now()
 	r.stop()
 	if took := time.Since(stopped); took > 5*time.Second {
@@ -377,7 +393,7 @@ func TestNewForgetsTheSummary(t *testing.T) {
 	r.start()
 	sent := 0
 	for ; len(facts(r, bus.ContextCompacted)) == 0; sent++ {
-		r.chat("s", told(sent))
+		r.calmly("s", told(sent))
 	}
 	r.chat("s", "/new")
 	if n := r.number(`SELECT count(*) FROM summary`); n != 0 {
@@ -395,14 +411,7 @@ func TestNewForgetsTheSummary(t *testing.T) {
 		return honest(ctx, q)
 	})
 	before := r.outcomes()
-	for waiting := true; waiting; sent++ {
-		r.chat("s", told(sent))
-		select {
-		case <-began:
-			waiting = false
-		default:
-		}
-	}
+	sent = r.heldUp("s", sent, began)
 	r.chat("s", "/new")
 	close(goOn)
 	r.until("the summary is dropped", func() bool { return r.outcomes() != before && strings.Contains(r.outcomes(), "soft/dropped 1") })
