@@ -411,7 +411,7 @@ func TestNewForgetsTheSummary(t *testing.T) {
 		return honest(ctx, q)
 	})
 	before := r.outcomes()
-	sent = r.heldUp("s", sent, began)
+	r.heldUp("s", sent, began)
 	r.chat("s", "/new")
 	close(goOn)
 	r.until("the summary is dropped", func() bool { return r.outcomes() != before && strings.Contains(r.outcomes(), "soft/dropped 1") })
