@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // On a terminal a bar tells how far a backup is, and is gone when it is done; elsewhere, and
@@ -25,6 +26,10 @@ func TestBackupProgress(t *testing.T) {
 	s.wait(t, "copying")
 	s.wait(t, "writing")
 	s.wait(t, "100 % of")
+	// The terminal passes on what was written a moment later.
+	for end := time.Now().Add(10 * time.Second); !strings.HasSuffix(s.String(), "\r\x1b[K") && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	if shown := s.String(); !strings.HasSuffix(shown, "\r\x1b[K") || strings.Contains(shown, "\n") {
 		t.Errorf("what stays is %q", shown)
 	}
