@@ -77,9 +77,10 @@ func TestComposed(t *testing.T) {
 		t.Errorf("Prometheus in its container gets %d (%v)", code, err)
 	}
 	c.compose("down") // which keeps the volume
-	c.up()
-	if out := c.blufio("send", "recall boiler"); !strings.Contains(out, "4711") {
-		t.Errorf("in another container it says %s", out)
+	at = c.up()
+	code, body, err = request(http.MethodPost, at+"/v1/messages?wait=20s", c.blufio("token"), `{"session":"main","text":"recall boiler"}`)
+	if err != nil || code != http.StatusOK || !strings.Contains(string(body), "4711") {
+		t.Errorf("in another container it answers %d %s (%v)", code, body, err)
 	}
 	c.compose("stop", "blufio")
 	id := c.compose("ps", "-q", "blufio")
