@@ -182,16 +182,16 @@ func TestTakeConfigLeavesNoHalf(t *testing.T) {
 // The agent's tools reach neither the backups nor the keys, whoever is in the other.
 func TestBackupsAndWorkspaceAreApart(t *testing.T) {
 	dir := t.TempDir()
-	data, work, link := filepath.Join(dir, "data"), filepath.Join(dir, "work"), filepath.Join(dir, "link")
+	data, work, link := filepath.Join(dir, "data"), filepath.Join(dir, "files"), filepath.Join(dir, "link")
 	check(t, errors.Join(os.Mkdir(data, 0o700), os.Mkdir(work, 0o700), os.Symlink(work, link)))
 	for _, c := range []struct{ backups, workspace, key string }{
 		{"", "", ""},
-		{dir + "/backups", dir + "/work", ""},
-		{dir + "/work/backups", dir + "/work", "backup.dir"},
-		{dir + "/work", dir + "/work", "backup.dir"},
+		{dir + "/backups", dir + "/files", ""},
+		{dir + "/files/backups", dir + "/files", "backup.dir"},
+		{dir + "/files", dir + "/work", "backup.dir"},
 		{dir + "/backups", dir + "/backups/work", "tools.workspace"},
-		{dir + "/link/backups", dir + "/work", "backup.dir"},
-		{dir + "/work/backups", dir + "/link", "backup.dir"},
+		{dir + "/link/backups", dir + "/files", "backup.dir"},
+		{dir + "/files/backups", dir + "/link", "backup.dir"},
 		{data + "/workspace/backups", "", "backup.dir"},
 		{"", data + "/backups/work", "tools.workspace"},
 		{dir + "/backups", data, "tools.workspace"},
