@@ -188,7 +188,7 @@ func TestBackupsAndWorkspaceAreApart(t *testing.T) {
 		{"", "", ""},
 		{dir + "/backups", dir + "/files", ""},
 		{dir + "/files/backups", dir + "/files", "backup.dir"},
-		{dir + "/files", dir + "/work", "backup.dir"},
+		{dir + "/files", dir + "/files", "backup.dir"},
 		{dir + "/backups", dir + "/backups/work", "tools.workspace"},
 		{dir + "/link/backups", dir + "/files", "backup.dir"},
 		{dir + "/files/backups", dir + "/link", "backup.dir"},
