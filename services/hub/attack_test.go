@@ -175,7 +175,7 @@ func TestFloodOfQuestions(t *testing.T) {
 	inbox := nc.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	o.check(err)
-	o.check(nc.Flush())
+	d.hears(nc)
 	bound, err := d.room.leaf.Load().SubscribeSync(d.room.leaf.Load().NewInbox()) // what an answer is sent by
 	o.check(err)
 	question := func() *nats.Msg { return &nats.Msg{Subject: "x", Reply: inbox, Sub: bound} }

@@ -238,6 +238,27 @@ func (d *daemon) run(s interface {
 	}
 }
 
+// hears waits until the daemon knows what nc, at the hub, has subscribed to: interest
+// crosses to a leaf node after a Flush is answered, in the order of the subscriptions.
+func (d *daemon) hears(nc *nats.Conn) {
+	d.t.Helper()
+	last, err := nc.SubscribeSync(nc.NewInbox())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	eventually(d.t, "it is heard at the hub", func() bool {
+		leaf := d.room.leaf.Load()
+		if leaf == nil || leaf.Publish(last.Subject, nil) != nil {
+			return false
+		}
+		_, err := last.NextMsg(10 * time.Millisecond)
+		return err == nil
+	})
+	if err := last.Unsubscribe(); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
 // record writes n events, each with size bytes of text.
 func (d *daemon) record(n, size int) {
 	d.t.Helper()
