@@ -25,7 +25,7 @@ import (
 func TestDoctorFindsTrouble(t *testing.T) {
 	t.Parallel()
 	for _, b := range []breakage{
-		{name: "a part that does not come back", up: true, sick: endRelay, id: "BLF-ROOM-001", seen: "relay: ", fix: "log"},
+		{name: "a part that does not come back", up: true, sick: endRelay, id: "BLF-ROOM-001", seen: "relay: ", fix: "log", also: "BLF-BUS-003"},
 		{name: "a client that does not keep up", up: true, sick: slowClient, id: "BLF-BUS-002", level: bus.LevelInfo, seen: "cut off 1 that did not keep up", fix: "bus.max_connections"},
 		{name: "a call without a price", up: true, sick: settleUnpriced, id: "BLF-COST-003", seen: "calls wait for the price of of-no-price", fix: "cost.prices"},
 		{name: "a model of no price", set: append(openAI("http://127.0.0.1:1"), "BLUFIO_AGENT__MODEL=of-no-price"), id: "BLF-CFG-001", seen: "of-no-price", fix: "cost.prices"},

@@ -112,10 +112,10 @@ func install(t *testing.T) string {
 	return dir
 }
 
-// command runs a program for at most half a minute and returns what it printed.
+// command runs a program for at most two minutes and returns what it printed.
 func command(t *testing.T, dir string, env []string, name string, args ...string) []byte {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, name, args...)
