@@ -31,7 +31,7 @@ const (
 	maxFailed      = 4096
 	maxSkip        = 16
 
-	keptShare    = 0.2  // of the budget: exchanges that stay word for word
+	keptShare    = 0.15 // of the budget: exchanges that stay word for word
 	summaryShare = 0.2  // of the budget: how long a summary may be
 	leastBudget  = 200  // tokens of a budget that a summary fits into
 	growth       = 0.15 // of the budget: by how much it has to grow to be tried again

@@ -5,6 +5,7 @@ package static
 import (
 	"math"
 	"math/bits"
+	"slices"
 	"unicode"
 	"unicode/utf8"
 
@@ -19,6 +20,8 @@ const (
 	wordWeight   = 1.0
 	pairWeight   = 0.5          // of neighbouring words
 	pieceWeight  = float32(0.3) // of a word's parts of three characters; longer ones are rarer and count less
+	slipWeight   = float32(0.5) // of a word as it is when letters changed places, and without its vowels
+	slipLeast    = 5            // characters of a word that slips are looked for in
 	commonWeight = 0.15
 	aloneWeight  = 0.5 // of a character that is a word
 )
@@ -97,7 +100,43 @@ func (c *counter) word() {
 			c.add(hash(marked[i:i+size], uint64(size)), piece/float32(size-least+1))
 		}
 	}
+	if c.n >= slipLeast {
+		c.slips(w, slipWeight*weight)
+	}
 	c.n = 0
+}
+
+// Kinds of features, beside the sizes of pieces.
+const (
+	kindLetters = 16 + iota
+	kindBones
+)
+
+// slips counts what is left of a word that was typed in haste: its letters in any order, but for the first, and its
+// consonants, doubled ones once.
+func (c *counter) slips(w []rune, weight float32) {
+	var letters, bones [maxWord]rune
+	n := copy(letters[:], w)
+	slices.Sort(letters[1:n])
+	c.add(hash(letters[:n], kindLetters), weight)
+	bones[0], n = w[0], 1
+	for _, r := range w[1:] {
+		if !vowel(r) && r != bones[n-1] {
+			bones[n], n = r, n+1
+		}
+	}
+	if n > 2 {
+		c.add(hash(bones[:n], kindBones), weight)
+	}
+}
+
+// vowel is true for the letters that people leave out or mistake most, in Latin and in Cyrillic script.
+func vowel(r rune) bool {
+	switch r {
+	case 'a', 'e', 'i', 'o', 'u', 'y', 'а', 'е', 'и', 'о', 'у', 'ы', 'э', 'ю', 'я':
+		return true
+	}
+	return false
 }
 
 func (c *counter) pair(h uint64, weight float32) {

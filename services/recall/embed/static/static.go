@@ -5,7 +5,8 @@
 //	vectors, err := static.New().Embed(ctx, []string{"a text"})
 //
 // A text's words, the pairs of neighbouring words, and the pieces of three to five characters within words each point
-// to a few places of the vector by a hash, with a sign, and count there ("feature hashing"). So texts are near that share
+// to a few places of the vector by a hash, with a sign, and count there ("feature hashing"). So do a longer word's letters
+// in any order, and its consonants alone: what stays of a word that was typed in haste. So texts are near that share
 // words, or parts of words as of their inflections, in any language; in those written without spaces characters and
 // their pairs take the place of words. What means the same in other words is not near: that takes a model.
 //
@@ -19,7 +20,7 @@ import (
 
 const (
 	// Name is that of the vectors.
-	Name = "static-ngram-1"
+	Name = "static-ngram-2"
 	// Dim is how many numbers one has.
 	Dim = 384
 
