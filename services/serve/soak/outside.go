@@ -5,10 +5,12 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/blufio/blufio/services/agent/faithful"
 	"github.com/blufio/blufio/services/agent/llm/llmtest/fakellm"
 	"github.com/blufio/blufio/services/channel/telegram/telegramtest/fakebot"
 )
@@ -39,7 +41,7 @@ func newOutside() (*outside, error) {
 	}
 	o := &outside{models: models, bot: bot}
 	models.OpenAI.Keep(remembered)
-	models.OpenAI.Reply(func(fakellm.Question) fakellm.Answer { return o.answer() })
+	models.OpenAI.Reply(o.answer)
 	return o, nil
 }
 
@@ -49,8 +51,8 @@ var (
 )
 
 // answer is the model's next one. A sick model stalls with each fourth, and talks
-// long with each third.
-func (o *outside) answer() fakellm.Answer {
+// long with each third; a summary, which is asked for without tools, is a good one.
+func (o *outside) answer(q fakellm.Question) fakellm.Answer {
 	n := o.asked.Add(1)
 	switch {
 	case o.sick.Load() && n%4 == 0:
@@ -59,8 +61,26 @@ func (o *outside) answer() fakellm.Answer {
 		return a
 	case o.sick.Load() && n%3 == 0:
 		return long
+	case len(q.Tools) == 0:
+		return summary(q.Text)
 	}
 	return short
+}
+
+// summary says what has to be in one, of the conversation and of the summary before.
+func summary(asked string) fakellm.Answer {
+	var said []string
+	before, conversation, _ := strings.Cut(asked, "The conversation:")
+	for line := range strings.Lines(conversation) {
+		if _, text, ok := strings.Cut(line, "] Person: "); ok {
+			said = append(said, text)
+		}
+	}
+	var words []string
+	for _, it := range slices.Concat(faithful.Items(said...), faithful.Items(before)) {
+		words = append(words, it.Text)
+	}
+	return fakellm.Says("They spoke of ", strings.Join(words, ", "), ".")
 }
 
 // slow sets how long the model takes.
