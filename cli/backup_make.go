@@ -243,7 +243,7 @@ func (o *ownArchiver) begin(ctx context.Context, r bus.BackupRequest, say stageT
 		return "", 0, err
 	}
 	if ended := o.b.Ended(); ended != "" {
-		o.a.note("%s before the backup, %s", o.a.ui(o.a.err).warn(), ended)
+		o.a.warnFirst(ended)
 	}
 	return o.b.Name(), o.b.Estimate(), nil
 }

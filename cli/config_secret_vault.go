@@ -47,7 +47,7 @@ func (a *app) withVault(ctx context.Context, begin bool, use func(keeper) error)
 		cfg, loaded = serve.Defaults(), nil
 	}
 	err = serve.WithVault(ctx, serve.Options{Config: cfg, Loaded: loaded, Environ: a.environ, DataDir: dir,
-		Logger: slog.New(slog.DiscardHandler), Now: a.now}, func(v *serve.OfflineVault) error { return use(v) })
+		Logger: slog.New(slog.DiscardHandler), Now: a.now}, a.warnFirst, func(v *serve.OfflineVault) error { return use(v) })
 	var locked *serve.LockedError
 	if errors.As(err, &locked) {
 		return fail(exitNoAnswer, "try again in a moment", "the daemon on %s is starting or stopping", dir)

@@ -52,7 +52,7 @@ func (a *app) mend(cmd *cobra.Command, c checkup) error {
 		}
 	}
 	done := []mended{}
-	err = serve.Mend(ctx, exam, plan, func(r serve.Repair, err error) {
+	err = serve.Mend(ctx, exam, plan, a.warnFirst, func(r serve.Repair, err error) {
 		m := mended{ID: r.ID, What: r.What, Done: err == nil}
 		if err != nil {
 			m.Error = err.Error()

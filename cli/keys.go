@@ -284,7 +284,7 @@ func (a *app) rotateDevice(ctx context.Context) (bus.DeviceRotated, error) {
 	if err := becomeOwner(dir); err != nil {
 		return rotated, err
 	}
-	old, device, err := serve.RotateDevice(dir)
+	old, device, err := serve.RotateDevice(dir, a.warnFirst)
 	if err != nil {
 		return rotated, serveFailure(err)
 	}

@@ -208,3 +208,6 @@ func (a *app) encode(v any, indent string) error {
 func (a *app) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.err, format+"\n", args...) // nothing is left to tell it to
 }
+
+// warnFirst says what happened before the command did what it was given for.
+func (a *app) warnFirst(line string) { a.note("%s first, %s", a.ui(a.err).warn(), line) }

@@ -99,6 +99,13 @@ func (l *lock) tell(log *slog.Logger) {
 	}
 }
 
+// say says it too, to a person who gave a command.
+func (l *lock) say(to func(line string)) {
+	if words := l.ended.words(); words != "" {
+		to(words)
+	}
+}
+
 func (l *lock) release() error { return l.file.Close() }
 
 // Running reports whether a daemon holds the data directory now.

@@ -96,7 +96,7 @@ type rotator struct {
 }
 
 func (r rotator) Handle(ctx context.Context, rec slog.Record) error {
-	r.once.Do(func() { _, _, *r.err = RotateDevice(r.dir) })
+	r.once.Do(func() { _, _, *r.err = RotateDevice(r.dir, func(string) {}) })
 	return r.Handler.Handle(ctx, rec)
 }
 

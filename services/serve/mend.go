@@ -162,8 +162,8 @@ func openSecrets(loaded *config.Loaded) (open []string) {
 
 // Mend makes the repairs, and tells of each what came of it. It holds the data
 // directory's lock, so that no daemon starts meanwhile; while one runs, what needs the
-// directory alone is refused.
-func Mend(ctx context.Context, e Exam, repairs []Repair, told func(Repair, error)) error {
+// directory alone is refused. What became of a restore that had been cut off is said.
+func Mend(ctx context.Context, e Exam, repairs []Repair, say func(line string), told func(Repair, error)) error {
 	var held *lock
 	for _, r := range repairs {
 		if held == nil && !e.Locked && fileExists(e.DataDir) {
@@ -171,6 +171,7 @@ func Mend(ctx context.Context, e Exam, repairs []Repair, told func(Repair, error
 			if held, err = takeLock(e.DataDir); err != nil {
 				return err
 			}
+			held.say(say)
 		}
 		switch {
 		case r.alone && e.Locked:

@@ -21,7 +21,8 @@ type OfflineVault struct{ v *vault.Vault }
 // so that no daemon starts meanwhile. It fails with a [*LockedError] while one runs.
 // Of the options it needs DataDir, Environ, Logger and Now, and Loaded and Config to
 // tell what counts more than the vault.
-func WithVault(ctx context.Context, o Options, use func(*OfflineVault) error) (err error) {
+// What became of a restore that had been cut off is said first.
+func WithVault(ctx context.Context, o Options, say func(line string), use func(*OfflineVault) error) (err error) {
 	if _, err := embedded.LoadOrCreateDevice(o.DataDir); err != nil { // it also checks the directory's mode
 		return err
 	}
@@ -30,7 +31,7 @@ func WithVault(ctx context.Context, o Options, use func(*OfflineVault) error) (e
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.release()) }()
-	lock.tell(o.Logger)
+	lock.say(say)
 	store, err := openStore(ctx, o)
 	if err != nil {
 		return err

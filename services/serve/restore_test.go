@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -176,7 +175,7 @@ func TestRestore(t *testing.T) {
 	check(t, store.Close())
 	check(t, os.WriteFile(filepath.Join(dir, "workspace", "notes", "b.txt"), []byte("b"), 0o600))
 	check(t, os.WriteFile(filepath.Join(dir, "vault.key"), []byte("key"), 0o600))
-	_, _, err = RotateDevice(dir)
+	_, _, err = RotateDevice(dir, func(string) {})
 	check(t, err)
 	before := tree(t, dir)
 
@@ -402,12 +401,12 @@ func TestServeEndsARestore(t *testing.T) {
 	check(t, os.WriteFile(filepath.Join(dir, "restore.json"),
 		[]byte(`{"format": 1, "pre": "pre-restore-20260101T000000Z", "from": "restore.new", "old": ["blufio.db", "events"], "new": ["blufio.db"]}`), 0o600))
 	var said strings.Builder
-	err := WithVault(t.Context(), Options{Config: Defaults(), DataDir: dir, Logger: slog.New(slog.NewTextHandler(&said, nil)), Now: time.Now}, func(*OfflineVault) error { return nil })
+	err := WithVault(t.Context(), Options{Config: Defaults(), DataDir: dir, Logger: bustest.Logger(t), Now: time.Now}, func(line string) { said.WriteString(line) }, func(*OfflineVault) error { return nil })
 	check(t, err)
 	if restore.Pending(dir) || !fileExists(filepath.Join(dir, "pre-restore-20260101T000000Z", "events", "jetstream", "block")) {
 		t.Errorf("there is %v", tree(t, dir))
 	}
 	if !strings.Contains(said.String(), "the backup is in place") {
-		t.Errorf("the log says %q", said.String())
+		t.Errorf("it says %q", said.String())
 	}
 }

@@ -30,7 +30,7 @@ func keep(t *testing.T, c *bus.Conn, name, value string) {
 func keepOffline(t *testing.T, o Options, name, value string) {
 	t.Helper()
 	o.Logger, o.Now = bustest.Logger(t), time.Now
-	err := WithVault(t.Context(), o, func(v *OfflineVault) error {
+	err := WithVault(t.Context(), o, func(string) {}, func(v *OfflineVault) error {
 		_, err := v.Set(t.Context(), bus.SecretValue{Name: name, Value: bus.Hide(value)})
 		return err
 	})
