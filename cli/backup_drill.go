@@ -126,7 +126,8 @@ func (a *app) drillOn(ctx context.Context, path string, identities []string, key
 	defer func() { err = errors.Join(err, trial.End()) }()
 	d.describe(trial, archive)
 	if n := len(d.Secrets.Closed); n > 0 && d.Secrets.Tried {
-		return fmt.Errorf("its secrets cannot be read with %s, %d of %d", key, n, d.Secrets.Total)
+		return fail(exitFailed, "give the key that the vault had when the backup was made: `blufio config rotate-vault-key` makes another",
+			"its secrets cannot be read with %s, %d of %d", key, n, d.Secrets.Total)
 	}
 	p.tell(bus.BackupCheck, 0, 0)
 	if err := a.runDrill(ctx, trial, d); err != nil {

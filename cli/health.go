@@ -31,6 +31,9 @@ func (a *app) healthCommand() *cobra.Command {
 		Example: "  blufio health\n  blufio serve & blufio health --wait 30s",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if wait < 0 {
+				return misuse(cmd, "--wait must not be negative")
+			}
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			h, err := a.awaitHealth(ctx, wait, pid)

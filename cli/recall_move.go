@@ -138,7 +138,7 @@ func (a *app) importRecall(ctx context.Context, w whose, path string) (err error
 	if path != stdoutPath {
 		f, err := os.Open(path)
 		if err != nil {
-			return fmt.Errorf("open export: %w", err)
+			return openExport(err)
 		}
 		defer f.Close() //nolint:errcheck // only read
 		if info, err := f.Stat(); err == nil {
@@ -162,6 +162,13 @@ func (a *app) importRecall(ctx context.Context, w whose, path string) (err error
 	err = m.run(ctx, from)
 	m.p.clear()
 	return a.tellImport(m.done, path, err)
+}
+
+func openExport(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fail(exitFailed, "name a file that `blufio recall export` has made, or - for standard input", "%w", err)
+	}
+	return fmt.Errorf("open export: %w", err)
 }
 
 // importer hands an export over in batches.

@@ -162,9 +162,5 @@ func (a *app) printReply(r bus.MessageRecord, show func(any) error) error {
 	if reason == "" {
 		reason = "the message could not be answered (" + r.State + ")"
 	}
-	hint := turnHint(r.Error)
-	if hint == "" && r.Error != bus.CodeCanceled {
-		hint = "`blufio status` shows what is wrong"
-	}
-	return fail(exitFailed, hint, "%s", reason)
+	return fail(exitFailed, turnHint(r.Error), "%s", reason)
 }
