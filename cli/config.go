@@ -53,7 +53,7 @@ func (a *app) validate(ctx context.Context) error {
 		return err
 	}
 	missing, warnings := a.judgeSecrets(ctx, cfg, loaded)
-	warnings = append(loaded.Useless(), warnings...)
+	warnings = append(serve.Useless(cfg, loaded), warnings...)
 	problems = append(problems, missing...)
 	if err == nil {
 		useless, unknown := judgeFiles(loaded)
