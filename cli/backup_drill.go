@@ -73,7 +73,7 @@ func (a *app) backupDrillCommand() *cobra.Command {
 	}
 	identityFlag(cmd, &identities)
 	cmd.Flags().StringVar(&key, "vault-key", "", "`FILE` with what the vault is locked with: vault.key, or the passphrase")
-	cmd.Flags().DurationVar(&limit, "timeout", limit, "how long all of it may take")
+	cmd.Flags().DurationVar(&limit, "timeout", limit, "how long all of it may take, as a `DURATION`")
 	return cmd
 }
 

@@ -191,6 +191,9 @@ func flagError(cmd *cobra.Command, err error) error {
 			f.hint = "did you mean --" + near + "?"
 		}
 	}
+	if strings.HasPrefix(err.Error(), "unknown shorthand flag") && strings.Contains(cmd.Use, "TEXT") {
+		f.hint = "a text that begins with - stands behind --, as in `" + cmd.CommandPath() + " -- -1 is cold`"
+	}
 	return f
 }
 

@@ -43,7 +43,7 @@ func (a *app) healthCommand() *cobra.Command {
 			return a.printHealth(h)
 		},
 	}
-	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait until it is healthy, such as 30s")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait until it is healthy: a `DURATION` such as 30s")
 	cmd.Flags().IntVar(&pid, "pid", 0, "do not wait any longer than the process `PID` lives")
 	return cmd
 }

@@ -119,7 +119,8 @@ func (a *app) recallImportCommand() *cobra.Command {
 		Long: "Have the facts of an export remembered here too, from a file or, for -, from standard\n" +
 			"input. What is known already, by its id or word for word, stays as it is: the same file\n" +
 			"can be imported again, after an interruption for instance. Facts stay with the person\n" +
-			"whose they were, by the name that [people] gives them here; --owner gives all of them to one.",
+			"whose they were, by the name that [people] gives that person here; --owner gives all of\n" +
+			"them to one.",
 		Example: "  blufio recall import facts.jsonl\n  gunzip -c facts.jsonl.gz | blufio recall import -\n  blufio recall import facts.jsonl --owner me",
 		Args:    oneArg("file"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -59,7 +59,7 @@ func (a *app) sendCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.session, "session", "", "`NAME` of the conversation (default \"main\")")
-	cmd.Flags().DurationVar(&o.timeout, "timeout", time.Minute, "how long to wait for the reply")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", time.Minute, "how long to wait for the reply, as a `DURATION`")
 	cmd.Flags().BoolVar(&o.noWait, "no-wait", false, "print the message's id once it is stored, and leave")
 	return cmd
 }
