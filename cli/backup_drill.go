@@ -73,7 +73,7 @@ func (a *app) backupDrillCommand() *cobra.Command {
 	}
 	identityFlag(cmd, &identities)
 	cmd.Flags().StringVar(&key, "vault-key", "", "`FILE` with what the vault is locked with: vault.key, or the passphrase")
-	cmd.Flags().DurationVar(&limit, "timeout", limit, "how long all of it may take")
+	cmd.Flags().DurationVar(&limit, "timeout", limit, "how long all of it may take, as a `DURATION`")
 	return cmd
 }
 
@@ -126,7 +126,8 @@ func (a *app) drillOn(ctx context.Context, path string, identities []string, key
 	defer func() { err = errors.Join(err, trial.End()) }()
 	d.describe(trial, archive)
 	if n := len(d.Secrets.Closed); n > 0 && d.Secrets.Tried {
-		return fmt.Errorf("its secrets cannot be read with %s, %d of %d", key, n, d.Secrets.Total)
+		return fail(exitFailed, "give the key that the vault had when the backup was made: `blufio config rotate-vault-key` makes another",
+			"its secrets cannot be read with %s, %d of %d", key, n, d.Secrets.Total)
 	}
 	p.tell(bus.BackupCheck, 0, 0)
 	if err := a.runDrill(ctx, trial, d); err != nil {

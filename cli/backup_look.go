@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -59,7 +60,18 @@ func lookFailure(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fail(exitDenied, "a backup is its owner's alone: run as that user", "%w", err)
 	}
-	return &failure{code: exitFailed, err: err, hint: serve.Hint(err)}
+	if errors.As(err, new(*failure)) { // it says what to do already
+		return err
+	}
+	return &failure{code: exitFailed, err: err, hint: cmp.Or(serve.Hint(err), missingBackup(err))}
+}
+
+// missingBackup is what to do about a backup that is not there.
+func missingBackup(err error) string {
+	if errors.Is(err, fs.ErrNotExist) {
+		return "`blufio backup list` names those that the daemon has made; `blufio backup list DIR` those in a directory"
+	}
+	return ""
 }
 
 func (a *app) backupInspectCommand() *cobra.Command {

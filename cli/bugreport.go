@@ -5,6 +5,7 @@ package cli
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -107,7 +108,7 @@ func writeReport(path string, data []byte) error {
 		return fail(exitFailed, "name another file", "%s is there already, and nothing is overwritten", path)
 	}
 	if err != nil {
-		return fail(exitFailed, "name a file in a directory that you may write to", "write report: %w", err)
+		return fail(cmp.Or(deniedIf(err), exitFailed), "name a file in a directory that you may write to", "write report: %w", err)
 	}
 	_, err = f.Write(data)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {

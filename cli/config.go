@@ -38,7 +38,8 @@ func (a *app) configValidateCommand() *cobra.Command {
 			"each problem and warning is {key, source, name, line, column, message, hint}, where\n" +
 			"source is file, env, flag or default, name the file's path or the variable's name,\n" +
 			"and line and column are 0 outside files.\n\n" +
-			"Exit code 0: it is valid, perhaps with warnings; 1: it is not.",
+			"Exit code 0: it is valid, perhaps with warnings; 1: it is not; 5: a file of it may not\n" +
+			"be read.",
 		Example: "  blufio config validate\n  blufio config validate --config ./blufio.toml --json",
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.validate(cmd.Context()) },
@@ -52,6 +53,7 @@ func (a *app) validate(ctx context.Context) error {
 		return err
 	}
 	missing, warnings := a.judgeSecrets(ctx, cfg, loaded)
+	warnings = append(serve.Useless(cfg, loaded), warnings...)
 	problems = append(problems, missing...)
 	if err == nil {
 		useless, unknown := judgeFiles(loaded)
@@ -61,7 +63,7 @@ func (a *app) validate(ctx context.Context) error {
 		}
 	}
 	if a.json {
-		return errors.Join(a.printJSON(verdict(problems, warnings)), exitIf(len(problems) > 0))
+		return errors.Join(a.printJSON(verdict(problems, warnings)), exit(codeOf(problems)))
 	}
 	for _, w := range warnings {
 		a.warn(w.Origin.String()+": "+w.Message, w.Hint)
@@ -126,6 +128,14 @@ func (a *app) judgeSecrets(ctx context.Context, cfg serve.Config, loaded *config
 // warn is complain for what works and should be mended.
 func (a *app) warn(message, hint string) {
 	a.remark(slog.LevelWarn, a.ui(a.err).yellow("warning:"), message, hint)
+}
+
+// codeOf is the exit code for a configuration.
+func codeOf(problems config.Problems) int {
+	if len(problems) == 0 {
+		return exitOK
+	}
+	return explain(problems).code
 }
 
 func exitIf(failed bool) error {

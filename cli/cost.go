@@ -45,7 +45,7 @@ func (a *app) costStopCommand() *cobra.Command {
 			return a.switchSpending(cmd.Context(), bus.SpendingSwitch{Stopped: true, Reason: reason})
 		},
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "shown to whoever asks why")
+	cmd.Flags().StringVar(&reason, "reason", "", "a `TEXT` that is shown to whoever asks why")
 	return cmd
 }
 

@@ -63,7 +63,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	f.BoolVar(&c.deep, "deep", false, "look closer: every page of the database, the disk's speed, limits, the clock")
 	f.StringSliceVar(&c.only, "only", nil, "make only these checks: an `ID`, or the beginning of some, as BLF-DB")
 	f.StringSliceVar(&c.skip, "skip", nil, "leave these checks out: an `ID`, or the beginning of some")
-	f.DurationVar(&c.timeout, "timeout", 0, "how long each check may take, such as 10s; at most a minute")
+	f.DurationVar(&c.timeout, "timeout", 0, "how long each check may take: a `DURATION` such as 10s, at most a minute")
 	f.BoolVar(&c.fix, "fix", false, "mend what is safe to mend: modes, missing directories, leftovers, the database's log")
 	f.BoolVar(&c.yes, "yes", false, "with --fix: do not ask")
 	for _, name := range []string{"only", "skip"} {

@@ -54,7 +54,7 @@ func (a *app) eventsCommand() *cobra.Command {
 			return t.run(ctx)
 		},
 	}
-	cmd.Flags().StringVar(&o.since, "since", "", "begin with what was stored this `LONG` ago, such as 1h or 7d")
+	cmd.Flags().StringVar(&o.since, "since", "", "begin with what was stored within this `DURATION`, such as 1h or 7d")
 	cmd.Flags().Int64Var(&o.seq, "seq", 0, "begin with this `POSITION`")
 	cmd.Flags().BoolVar(&o.noFollow, "no-follow", false, "show what the stream has kept, and end; without --since or --seq all of it")
 	cmd.Flags().BoolVar(&o.list, "list", false, "name all events that there are, or those of PATTERN, and end")

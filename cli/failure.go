@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,7 +105,7 @@ func explain(err error) *failure {
 	case errors.As(err, &f):
 		return f
 	case errors.As(err, &problems): // first: a file that is named there may be a key
-		return &failure{code: exitFailed, err: err}
+		return &failure{code: cmp.Or(deniedIf(err), exitFailed), err: err}
 	case errors.As(err, &key):
 		return &failure{code: exitDenied, err: err, hint: key.Fix}
 	case errors.As(err, &remote):
@@ -115,6 +116,14 @@ func explain(err error) *failure {
 		return &failure{code: exitNoAnswer, err: errors.New("the daemon does not answer"), hint: hintHangs}
 	}
 	return &failure{code: exitFailed, err: err}
+}
+
+// deniedIf is the exit code for a file that this user may not open or make, 0 for any other error.
+func deniedIf(err error) int {
+	if errors.Is(err, fs.ErrPermission) {
+		return exitDenied
+	}
+	return 0
 }
 
 func explainBus(err error, e *bus.Error) *failure {
@@ -155,7 +164,9 @@ func turnHint(code bus.Code) string {
 	case bus.CodeDenied: // by the model's provider, to the daemon
 		return "check the key of the model's provider, and what it may do; `blufio status` names the provider"
 	case bus.CodeTimeout:
-		return "the model did not answer in time; ask again, or see `blufio status`"
+		return "the model did not answer in time; ask again, or see `blufio doctor --only BLF-LLM`"
+	case bus.CodeUnavailable, "": // status need not know: one call that fails makes no part of the daemon sick
+		return "`blufio doctor` looks for what is wrong; `blufio doctor --only BLF-LLM` asks the model's provider"
 	}
 	return busHints[code]
 }
@@ -179,6 +190,9 @@ func flagError(cmd *cobra.Command, err error) error {
 		if near := nearestFlag(cmd, name); near != "" {
 			f.hint = "did you mean --" + near + "?"
 		}
+	}
+	if strings.HasPrefix(err.Error(), "unknown shorthand flag") && strings.Contains(cmd.Use, "TEXT") {
+		f.hint = "a text that begins with - stands behind --, as in `" + cmd.CommandPath() + " -- -1 is cold`"
 	}
 	return f
 }

@@ -31,6 +31,9 @@ func (a *app) healthCommand() *cobra.Command {
 		Example: "  blufio health\n  blufio serve & blufio health --wait 30s",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if wait < 0 {
+				return misuse(cmd, "--wait must not be negative")
+			}
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			h, err := a.awaitHealth(ctx, wait, pid)
@@ -40,7 +43,7 @@ func (a *app) healthCommand() *cobra.Command {
 			return a.printHealth(h)
 		},
 	}
-	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait until it is healthy, such as 30s")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait until it is healthy: a `DURATION` such as 30s")
 	cmd.Flags().IntVar(&pid, "pid", 0, "do not wait any longer than the process `PID` lives")
 	return cmd
 }

@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -197,7 +198,7 @@ func writeNew(path string, data []byte) error {
 	case errors.Is(err, os.ErrExist):
 		return fail(exitFailed, "choose another --name or --out, or move it away", "%s is there already", path)
 	case err != nil:
-		return fail(exitFailed, "name a directory that you may write with --out", "write key: %w", err)
+		return fail(cmp.Or(deniedIf(err), exitFailed), "name a directory that you may write with --out", "write key: %w", err)
 	}
 	_, err = f.Write(data)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {

@@ -16,6 +16,9 @@ func (a *app) messageCommand() *cobra.Command {
 		Args:    oneArg("message id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := ask(cmd.Context(), a, bus.MessageGet, bus.MessageQuery{ID: args[0]})
+			if bus.CodeOf(err) == bus.CodeNotFound {
+				return fail(exitFailed, "`blufio send --no-wait` prints a message's id; a message is kept for agent.keep_history", "%w", err)
+			}
 			if err != nil {
 				return err
 			}

@@ -234,7 +234,11 @@ func (a *app) tellOutcome(sum bus.QueueOutcome, done string) error {
 		}
 	}
 	for _, r := range sum.Refused {
-		a.complain(r.ID+": "+r.Message, "")
+		message := r.Message
+		if !strings.Contains(message, r.ID) {
+			message = r.ID + ": " + message
+		}
+		a.complain(message, "`blufio queue list --state dead` shows the ids of dead letters")
 	}
 	if len(sum.Refused) > 0 {
 		return exit(exitFailed)

@@ -32,6 +32,8 @@ func (a *app) recallCommand() *cobra.Command {
 type whose struct {
 	owner string
 	all   bool
+
+	stranger error // the person is none that the daemon knows
 }
 
 func (w *whose) flags(cmd *cobra.Command, all string) {
@@ -48,8 +50,9 @@ func (w *whose) flags(cmd *cobra.Command, all string) {
 }
 
 // person asks the daemon who that is, "" for everybody. Of one that it does not know
-// there may be facts all the same: [people] was another once.
-func (w whose) person(ctx context.Context, c *bus.Conn) (string, error) {
+// there may be facts all the same: [people] was another once. Are there none, it was a
+// slip, and stranger says so.
+func (w *whose) person(ctx context.Context, c *bus.Conn) (string, error) {
 	if w.all {
 		return "", nil
 	}
@@ -59,6 +62,7 @@ func (w whose) person(ctx context.Context, c *bus.Conn) (string, error) {
 	}
 	p, err := bus.PersonGet.Ask(ctx, c, bus.PersonQuery{Name: name})
 	if bus.CodeOf(err) == bus.CodeNotFound {
+		w.stranger = err
 		return name, nil
 	}
 	return p.Name, err
@@ -114,6 +118,9 @@ func (a *app) searchRecall(ctx context.Context, w whose, text string, limit int)
 	found, err := bus.RecallSearch.Ask(ctx, c, bus.RecallQuery{Owner: owner, Text: text, Limit: limit})
 	if err != nil {
 		return err
+	}
+	if len(found.Hits) == 0 && w.stranger != nil {
+		return w.stranger
 	}
 	if a.json {
 		found.Hits = slices.Concat([]bus.RecallHit{}, found.Hits)
@@ -227,6 +234,9 @@ func (a *app) listRecall(ctx context.Context, w whose, f factFilter) error {
 	})
 	if err != nil {
 		return err
+	}
+	if len(list.Entries) == 0 && w.stranger != nil {
+		return w.stranger
 	}
 	if a.json {
 		return a.printJSON(list)

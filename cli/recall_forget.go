@@ -39,7 +39,7 @@ func (a *app) recallForgetCommand() *cobra.Command {
 				}
 			}
 			if ways != 1 {
-				return misuse(cmd, "`%s` needs ids, or --query, or --all", cmd.CommandPath())
+				return misuse(cmd, "`%s` needs ids, or --query, or --all, and one of them alone", cmd.CommandPath())
 			}
 			w.ids = args
 			return nil
@@ -62,7 +62,7 @@ func (a *app) forgetRecall(cmd *cobra.Command, w forgetWish) error {
 	defer hangUp(ctx, c)
 	owner := ""
 	if w.owner != "" || len(w.ids) == 0 {
-		if owner, err = (whose{owner: w.owner}).person(ctx, c); err != nil {
+		if owner, err = w.oneOf(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -74,6 +74,9 @@ func (a *app) forgetRecall(cmd *cobra.Command, w forgetWish) error {
 		meant, err := meantBy(ctx, c, owner, w.query)
 		if err != nil {
 			return err
+		}
+		if len(meant) == 0 && w.stranger != nil {
+			return w.stranger
 		}
 		if len(meant) == 0 {
 			return fail(exitFailed, "`blufio recall search` finds what is near", "no fact of %s has all these words", owner)
@@ -88,6 +91,14 @@ func (a *app) forgetRecall(cmd *cobra.Command, w forgetWish) error {
 		return err
 	}
 	return a.forgetNow(ctx, c, owner, w)
+}
+
+// oneOf is the person whose facts are meant, also where all of them are.
+func (w *forgetWish) oneOf(ctx context.Context, c *bus.Conn) (string, error) {
+	one := whose{owner: w.owner}
+	owner, err := one.person(ctx, c)
+	w.stranger = one.stranger
+	return owner, err
 }
 
 // meantBy are the facts that have all words of a query.
@@ -152,6 +163,9 @@ func (a *app) forgetNow(ctx context.Context, c *bus.Conn, owner string, w forget
 		sum.Count += done.Count
 		sum.Unknown = append(sum.Unknown, done.Unknown...)
 	}
+	if w.all && sum.Count == 0 && w.stranger != nil {
+		return w.stranger
+	}
 	if a.json {
 		if err := a.printJSON(sum); err != nil {
 			return err
@@ -162,7 +176,7 @@ func (a *app) forgetNow(ctx context.Context, c *bus.Conn, owner string, w forget
 		}
 	}
 	for _, id := range sum.Unknown {
-		a.complain(fmt.Sprintf("there is no fact %q", id), "")
+		a.complain(fmt.Sprintf("there is no fact %q", id), "`blufio recall list --all` shows the ids")
 	}
 	if len(sum.Unknown) > 0 {
 		return exit(exitFailed)

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -53,6 +54,12 @@ func (a *app) exportRecall(ctx context.Context, w whose, path string, force bool
 	owner, err := w.person(ctx, c)
 	if err != nil {
 		return err
+	}
+	if w.stranger != nil {
+		one, err := bus.RecallList.Ask(ctx, c, bus.RecallPageQuery{Owner: owner, History: true, Limit: 1})
+		if err != nil || len(one.Entries) == 0 {
+			return cmp.Or(err, w.stranger)
+		}
 	}
 	if path == stdoutPath {
 		_, err := a.writeFacts(ctx, c, owner, a.out)
@@ -112,7 +119,8 @@ func (a *app) recallImportCommand() *cobra.Command {
 		Long: "Have the facts of an export remembered here too, from a file or, for -, from standard\n" +
 			"input. What is known already, by its id or word for word, stays as it is: the same file\n" +
 			"can be imported again, after an interruption for instance. Facts stay with the person\n" +
-			"whose they were; --owner gives all of them to one.",
+			"whose they were, by the name that [people] gives that person here; --owner gives all of\n" +
+			"them to one.",
 		Example: "  blufio recall import facts.jsonl\n  gunzip -c facts.jsonl.gz | blufio recall import -\n  blufio recall import facts.jsonl --owner me",
 		Args:    oneArg("file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -131,7 +139,7 @@ func (a *app) importRecall(ctx context.Context, w whose, path string) (err error
 	if path != stdoutPath {
 		f, err := os.Open(path)
 		if err != nil {
-			return fmt.Errorf("open export: %w", err)
+			return openExport(err)
 		}
 		defer f.Close() //nolint:errcheck // only read
 		if info, err := f.Stat(); err == nil {
@@ -144,7 +152,7 @@ func (a *app) importRecall(ctx context.Context, w whose, path string) (err error
 		return err
 	}
 	defer hangUp(ctx, c)
-	m := &importer{c: c, p: a.newProgress(), length: length}
+	m := &importer{c: c, p: a.newProgress(), length: length, people: map[string]string{}}
 	if w.owner != "" {
 		p, err := bus.PersonGet.Ask(ctx, c, bus.PersonQuery{Name: w.owner})
 		if err != nil {
@@ -157,12 +165,20 @@ func (a *app) importRecall(ctx context.Context, w whose, path string) (err error
 	return a.tellImport(m.done, path, err)
 }
 
+func openExport(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fail(exitFailed, "name a file that `blufio recall export` has made, or - for standard input", "%w", err)
+	}
+	return fmt.Errorf("open export: %w", err)
+}
+
 // importer hands an export over in batches.
 type importer struct {
 	c      *bus.Conn
 	p      *progress
-	owner  string // gets all facts; "": they stay whose they are
-	length int64  // of the file, 0 if it is not known
+	owner  string            // gets all facts; "": they stay whose they are
+	people map[string]string // who an owner in the export is here
+	length int64             // of the file, 0 if it is not known
 	read   int64
 	batch  []bus.RecallEntry
 	bytes  int
@@ -176,7 +192,11 @@ func (m *importer) run(ctx context.Context, from io.Reader) error {
 		if e, err = facts.read(); err != nil {
 			break
 		}
-		e = givenTo(e, m.owner)
+		var name string
+		if name, err = m.person(ctx, e.Owner); err != nil {
+			break
+		}
+		e = givenTo(e, name)
 		if n := factBytes(e); len(m.batch) == bus.RecallMaxBatch || m.bytes+n > bus.RecallPageBytes {
 			if err := m.send(ctx); err != nil {
 				return err
@@ -191,6 +211,28 @@ func (m *importer) run(ctx context.Context, from io.Reader) error {
 		err = nil
 	}
 	return errors.Join(m.send(ctx), err) // also what is whole before a line that is broken
+}
+
+const maxAsked = 1000 // owners whose person is remembered
+
+// person is who gets the facts of an owner: one, if --owner says so, and else the same, by
+// the name that [people] gives them here. What nobody is called here stays as it was.
+func (m *importer) person(ctx context.Context, owner string) (string, error) {
+	if m.owner != "" {
+		return m.owner, nil
+	}
+	if name, ok := m.people[owner]; ok {
+		return name, nil
+	}
+	name, err := (&whose{owner: owner}).person(ctx, m.c)
+	if err != nil {
+		return "", err
+	}
+	if len(m.people) == maxAsked {
+		clear(m.people)
+	}
+	m.people[owner] = name
+	return name, nil
 }
 
 // Write counts what was read.

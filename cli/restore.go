@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -164,9 +165,7 @@ func checkConfigTo(cmd *cobra.Command, path string, archive *serve.Archive) erro
 func restoreFailure(ctx context.Context, err error) error {
 	code, hint := serve.ExitCode(err), serve.Hint(err)
 	f := explain(err)
-	if f.hint == "" {
-		f.hint = hint
-	}
+	f.hint = cmp.Or(f.hint, hint, missingBackup(err))
 	if code == serve.ExitNewer || code == serve.ExitLocked {
 		f.code, f.hint = code, hint
 	}
@@ -190,6 +189,9 @@ func (a *app) restoreText(r serve.Restored) string {
 	mark := u.ok()
 	if r.DryRun {
 		did, mark = "would be restored", u.warn()
+	}
+	if len(r.Vault.Closed) > 0 || r.Unread != "" { // there is something left to do
+		mark = u.warn()
 	}
 	text := fmt.Sprintf("%s %s %s to %s\n", mark, line(filepath.Base(r.Archive)), did, line(r.DataDir))
 	var rows [][]string

@@ -59,7 +59,7 @@ func (a *app) sendCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.session, "session", "", "`NAME` of the conversation (default \"main\")")
-	cmd.Flags().DurationVar(&o.timeout, "timeout", time.Minute, "how long to wait for the reply")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", time.Minute, "how long to wait for the reply, as a `DURATION`")
 	cmd.Flags().BoolVar(&o.noWait, "no-wait", false, "print the message's id once it is stored, and leave")
 	return cmd
 }
@@ -162,9 +162,5 @@ func (a *app) printReply(r bus.MessageRecord, show func(any) error) error {
 	if reason == "" {
 		reason = "the message could not be answered (" + r.State + ")"
 	}
-	hint := turnHint(r.Error)
-	if hint == "" && r.Error != bus.CodeCanceled {
-		hint = "`blufio status` shows what is wrong"
-	}
-	return fail(exitFailed, hint, "%s", reason)
+	return fail(exitFailed, turnHint(r.Error), "%s", reason)
 }

@@ -126,7 +126,10 @@ func TestHintsOfTurns(t *testing.T) {
 		bus.CodeCanceled: "",
 		bus.CodeDenied:   "check the key of the model's provider",
 		bus.CodeBudget:   "cost.daily_usd",
-		"":               "`blufio status` shows what is wrong",
+		"":               "`blufio doctor` looks for what is wrong",
+
+		bus.CodeUnavailable: "`blufio doctor --only BLF-LLM` asks",
+		bus.CodeTimeout:     "`blufio doctor --only BLF-LLM`",
 	} {
 		a := &app{}
 		f := explain(a.printReply(bus.MessageRecord{State: bus.StateFailed, Error: code, Reply: "no"}, nil))

@@ -52,7 +52,7 @@ func (a *app) shellCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.session, "session", mainSession, "`NAME` of the conversation")
 	cmd.Flags().BoolVar(&o.noHistory, "no-history", false, "do not remember what is typed beyond this run")
-	cmd.Flags().DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long to wait for each reply when input is not a terminal")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 5*time.Minute, "how long to wait for each reply when input is not a terminal, as a `DURATION`")
 	return cmd
 }
 

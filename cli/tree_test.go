@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 const helpWidth = 90 // characters of a line
@@ -34,6 +35,11 @@ func TestEveryCommandHasHelp(t *testing.T) {
 		case cmd.Example == "":
 			t.Errorf("%s: no example", path)
 		}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if name, _ := pflag.UnquoteUsage(f); name != strings.ToUpper(name) {
+				t.Errorf("%s: --%s names its value %q and not in capitals", path, f.Name, name)
+			}
+		})
 		for _, l := range strings.Split(cmd.Long, "\n") {
 			if utf8.RuneCountInString(l) > helpWidth {
 				t.Errorf("%s: a line of Long is too wide: %s", path, l)

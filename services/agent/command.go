@@ -84,7 +84,7 @@ func (s *Service) statusText(ctx context.Context) string {
 	}
 	lines := []string{fmt.Sprintf("%s, version %s, up %s", st.State, st.Version, (time.Duration(st.UptimeSeconds) * time.Second).String())}
 	if st.Sessions != nil && st.Queues != nil {
-		lines = append(lines, fmt.Sprintf("sessions: %d active of %d; waiting: %d messages, %d replies, %d dead letters",
+		lines = append(lines, fmt.Sprintf("sessions: %d active of %d; messages under way: %d, replies: %d, dead letters: %d",
 			st.Sessions.Active, st.Sessions.Total, st.Queues.Inbox, st.Queues.Outbox, st.Queues.Dead))
 	}
 	if st.Memory != nil {

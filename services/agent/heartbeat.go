@@ -12,12 +12,13 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/agent/llm/offline"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/nats-io/nuid"
 )
 
 // Heartbeat is the section [heartbeat]: now and then the agent looks by itself
-// whether there is something to say. It is off unless every is set.
+// whether there is something to say. It is off unless every is set, and without a model.
 //
 // A look is a turn of the person's session, asked of one cheap model. It is left
 // out when nothing has changed since the last one: no message, and not the
@@ -80,7 +81,7 @@ func (h Heartbeat) key() sessionKey {
 
 // runHeartbeat looks when it is time, until ctx ends.
 func (s *Service) runHeartbeat(ctx context.Context) error {
-	if s.heartbeat.Every == 0 {
+	if s.heartbeat.Every == 0 || s.models.heartbeat().Provider.Name() == offline.Name {
 		<-ctx.Done()
 		return nil
 	}

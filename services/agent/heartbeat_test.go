@@ -11,6 +11,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/agent/llm/offline"
 )
 
 // beating is a rig whose agent looks every hour; what it says is in next.
@@ -83,6 +84,21 @@ func TestHeartbeat(t *testing.T) {
 
 // The looks of a month have a limit of their own; beyond it nobody is asked, and
 // nobody hears of that.
+// Without a model there is nobody to look: what it has to say for itself is no news.
+func TestNoHeartbeatWithoutModel(t *testing.T) {
+	r := newRig(t, offline.Provider{}.Complete)
+	r.heartbeat = agent.HeartbeatDefaults()
+	r.heartbeat.Every, r.heartbeat.Channel, r.heartbeat.Owner, r.heartbeat.Session = time.Hour, "gateway", "ann", "s"
+	r.model.provider = offline.Name
+	r.start()
+	r.chat("s", "hello")
+	r.clock.add(time.Hour)
+	r.chat("s", "are you there")
+	if at := r.number(`SELECT heartbeat_at FROM agent_state`); at != 0 {
+		t.Errorf("it has looked, at %d", at)
+	}
+}
+
 func TestHeartbeatLimit(t *testing.T) {
 	next := "Your tea is ready."
 	r := beating(t, &next)

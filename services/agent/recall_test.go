@@ -95,6 +95,21 @@ func TestForgetAsksBack(t *testing.T) {
 	if n := len(r.facts("gateway:ann")); n != 5 {
 		t.Errorf("%d facts", n)
 	}
+	if got := r.chat("s", fmt.Sprintf(`forget {"query":%q}`, all[1].ID)); !strings.Contains(got.Text, "Forgotten for good: the fact "+all[1].ID) {
+		t.Errorf("an id said as it was shown: %s", got.Text)
+	}
+	if n := len(r.facts("gateway:ann")); n != 4 {
+		t.Errorf("%d facts", n)
+	}
+	m := message("s", fmt.Sprintf(`forget {"query":%q}`, all[2].ID))
+	m.Owner = "bob"
+	if _, err := r.trySend(m); err != nil {
+		t.Fatal(err)
+	}
+	r.wait(10)
+	if n := len(r.facts("gateway:ann")); n != 4 {
+		t.Errorf("somebody else's id: %d facts", n)
+	}
 }
 
 // What is kept while the recall room is away reaches it when it is back, in order.

@@ -256,5 +256,8 @@ func size(n int64) string {
 	if n < 10<<20 {
 		return fmt.Sprintf("%d KiB", (n+1023)>>10)
 	}
-	return fmt.Sprintf("%d MiB", n>>20)
+	if n < 10<<30 {
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
 }

@@ -28,7 +28,7 @@ func readFile(name string) ([]byte, *Problem) {
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, refuse("cannot be opened: "+reason(err), "", err)
+		return nil, refuse("cannot be opened: "+reason(err), opening(err), err)
 	}
 	defer f.Close() // only read from: nothing to lose
 	if info, err := f.Stat(); err == nil && info.IsDir() {
@@ -42,6 +42,14 @@ func readFile(name string) ([]byte, *Problem) {
 		return nil, refuse(fmt.Sprintf("is larger than %d bytes", maxFile), "is it a configuration file?", nil)
 	}
 	return bytes.TrimPrefix(data, []byte("\ufeff")), nil
+}
+
+// opening is what to do about a file that cannot be opened.
+func opening(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return "let this user read it, or run as one who may"
+	}
+	return "name a file that is there"
 }
 
 // reason is the error without the path, which the origin names already.

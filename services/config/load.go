@@ -50,6 +50,7 @@ func Load(into any, s Sources) (*Loaded, error) {
 		l.file(name, s.Required)
 	}
 	l.layer(environment(root, s.Environ, s.Prefix))
+	l.loaded.useless = misspelt(root, s.Environ, s.Prefix)
 	l.layer(flags(s.Flags))
 	if err := l.decode(into); err != nil {
 		return nil, fmt.Errorf("load configuration: %w", err)

@@ -57,6 +57,22 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestUseless: a variable with one underscore where two belong is not passed over, and
+// one that is no key is somebody else's.
+func TestUseless(t *testing.T) {
+	cfg := defaults()
+	l := load(t, &cfg, config.Sources{Prefix: "BLUFIO_", Environ: []string{"BLUFIO_GATEWAY_LISTEN=x", "BLUFIO_GATEWAY_TLS_CERT=x",
+		"BLUFIO_CONFIG=x", "BLUFIO_DATA_DIR=x", "BLUFIO_VAULT_KEY=x", "BLUFIO_GATEWAY=x", "BLUFIO_=x", "OTHER_GATEWAY_LISTEN=x", "BLUFIO_LOG__LEVEL=y"}})
+	want := "environment BLUFIO_GATEWAY_LISTEN: it sets nothing (did you mean BLUFIO_GATEWAY__LISTEN?)\n" +
+		"environment BLUFIO_GATEWAY_TLS_CERT: it sets nothing (did you mean BLUFIO_GATEWAY__TLS_CERT?)"
+	if got := l.Useless().Error(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if cfg.Gateway.Listen != defaults().Gateway.Listen {
+		t.Error("it sets something")
+	}
+}
+
 func TestValues(t *testing.T) {
 	for _, tt := range []struct {
 		name string

@@ -14,7 +14,12 @@ type Loaded struct {
 	value   reflect.Value
 	origins map[string]Origin // by joined key; no entry for a default
 	files   []string
+	useless Problems
 }
+
+// Useless are variables of the environment that were meant for a key, by all appearances,
+// and set nothing.
+func (l *Loaded) Useless() Problems { return slices.Clone(l.useless) }
 
 // Origin says where the value of a dotted key came from. A key that no source set,
 // also one that does not exist, has its default.

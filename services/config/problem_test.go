@@ -120,9 +120,9 @@ func TestFileProblems(t *testing.T) {
 		want       string
 	}{
 		{name: "missing", file: "none.toml"},
-		{name: "missing but named", file: "none.toml", required: true, cause: fs.ErrNotExist, want: "none.toml: cannot be opened: no such file or directory"},
+		{name: "missing but named", file: "none.toml", required: true, cause: fs.ErrNotExist, want: "none.toml: cannot be opened: no such file or directory (name a file that is there)"},
 		{name: "directory", file: ".", want: ".: is a directory (name the file in it)"},
-		{name: "unreadable", file: "plain/x.toml", want: "plain/x.toml: cannot be opened: not a directory"},
+		{name: "unreadable", file: "plain/x.toml", want: "plain/x.toml: cannot be opened: not a directory (name a file that is there)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := defaults()

@@ -87,6 +87,33 @@ func environment(root *node, environ []string, prefix string) []setting {
 	return all
 }
 
+// misspelt finds variables that look like ours and set nothing, for one underscore stands
+// where two have to: BLUFIO_GATEWAY_LISTEN.
+func misspelt(root *node, environ []string, prefix string) (found Problems) {
+	if prefix == "" {
+		return nil
+	}
+	for _, line := range slices.Sorted(slices.Values(environ)) {
+		name, _, _ := strings.Cut(line, "=")
+		rest, ours := strings.CutPrefix(name, prefix)
+		if !ours || strings.Contains(rest, "__") {
+			continue
+		}
+		for i := range rest {
+			if rest[i] != '_' {
+				continue
+			}
+			path := []string{strings.ToLower(rest[:i]), strings.ToLower(rest[i+1:])}
+			if n, known := root.find(path); known == len(path) && n.isValue() {
+				found = append(found, Problem{Key: joinKey(path), Origin: Origin{Source: FromEnv, Name: name}, Message: "it sets nothing",
+					Hint: "did you mean " + prefix + rest[:i] + "__" + rest[i+1:] + "?"})
+				break
+			}
+		}
+	}
+	return found
+}
+
 // envPath translates the rest of a variable's name. Entry names are taken as they
 // are, everything else is lower case.
 func envPath(root *node, rest string) []string {

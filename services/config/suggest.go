@@ -33,6 +33,8 @@ func Nearest(name string, candidates []string) string {
 	return ""
 }
 
+const maxHere = 12 // keys of a section that are listed beside other advice
+
 // advise writes the hint for a path the schema knows only up to part at, where n is.
 // Keys are shown the way the source writes them.
 func (n *node) advise(root *node, path []string, at int, show func([]string) string) string {
@@ -49,13 +51,18 @@ func (n *node) advise(root *node, path []string, at int, show func([]string) str
 		}
 		return "did you mean " + show(meant) + "?"
 	}
+	known := "known here: " + strings.Join(names, ", ")
 	if homes := root.homes(path[len(path)-1]); len(homes) > 0 {
-		return named(path[len(path)-1:]) + " belongs to " + strings.Join(homes, " or ")
+		home := named(path[len(path)-1:]) + " belongs to " + strings.Join(homes, " or ")
+		if at > 0 && len(homes) > 1 && len(names) > 0 && len(names) <= maxHere {
+			return known + "; " + home // a name that many sections have, such as enable
+		}
+		return home
 	}
 	if len(names) == 0 {
 		return ""
 	}
-	return "known here: " + strings.Join(names, ", ")
+	return known
 }
 
 // homes lists the sections, at most three, that have a value of this name.

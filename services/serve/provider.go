@@ -3,6 +3,7 @@
 package serve
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -191,4 +192,26 @@ func (c Config) models() (agent.Models, error) {
 		}
 	}
 	return out, first
+}
+
+// Useless are warnings about what is set and has no effect: variables that are no key, and
+// work for a model where there is none.
+func Useless(c Config, loaded *config.Loaded) config.Problems {
+	warnings := loaded.Useless()
+	first := ""
+	if len(c.Agent.Provider) > 0 {
+		first = c.Agent.Provider[0]
+	}
+	for _, w := range []struct {
+		key, model string
+		wanted     bool
+	}{{"heartbeat.every", c.Heartbeat.Model, c.Heartbeat.Every > 0}, {"extract.enable", c.Extract.Model, c.Extract.Enable}} {
+		if !w.wanted || cmp.Or(w.model, c.Routing.Simple, first) != offline.Name {
+			continue
+		}
+		section, _, _ := strings.Cut(w.key, ".")
+		warnings = append(warnings, config.Problem{Key: w.key, Origin: loaded.Origin(w.key),
+			Message: fmt.Sprintf("%q has no effect: there is no model to ask", w.key), Hint: "set agent.provider or " + section + ".model"})
+	}
+	return warnings
 }

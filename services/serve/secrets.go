@@ -84,6 +84,9 @@ func (o Options) openVault(ctx context.Context, store *sqlite.Store, events *eve
 		return nil, c, missing
 	}
 	if o.Loaded != nil {
+		for _, w := range Useless(o.Config, o.Loaded) {
+			o.Logger.Warn("setting without effect", "at", w.Origin.String(), "err", w.Message, "hint", w.Hint)
+		}
 		for _, w := range SecretsInFiles(o.Loaded, v.Names()) {
 			o.Logger.Warn("secret in the clear", "at", w.Origin.String(), "err", w.Message, "hint", w.Hint)
 		}

@@ -150,13 +150,18 @@ func (forget) Call(ctx context.Context, c Call) (Result, error) {
 		return Result{}, err
 	}
 	meant := slices.DeleteFunc(slices.Clone(hits), func(h bus.RecallHit) bool { return !hasWords(h.Text+" "+h.About, in.Query) })
+	if len(meant) == 0 && mayBeID(in.Query) { // out of the list below
+		if r, err := forgetOne(ctx, c, in.Query); bus.CodeOf(err) != bus.CodeNotFound {
+			return r, err
+		}
+	}
 	switch {
 	case len(hits) == 0:
 		return Result{Text: fmt.Sprintf("Nothing is known about %q, so nothing was forgotten.", in.Query)}, nil
 	case len(meant) == 0:
-		return Result{Text: "Nothing was forgotten: no fact has all these words. The nearest, each with its id:\n" + listed(hits, c.Now.Location())}, nil
+		return Result{Text: "Nothing was forgotten: no fact has all these words. The nearest, each with the id to forget it by:\n" + listed(hits, c.Now.Location())}, nil
 	case len(meant) > maxForgotten:
-		return Result{Text: fmt.Sprintf("Nothing was forgotten: %d facts have these words. Ask which are meant; some, each with its id:\n", len(meant)) + listed(meant, c.Now.Location())}, nil
+		return Result{Text: fmt.Sprintf("Nothing was forgotten: %d facts have these words. Ask which are meant; some, each with the id to forget it by:\n", len(meant)) + listed(meant, c.Now.Location())}, nil
 	}
 	f := bus.RecallForget{Owner: c.Person}
 	var lines []string
@@ -168,6 +173,11 @@ func (forget) Call(ctx context.Context, c Call) (Result, error) {
 		return Result{}, err
 	}
 	return Result{Text: "Forgotten for good:\n" + outside(Known, strings.Join(lines, "\n"), false)}, nil
+}
+
+// mayBeID reports whether a query may be a fact's id, as a person says it who was shown some.
+func mayBeID(query string) bool {
+	return len(query) <= bus.RecallMaxID && !strings.ContainsFunc(query, unicode.IsSpace)
 }
 
 func forgetOne(ctx context.Context, c Call, id string) (Result, error) {

@@ -133,11 +133,11 @@ func (p Provider) noModel(text string) string {
 	if p.Fallback {
 		return "I am here, but no language model can answer now" + about + `.
 
-Ask me again later; /status and /cost tell more. Until then I remember what you tell me: say "remember the boiler code is 4711", then "recall boiler".`
+Ask me again later; /status and /cost tell more. Until then I remember what you tell me: say "remember the boiler code is 4711", then "recall boiler" or "forget boiler".`
 	}
 	return "I am here, but no language model is configured" + about + `.
 
-Without one I remember what you tell me: say "remember the boiler code is 4711", then "recall boiler". /help lists the commands.
+Without one I remember what you tell me: say "remember the boiler code is 4711", then "recall boiler" or "forget boiler". /help lists the commands.
 
 To give me a model, keep its key in the vault and start me again with its name:
   blufio config set-secret anthropic.api_key
