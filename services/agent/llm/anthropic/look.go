@@ -29,7 +29,7 @@ func (p *Provider) Look(ctx context.Context) (llm.Sight, error) {
 		sight.Models = modelIDs(seen.Body)
 		return sight, nil
 	case http.StatusNotFound, http.StatusMethodNotAllowed:
-		sight.Note = "it lists no models, so whether it takes the key is not known"
+		sight.Note = "it lists no models, so whether base_url is right and the key is taken is not known: `blufio send hello` tells"
 		return sight, nil
 	}
 	return sight, p.explain(seen.Status, readError(seen.Body), DefaultModel)

@@ -39,7 +39,7 @@ func (p *Provider) Look(ctx context.Context) (llm.Sight, error) {
 		sight.Models = modelIDs(seen.Body)
 		return sight, nil
 	case seen.Status == http.StatusNotFound || seen.Status == http.StatusMethodNotAllowed:
-		sight.Note = "it lists no models, so whether it takes the key is not known"
+		sight.Note = "it lists no models, so whether base_url is right and the key is taken is not known: `blufio send hello` tells"
 		return sight, nil
 	case seen.Status == http.StatusForbidden && e.says("missing scopes", "api.model.read"):
 		sight.Note = "it knows the key, which may not list models; whether it may ask them is not known"
