@@ -68,6 +68,18 @@ func (w *whose) person(ctx context.Context, c *bus.Conn) (string, error) {
 	return p.Name, err
 }
 
+// dialAbout reaches the daemon to ask about facts, and finds out whose are meant.
+func (a *app) dialAbout(ctx context.Context, w *whose, about bus.Lane) (c *bus.Conn, owner string, err error) {
+	if c, err = a.dial(bus.PersonGet, about); err != nil {
+		return nil, "", err
+	}
+	if owner, err = w.person(ctx, c); err != nil {
+		hangUp(ctx, c)
+		return nil, "", err
+	}
+	return c, owner, nil
+}
+
 func (a *app) recallSearchCommand() *cobra.Command {
 	var w whose
 	limit := 10
@@ -106,15 +118,11 @@ type recallFound struct {
 }
 
 func (a *app) searchRecall(ctx context.Context, w whose, text string, limit int) error {
-	c, err := a.dial(bus.PersonGet, bus.RecallSearch)
+	c, owner, err := a.dialAbout(ctx, &w, bus.RecallSearch)
 	if err != nil {
 		return err
 	}
 	defer hangUp(ctx, c)
-	owner, err := w.person(ctx, c)
-	if err != nil {
-		return err
-	}
 	found, err := bus.RecallSearch.Ask(ctx, c, bus.RecallQuery{Owner: owner, Text: text, Limit: limit})
 	if err != nil {
 		return err
@@ -213,15 +221,11 @@ type recallList struct {
 }
 
 func (a *app) listRecall(ctx context.Context, w whose, f factFilter) error {
-	c, err := a.dial(bus.PersonGet, bus.RecallList)
+	c, owner, err := a.dialAbout(ctx, &w, bus.RecallList)
 	if err != nil {
 		return err
 	}
 	defer hangUp(ctx, c)
-	owner, err := w.person(ctx, c)
-	if err != nil {
-		return err
-	}
 	list := recallList{Schema: recallSchema, Entries: []bus.RecallEntry{}}
 	err = eachFact(ctx, c, bus.RecallPageQuery{Owner: owner, About: f.about, History: f.history}, func(e bus.RecallEntry) (bool, error) {
 		if f.source != "" && e.Source != f.source {

@@ -46,15 +46,11 @@ func (a *app) recallExportCommand() *cobra.Command {
 func (a *app) exportRecall(ctx context.Context, w whose, path string, force bool) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	c, err := a.dial(bus.PersonGet, bus.RecallList)
+	c, owner, err := a.dialAbout(ctx, &w, bus.RecallList)
 	if err != nil {
 		return err
 	}
 	defer hangUp(ctx, c)
-	owner, err := w.person(ctx, c)
-	if err != nil {
-		return err
-	}
 	if w.stranger != nil {
 		one, err := bus.RecallList.Ask(ctx, c, bus.RecallPageQuery{Owner: owner, History: true, Limit: 1})
 		if err != nil || len(one.Entries) == 0 {
