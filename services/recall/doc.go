@@ -4,7 +4,7 @@
 //
 //	add.go         a fact is kept: once for each id, merged with what says the same, in place of what was known about the same
 //	background.go  vectors are made, and what says nearly the same is merged then
-//	search.go      words.go, rank.go: a search, by words and by vectors
+//	search.go      words.go, near.go, rank.go: a search, by words and by vectors
 //	forget.go      facts go, and nothing of them is left
 //	evict.go       the least valuable goes, beyond recall.max_entries
 //	transfer.go    pages, and an import
