@@ -44,7 +44,11 @@ const (
 	extractTime      = 2 * time.Minute    // for one call of the model
 	extractPoorPause = time.Hour          // when there is no money
 	extractMostPause = 24 * time.Hour
+	extractLostPause = 10 * time.Minute // when what came of a look could not be stored: the next would cost the same again
 )
+
+// errNotStored says that it is not known any more how far a conversation was looked at.
+var errNotStored = errors.New("store what was looked back at")
 
 // stretch is a part of a conversation that nobody has looked back at.
 type stretch struct {
@@ -71,10 +75,14 @@ func (s *Service) runExtract(ctx context.Context) error {
 	for {
 		for again := true; again && ctx.Err() == nil && !s.now().Before(rest); {
 			var err error
-			if again, err = s.lookBack(ctx, m); bus.CodeOf(err) == bus.CodeBudget || bus.CodeOf(err) == bus.CodeStopped {
+			again, err = s.lookBack(ctx, m)
+			switch code := bus.CodeOf(err); {
+			case errors.Is(err, errNotStored):
+				rest = s.now().Add(extractLostPause)
+			case code == bus.CodeBudget, code == bus.CodeStopped:
 				rest = s.now().Add(extractPoorPause)
-				again = false
 			}
+			again = again && err == nil
 			if err != nil && ctx.Err() == nil {
 				s.log.Debug("looking back failed", "service", "agent", "err", err)
 			}
@@ -111,7 +119,7 @@ func (s *Service) lookBack(ctx context.Context, m Model) (again bool, err error)
 	case code == bus.CodeBudget, code == bus.CodeStopped, code == bus.CodePriceUnknown:
 		return false, err
 	case err != nil:
-		return false, errors.Join(err, s.postpone(ctx, st, used))
+		return false, errors.Join(err, s.postpone(ctx, st, used, bus.Retryable(err) || errors.Is(err, context.DeadlineExceeded)))
 	case len(found) == 0:
 		return true, s.lookedBack(ctx, st, nil, used, "nothing")
 	}
@@ -237,14 +245,14 @@ func (s *Service) lookedBack(ctx context.Context, st stretch, found []extracted,
 		return s.bookLater(tx, used)
 	})
 	if err != nil {
-		return fmt.Errorf("store what was looked back at: %w", err)
+		return errors.Join(fmt.Errorf("%w: %w", errNotStored, err), s.bookAlone(ctx, used))
 	}
 	return nil
 }
 
-// postpone has a stretch looked at again later, or no more.
-func (s *Service) postpone(ctx context.Context, st stretch, used []bus.Settle) error {
-	if st.tries+1 >= extractTries && len(used) > 0 { // a provider that is down costs nothing, and comes back
+// postpone has a stretch looked at again later, or no more. A provider that is down comes back.
+func (s *Service) postpone(ctx context.Context, st stretch, used []bus.Settle, down bool) error {
+	if st.tries+1 >= extractTries && !down {
 		return s.lookedBack(ctx, st, nil, used, "given_up")
 	}
 	wait := min(s.extract.After<<min(st.tries, 10), extractMostPause)
@@ -256,7 +264,7 @@ func (s *Service) postpone(ctx context.Context, st stretch, used []bus.Settle) e
 		return s.bookLater(tx, used)
 	})
 	if err != nil {
-		return fmt.Errorf("put off looking back: %w", err)
+		return errors.Join(fmt.Errorf("%w: put off: %w", errNotStored, err), s.bookAlone(ctx, used))
 	}
 	return nil
 }
