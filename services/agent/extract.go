@@ -56,6 +56,7 @@ type stretch struct {
 	key     sessionKey
 	tries   int
 	lastAt  int64
+	firstAt int64  // when its first message came
 	until   int64  // seq of its last message
 	message string // id of that
 	text    string
@@ -149,12 +150,12 @@ func (s *Service) nextStretch(ctx context.Context) (st stretch, ok bool, err err
 // readStretch reads what was said behind a seq, the oldest first, as much as one look takes.
 func (s *Service) readStretch(ctx context.Context, st *stretch, from int64, since time.Time) error {
 	type exchange struct {
-		seq             int64
+		seq, at         int64
 		id, text, reply string
 	}
-	list, err := query(ctx, s.store, `SELECT seq, id, text, reply FROM message WHERE session_id = ? AND seq > ? AND received_at > ?
+	list, err := query(ctx, s.store, `SELECT seq, received_at, id, text, reply FROM message WHERE session_id = ? AND seq > ? AND received_at > ?
 		AND state = 'answered' AND NOT aside AND purpose = 'turn' ORDER BY seq LIMIT ?`,
-		func(rows *sql.Rows, e *exchange) error { return rows.Scan(&e.seq, &e.id, &e.text, &e.reply) }, st.session, from, since, extractMessages+1)
+		func(rows *sql.Rows, e *exchange) error { return rows.Scan(&e.seq, &e.at, &e.id, &e.text, &e.reply) }, st.session, from, since, extractMessages+1)
 	if err != nil {
 		return fmt.Errorf("read an idle conversation: %w", err)
 	}
@@ -166,6 +167,9 @@ func (s *Service) readStretch(ctx context.Context, st *stretch, from int64, sinc
 		if i == extractMessages || b.Len() > 0 && b.Len()+len(part) > extractBytes {
 			st.more = true
 			break
+		}
+		if i == 0 {
+			st.firstAt = e.at
 		}
 		b.WriteString(part)
 		st.until, st.message = e.seq, e.id
@@ -221,19 +225,19 @@ func (s *Service) askForFacts(ctx context.Context, m Model, st stretch) (found [
 // lookedBack commits what came of a stretch: the facts to keep, what the call has cost,
 // and how far the conversation was looked at.
 func (s *Service) lookedBack(ctx context.Context, st stretch, found []extracted, used []bus.Settle, result string) error {
-	person, now := s.person(st.key), s.now()
+	person := s.person(st.key)
 	at := st.lastAt
 	if st.more {
 		at = 0
 	}
 	err := s.store.Write(ctx, func(tx *sqlite.Tx) error {
-		if _, err := tx.Exec(`UPDATE session SET extracted = ?, extracted_at = max(extracted_at, ?), extract_tries = 0, extract_wait = 0 WHERE id = ?`,
+		if _, err := tx.Exec(`UPDATE session SET extracted = max(extracted, ?), extracted_at = max(extracted_at, ?), extract_tries = 0, extract_wait = 0 WHERE id = ?`,
 			st.until, at, st.session); err != nil {
 			return err
 		}
 		for i, f := range found {
 			fact := bus.RecallAdd{ID: fmt.Sprintf("session-%d-%d-%d", st.session, st.until, i), Owner: person, Text: f.Text, About: f.About,
-				Source: bus.RecallSession, Importance: f.Importance, At: now.UTC()}
+				Source: bus.RecallSession, Importance: f.Importance, At: time.UnixMilli(st.firstAt).UTC()}
 			if err := s.desk.Keep(tx, fact); err != nil {
 				return err
 			}

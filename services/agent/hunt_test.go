@@ -3,11 +3,16 @@
 package agent_test
 
 import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/llm"
 )
 
@@ -70,5 +75,69 @@ func TestSummaryThatCannotBeStored(t *testing.T) {
 	}
 	r.until("all are booked", func() bool {
 		return r.number(`SELECT count(*) FROM cost_ledger WHERE purpose = 'summary'`) == int64(len(asked))
+	})
+}
+
+// What a person had forgotten is not picked out of the conversation again, whoever had it forgotten; what is said
+// later is.
+func TestForgottenIsNotExtractedAgain(t *testing.T) {
+	for _, by := range []string{"the tool", "an operator"} {
+		t.Run(by, func(t *testing.T) {
+			seen := make(chan string, 10)
+			r := newRig(t, func(ctx context.Context, q llm.Request, delta func(string)) (llm.Response, error) {
+				if strings.Contains(q.System, "lasting facts") {
+					seen <- last(q).Text
+					return say(`{"text":"The key lies behind Wurzelwerk","about":"","importance":0.9}`), nil
+				}
+				return talker(ctx, q, delta)
+			})
+			r.extract = agent.ExtractDefaults()
+			r.extract.Enable = true
+			r.start()
+			r.chat("s", `remember {"text":"The key lies behind Wurzelwerk"}`)
+			first := r.facts("gateway:ann")
+			if by == "the tool" {
+				r.chat("s", `forget {"query":"Wurzelwerk"}`)
+			} else if _, err := bus.RecallDrop.Ask(t.Context(), r.ask, bus.RecallForget{IDs: []string{first[0].ID}}); err != nil {
+				t.Fatal(err)
+			}
+			r.clock.add(time.Hour)
+			r.until("it was looked back at", func() bool { return r.number(`SELECT extracted_at FROM session WHERE name = 's'`) > 0 })
+			if got := r.facts("gateway:ann"); len(got) != 0 {
+				t.Errorf("%+v", got)
+			}
+			r.chat("s", "the key is behind Wurzelwerk again")
+			r.clock.add(time.Hour)
+			r.until("what is said later is kept", func() bool { return len(r.facts("gateway:ann")) == 1 })
+			for len(seen) > 1 {
+				<-seen
+			}
+			if got := <-seen; strings.Count(got, "PERSON:") != 1 {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+}
+
+// A fact on its way to the recall room leaves nothing where it waited.
+func TestForgettingIsRealOfWhatWaited(t *testing.T) {
+	r := looking(t, func(string) (llm.Response, error) {
+		return say(`{"text":"The key lies behind Wurzelwerk","about":"","importance":0.9}`), nil
+	})
+	r.start()
+	r.chat("s", "where the key lies you know")
+	r.clock.add(time.Hour)
+	r.until("the fact is known", func() bool { return len(r.facts("gateway:ann")) == 1 })
+	if _, err := bus.RecallDrop.Ask(t.Context(), r.ask, bus.RecallForget{Owner: "gateway:ann", All: true}); err != nil {
+		t.Fatal(err)
+	}
+	r.until("the files have nothing of it", func() bool {
+		for _, end := range []string{"", "-wal"} {
+			data, err := os.ReadFile(r.path + end)
+			if err != nil || bytes.Contains(data, []byte("Wurzelwerk")) {
+				return false
+			}
+		}
+		return true
 	})
 }

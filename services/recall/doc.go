@@ -36,5 +36,5 @@
 //
 // Rows, words, vectors and the index go in one transaction, with zeros written over them, then the vector in memory; then the
 // write-ahead log is emptied, as soon as nobody reads from it. So it is done for whatever is deleted here, for a page that is split
-// leaves a copy too. Events carry no texts. Backups that were made before have what was forgotten later.
+// leaves a copy too. What was said before is not picked out of conversations any more. Events carry no texts. Backups that were made before have what was forgotten later.
 package recall

@@ -134,6 +134,10 @@ func (s *Service) sweepOnce(ctx context.Context) (before, after int64, err error
 		if _, err := tx.Exec(`DELETE FROM recall_call WHERE at < ?`, s.d.Now().Add(-callsFor).UnixMilli()); err != nil {
 			return fmt.Errorf("forget old calls: %w", err)
 		}
+		now := s.d.Now() // a time that is still to come is of a clock that was wrong
+		if _, err := tx.Exec(`DELETE FROM recall_forgotten WHERE at < ? OR at > ?`, now.Add(-callsFor), now.Add(sweepEvery)); err != nil {
+			return fmt.Errorf("forget old times: %w", err)
+		}
 		entries, history, err := count(tx.QueryRow)
 		if err != nil {
 			return err

@@ -167,8 +167,11 @@ func (forget) Call(ctx context.Context, c Call) (Result, error) {
 	if _, err := c.Recall.Forget(ctx, f); err != nil {
 		return Result{}, err
 	}
-	return Result{Text: "Forgotten for good:\n" + outside(Known, strings.Join(lines, "\n"), false)}, nil
+	return Result{Text: "Forgotten for good:\n" + outside(Known, strings.Join(lines, "\n"), false) + "\n" + stillSaid}, nil
 }
+
+// stillSaid keeps the model from promising more than was done.
+const stillSaid = "(Facts only: the conversation in which it was said still has it; /new begins another one.)"
 
 func forgetOne(ctx context.Context, c Call, id string) (Result, error) {
 	done, err := c.Recall.Forget(ctx, bus.RecallForget{Owner: c.Person, IDs: []string{id}})
@@ -178,7 +181,7 @@ func forgetOne(ctx context.Context, c Call, id string) (Result, error) {
 	case done.Count == 0:
 		return Result{}, bus.Errorf(bus.CodeNotFound, "there is no fact with that id")
 	}
-	return Result{Text: "Forgotten for good: the fact " + id}, nil
+	return Result{Text: "Forgotten for good: the fact " + id + "\n" + stillSaid}, nil
 }
 
 // listed shows the first facts with their ids, framed as data.
