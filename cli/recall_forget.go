@@ -144,13 +144,17 @@ func (a *app) forgetNow(ctx context.Context, c *bus.Conn, owner string, w forget
 	if w.all {
 		parts = [][]string{nil}
 	}
-	for _, ids := range parts {
+	for i := 0; i < len(parts); i++ {
+		ids := parts[i]
 		done, err := bus.RecallDrop.Ask(ctx, c, bus.RecallForget{Owner: owner, IDs: ids, All: w.all})
 		if err != nil {
 			return err
 		}
 		sum.Count += done.Count
 		sum.Unknown = append(sum.Unknown, done.Unknown...)
+		if w.all && done.Count > 0 { // as many as it had time for
+			parts = append(parts, nil)
+		}
 	}
 	if a.json {
 		if err := a.printJSON(sum); err != nil {

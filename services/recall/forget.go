@@ -5,6 +5,7 @@ package recall
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/eventlog"
@@ -13,7 +14,8 @@ import (
 
 const (
 	forgetOnce = 100 // ids in one call
-	forgetEach = 25  // facts in one transaction: words are taken out of the index one by one, and others wait meanwhile
+	forgetFor  = 10 * time.Second
+	forgetEach = 25 // facts in one transaction: words are taken out of the index one by one, and others wait meanwhile
 )
 
 // forget answers recall.forget. What is gone is overwritten in the database's file; what the write-ahead log still has
@@ -27,6 +29,10 @@ func (s *Service) forget(ctx context.Context, q bus.RecallForget) (out bus.Recal
 		return out, bus.Errorf(bus.CodeInvalid, "name 1 to %d facts by their ids", forgetOnce)
 	}
 	defer s.cleanSoon()
+	until := time.Now().Add(forgetFor)
+	if deadline, ok := ctx.Deadline(); ok {
+		until = time.Now().Add(time.Until(deadline) / 2)
+	}
 	for more := true; more; {
 		var n int
 		err := s.write(ctx, func(tx *sqlite.Tx, c *changed) error {
@@ -41,7 +47,7 @@ func (s *Service) forget(ctx context.Context, q bus.RecallForget) (out bus.Recal
 			return out, err
 		}
 		out.Count += n
-		more = q.All && n == forgetEach
+		more = q.All && n == forgetEach && time.Now().Before(until)
 	}
 	return out, nil
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -214,5 +215,53 @@ func TestOwnersAlikeDoNotCrowdEachOtherOut(t *testing.T) {
 		if err != nil || want != "" && (len(out.Hits) != 1 || out.Hits[0].ID != want) || want == "" && len(out.Hits) > 0 {
 			t.Errorf("%s finds %+v, %v", who, out.Hits, err)
 		}
+	}
+}
+
+// Texts that take several times their length on the bus can be listed, found, exported and imported all the same.
+func TestTextsThatSwellOnTheBus(t *testing.T) {
+	r := newRig(t, nil)
+	swelling := strings.Repeat("<", bus.RecallMaxText-100)
+	for i := range bus.RecallPageMax {
+		r.keep(id(i), "swelling "+id(i)+" "+swelling)
+	}
+	if all := r.all(false); len(all) != bus.RecallPageMax {
+		t.Errorf("%d are listed", len(all))
+	}
+	if out, err := bus.RecallSearch.Ask(t.Context(), r.ask, bus.RecallQuery{Owner: "terminal:owner", Text: "swelling", Limit: bus.RecallMaxHits}); err != nil || len(out.Hits) < 20 {
+		t.Errorf("%d are found, %v", len(out.Hits), err)
+	}
+}
+
+// Who has little time gets a part forgotten, and the rest when it asks again.
+func TestForgettingMuchTakesSeveralCalls(t *testing.T) {
+	r := newRig(t, nil)
+	var batch bus.RecallBatch
+	for i := range 100 {
+		batch.Entries = append(batch.Entries, bus.RecallEntry{Owner: "terminal:owner", Text: "Fact about " + id(i), Source: bus.RecallModel, Importance: 0.5, At: noon})
+	}
+	for n := range 10 {
+		for i := range batch.Entries {
+			batch.Entries[i].ID, batch.Entries[i].Text = fmt.Sprint(n, "-", i), fmt.Sprint("Fact about ", n, " and ", i)
+		}
+		if _, err := bus.RecallImport.Ask(t.Context(), r.ask, batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	calls, count := 0, 0
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		out, err := bus.RecallDrop.Ask(ctx, r.ask, bus.RecallForget{Owner: "terminal:owner", All: true})
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out.Count == 0 {
+			break
+		}
+		calls, count = calls+1, count+out.Count
+	}
+	if count != 1000 || len(r.all(true)) != 0 {
+		t.Errorf("%d in %d calls, %d left", count, calls, len(r.all(true)))
 	}
 }

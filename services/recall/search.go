@@ -47,7 +47,11 @@ func (s *Service) search(ctx context.Context, q bus.RecallQuery) (bus.RecallHits
 	}
 	cfg.rank(all, s.d.Now())
 	var taken []int64
+	size := 0
 	for _, c := range cfg.pick(all, q.Limit, q.MaxBytes) {
+		if size += onBus(c.RecallEntry); size > bus.RecallPageBytes {
+			break
+		}
 		out.Hits = append(out.Hits, bus.RecallHit{RecallEntry: c.RecallEntry, Score: c.score, By: c.by()})
 		taken = append(taken, c.n)
 	}
