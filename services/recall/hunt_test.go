@@ -100,6 +100,9 @@ func TestPoisonedText(t *testing.T) {
 			if n := r.number(`SELECT count(*) FROM recall_vector WHERE length(vector) > 0`); n != 2 {
 				t.Errorf("%d vectors", n)
 			}
+			if n := r.metric(r.meter.tokens); n < 2 {
+				t.Errorf("%v tokens", n)
+			}
 			r.until("there is no problem", func() bool { return len(r.health()) == 0 })
 		})
 	}

@@ -99,7 +99,7 @@ func (s *Service) Door() services.Door {
 // Run implements services.Service. A model is opened beside the answers: until it is there, words alone are searched.
 func (s *Service) Run(ctx context.Context, _ *bus.Conn, ready func()) error {
 	if s.cfg.Enable && s.cfg.ModelDir == "" && !s.cfg.Server.On() {
-		e, err := s.cfg.open(ctx, s.d) // the built-in one, which takes no time
+		e, err := s.cfg.open(ctx, s.d, s.meter) // the built-in one, which takes no time
 		if err != nil {
 			return err
 		}
