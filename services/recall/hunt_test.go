@@ -268,3 +268,24 @@ func TestForgettingMuchTakesSeveralCalls(t *testing.T) {
 		t.Errorf("%d in %d calls, %d left", count, calls, len(r.all(true)))
 	}
 }
+
+// Long facts without vectors are compared by their words, and that takes no longer than a search may.
+func TestDiversityWithoutVectorsIsQuick(t *testing.T) {
+	var all []candidate
+	for i := range 3 * bus.RecallMaxHits {
+		c := candidate{score: 1 - float64(i)/1000}
+		for n := 0; len(c.Text) < bus.RecallMaxText-20; n++ {
+			c.Text += fmt.Sprint(" wörd", i%7*1000+n)
+		}
+		all = append(all, c)
+	}
+	cfg := Defaults()
+	began := time.Now()
+	out := cfg.pick(all, bus.RecallMaxHits, 0)
+	if took := time.Since(began); len(out) != bus.RecallMaxHits || took > 2*time.Second {
+		t.Errorf("%d within %v", len(out), took)
+	}
+	if a, b := out[0].Text[:20], out[1].Text[:20]; a == b {
+		t.Errorf("%q is followed by %q", a, b)
+	}
+}
