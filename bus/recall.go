@@ -102,7 +102,7 @@ type RecallPage struct {
 type RecallForget struct {
 	Owner string   `json:"owner"`         // whose they are; "": anybody's, which only an operator asks for
 	IDs   []string `json:"ids,omitempty"` // at most 100
-	All   bool     `json:"all,omitempty"` // everything of Owner, which may then not be "", or as much as the caller has time for: nothing is left when Count is 0; IDs are empty
+	All   bool     `json:"all,omitempty"` // everything of Owner, which may then not be "", or some thousand facts of it: nothing is left when Count is 0; IDs are empty
 }
 
 // RecallForgotten says what is gone.

@@ -152,7 +152,7 @@ func (a *app) forgetNow(ctx context.Context, c *bus.Conn, owner string, w forget
 		}
 		sum.Count += done.Count
 		sum.Unknown = append(sum.Unknown, done.Unknown...)
-		if w.all && done.Count > 0 { // as many as it had time for
+		if w.all && done.Count > 0 { // as many as one call takes
 			parts = append(parts, nil)
 		}
 	}

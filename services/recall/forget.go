@@ -5,7 +5,6 @@ package recall
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/eventlog"
@@ -13,9 +12,9 @@ import (
 )
 
 const (
-	forgetOnce = 100 // ids in one call
-	forgetFor  = 10 * time.Second
-	forgetEach = 25 // facts in one transaction: words are taken out of the index one by one, and others wait meanwhile
+	forgetOnce = 100  // ids in one call
+	forgetMost = 2500 // facts in one call for all: some seconds
+	forgetEach = 25   // facts in one transaction: words are taken out of the index one by one, and others wait meanwhile
 )
 
 // forget answers recall.forget. What is gone is overwritten in the database's file; what the write-ahead log still has
@@ -29,10 +28,6 @@ func (s *Service) forget(ctx context.Context, q bus.RecallForget) (out bus.Recal
 		return out, bus.Errorf(bus.CodeInvalid, "name 1 to %d facts by their ids", forgetOnce)
 	}
 	defer s.cleanSoon()
-	until := time.Now().Add(forgetFor)
-	if deadline, ok := ctx.Deadline(); ok {
-		until = time.Now().Add(time.Until(deadline) / 2)
-	}
 	for more := true; more; {
 		var n int
 		err := s.write(ctx, func(tx *sqlite.Tx, c *changed) error {
@@ -47,7 +42,7 @@ func (s *Service) forget(ctx context.Context, q bus.RecallForget) (out bus.Recal
 			return out, err
 		}
 		out.Count += n
-		more = q.All && n == forgetEach && time.Now().Before(until)
+		more = q.All && n == forgetEach && out.Count < s.forgets
 	}
 	return out, nil
 }

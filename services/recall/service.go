@@ -46,6 +46,7 @@ type Service struct {
 	shelf   *shelf
 	cache   *cache
 	meter   *meter
+	forgets int           // of an owner, in one call
 	rows    atomic.Int64  // facts, as last counted
 	pending atomic.Int64  // vectors that are to be made
 	wake    chan struct{} // there are some
@@ -63,7 +64,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if cfg.MaxEntries < 1 || cfg.IndexMB < 1 {
 		return nil, fmt.Errorf("read recall bounds: max_entries %d, index_mb %d", cfg.MaxEntries, cfg.IndexMB)
 	}
-	s := &Service{d: d, cfg: cfg, shelf: newShelf(int64(cfg.IndexMB) << 20), cache: newCache(queryCacheBytes), meter: newMeter(),
+	s := &Service{d: d, cfg: cfg, shelf: newShelf(int64(cfg.IndexMB) << 20), cache: newCache(queryCacheBytes), meter: newMeter(), forgets: forgetMost,
 		wake: make(chan struct{}, 1), dirty: make(chan struct{}, 1)}
 	s.live.Store(&cfg)
 	return s, nil
