@@ -27,7 +27,7 @@ const (
 	RecallMaxHits   = 100       // in one answer
 	RecallMaxBatch  = 100       // entries in one import
 	RecallPageMax   = 100       // entries in one page
-	RecallPageBytes = 512 << 10 // of texts in one page or import
+	RecallPageBytes = 512 << 10 // of facts in one page, answer or import, as JSON
 )
 
 // RecallEntry is a fact that is kept. An older one of the same owner about the same thing is history: SupersededBy
@@ -102,7 +102,7 @@ type RecallPage struct {
 type RecallForget struct {
 	Owner string   `json:"owner"`         // whose they are; "": anybody's, which only an operator asks for
 	IDs   []string `json:"ids,omitempty"` // at most 100
-	All   bool     `json:"all,omitempty"` // everything of Owner, which may then not be ""; IDs are empty
+	All   bool     `json:"all,omitempty"` // everything of Owner, which may then not be "", or some thousand facts of it: nothing is left when Count is 0; IDs are empty
 }
 
 // RecallForgotten says what is gone.

@@ -128,7 +128,11 @@ func (f *factReader) broken(format string, args ...any) error {
 
 // factBytes is what a fact takes of a batch.
 func factBytes(e bus.RecallEntry) int {
-	return len(e.Text) + len(e.About) + len(e.ID) + len(e.Owner) + len(e.SupersededBy) + 200
+	data, err := json.Marshal(e)
+	if err != nil {
+		return bus.RecallMaxText // check has seen to it that it does not fail
+	}
+	return len(data)
 }
 
 // givenTo makes a fact another person's. Its id becomes another too, for the first

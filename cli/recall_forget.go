@@ -155,13 +155,17 @@ func (a *app) forgetNow(ctx context.Context, c *bus.Conn, owner string, w forget
 	if w.all {
 		parts = [][]string{nil}
 	}
-	for _, ids := range parts {
+	for i := 0; i < len(parts); i++ {
+		ids := parts[i]
 		done, err := bus.RecallDrop.Ask(ctx, c, bus.RecallForget{Owner: owner, IDs: ids, All: w.all})
 		if err != nil {
 			return err
 		}
 		sum.Count += done.Count
 		sum.Unknown = append(sum.Unknown, done.Unknown...)
+		if w.all && done.Count > 0 { // as many as one call takes
+			parts = append(parts, nil)
+		}
 	}
 	if w.all && sum.Count == 0 && w.stranger != nil {
 		return w.stranger

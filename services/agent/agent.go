@@ -201,6 +201,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	if err := s.desk.count(ctx); err != nil {
 		return err
 	}
+	s.recallRatios(ctx)
 	s.askPressure(ctx)
 	ready()
 	// What is under way outlives ctx: turns for most of the time there is, deliveries
@@ -228,7 +229,7 @@ func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
 	err = errors.Join(err, <-delivered)
 	s.delivering.Wait()
 	s.deliverRest(finishing)
-	return err
+	return errors.Join(err, s.keepRatios(late))
 }
 
 func (s *Service) deliveryLoops(finishing context.Context) (loops []func(context.Context) error) {

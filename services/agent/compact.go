@@ -200,6 +200,7 @@ func (s *Service) compactOpen(ctx context.Context, c compaction) bool {
 	var outcome string
 	err := services.Contain(func() (err error) { outcome, err = s.compact(ctx, c); return err })
 	if err != nil {
+		s.compactor.postpone(c.session, c.tokens, c.budget)
 		s.log.Warn("conversation not summarised", "service", "agent", "trace", c.message, "err", err)
 	}
 	if outcome == "" && err != nil {
@@ -252,7 +253,6 @@ func (s *Service) compact(ctx context.Context, c compaction) (outcome string, er
 	w := s.summarise(ctx, c, o)
 	failpoint.Hit("summary.answered")
 	if w.err != nil {
-		s.compactor.postpone(c.session, c.tokens, c.budget)
 		outcome := compactFailed
 		switch {
 		case errors.Is(w.err, errUnfaithful):
@@ -265,7 +265,7 @@ func (s *Service) compact(ctx context.Context, c compaction) (outcome string, er
 	stored, err := s.commitSummary(context.WithoutCancel(ctx), c, o, w) // it is paid for
 	switch {
 	case err != nil:
-		return compactFailed, fmt.Errorf("store summary: %w", err)
+		return compactFailed, errors.Join(fmt.Errorf("store summary: %w", err), s.bookAlone(ctx, w.used))
 	case !stored:
 		return compactLate, nil
 	}

@@ -2,7 +2,13 @@
 
 package agent
 
-import "github.com/blufio/blufio/services/agent/llm"
+import (
+	"context"
+	"fmt"
+
+	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/internal/sqlite"
+)
 
 // tokens estimates those of a text, for the model that is usually asked.
 func (s *Service) tokens(text string) int64 {
@@ -49,4 +55,31 @@ func (s *Service) learn(m Model, estimate int64, req llm.Request, answer llm.Res
 	if off, ok := s.meter.Learn(m.String(), estimate, u.Input+u.CacheRead+u.CacheWrite); ok {
 		s.metrics.estimates.WithLabelValues(m.String()).Observe(max(off, -off))
 	}
+}
+
+// recallRatios goes on from what an earlier run has learned; without it a few answers teach it again.
+func (s *Service) recallRatios(ctx context.Context) {
+	var text string
+	err := s.store.QueryRow(ctx, `SELECT token_ratios FROM agent_state`).Scan(&text)
+	if err == nil && text != "" {
+		err = s.meter.Load([]byte(text))
+	}
+	if err != nil {
+		s.log.Warn("token counts are learned anew", "service", "agent", "err", err)
+	}
+}
+
+// keepRatios stores what was learned.
+func (s *Service) keepRatios(ctx context.Context) error {
+	text, err := s.meter.Save()
+	if err != nil {
+		return fmt.Errorf("write learned token ratios: %w", err)
+	}
+	if string(text) == "{}" {
+		return nil // nothing yet
+	}
+	return s.store.Write(ctx, func(tx *sqlite.Tx) error {
+		_, err := tx.Exec(`UPDATE agent_state SET token_ratios = ?1 WHERE token_ratios <> ?1`, string(text))
+		return err
+	})
 }

@@ -55,4 +55,9 @@ func TestEstimatesAreLearned(t *testing.T) {
 	if first != 10 || n != 20 || before < .3 || (errors-before)/10 > .02 {
 		t.Errorf("of %d and %d estimates the errors are %.2f, then %.2f", first, n-first, before, errors-before)
 	}
+	r.restart()
+	r.chat("s", "hello")
+	if n, errors := r.estimates(); n != 1 || errors > .1 {
+		t.Errorf("after a restart the error of %d estimates is %.2f", n, errors)
+	}
 }

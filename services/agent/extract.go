@@ -44,7 +44,11 @@ const (
 	extractTime      = 2 * time.Minute    // for one call of the model
 	extractPoorPause = time.Hour          // when there is no money
 	extractMostPause = 24 * time.Hour
+	extractLostPause = 10 * time.Minute // when what came of a look could not be stored: the next would cost the same again
 )
+
+// errNotStored says that it is not known any more how far a conversation was looked at.
+var errNotStored = errors.New("store what was looked back at")
 
 // stretch is a part of a conversation that nobody has looked back at.
 type stretch struct {
@@ -52,6 +56,7 @@ type stretch struct {
 	key     sessionKey
 	tries   int
 	lastAt  int64
+	firstAt int64  // when its first message came
 	until   int64  // seq of its last message
 	message string // id of that
 	text    string
@@ -71,10 +76,14 @@ func (s *Service) runExtract(ctx context.Context) error {
 	for {
 		for again := true; again && ctx.Err() == nil && !s.now().Before(rest); {
 			var err error
-			if again, err = s.lookBack(ctx, m); bus.CodeOf(err) == bus.CodeBudget || bus.CodeOf(err) == bus.CodeStopped {
+			again, err = s.lookBack(ctx, m)
+			switch code := bus.CodeOf(err); {
+			case errors.Is(err, errNotStored):
+				rest = s.now().Add(extractLostPause)
+			case code == bus.CodeBudget, code == bus.CodeStopped:
 				rest = s.now().Add(extractPoorPause)
-				again = false
 			}
+			again = again && err == nil
 			if err != nil && ctx.Err() == nil {
 				s.log.Debug("looking back failed", "service", "agent", "err", err)
 			}
@@ -111,7 +120,7 @@ func (s *Service) lookBack(ctx context.Context, m Model) (again bool, err error)
 	case code == bus.CodeBudget, code == bus.CodeStopped, code == bus.CodePriceUnknown:
 		return false, err
 	case err != nil:
-		return false, errors.Join(err, s.postpone(ctx, st, used))
+		return false, errors.Join(err, s.postpone(ctx, st, used, bus.Retryable(err) || errors.Is(err, context.DeadlineExceeded)))
 	case len(found) == 0:
 		return true, s.lookedBack(ctx, st, nil, used, "nothing")
 	}
@@ -141,12 +150,12 @@ func (s *Service) nextStretch(ctx context.Context) (st stretch, ok bool, err err
 // readStretch reads what was said behind a seq, the oldest first, as much as one look takes.
 func (s *Service) readStretch(ctx context.Context, st *stretch, from int64, since time.Time) error {
 	type exchange struct {
-		seq             int64
+		seq, at         int64
 		id, text, reply string
 	}
-	list, err := query(ctx, s.store, `SELECT seq, id, text, reply FROM message WHERE session_id = ? AND seq > ? AND received_at > ?
+	list, err := query(ctx, s.store, `SELECT seq, received_at, id, text, reply FROM message WHERE session_id = ? AND seq > ? AND received_at > ?
 		AND state = 'answered' AND NOT aside AND purpose = 'turn' ORDER BY seq LIMIT ?`,
-		func(rows *sql.Rows, e *exchange) error { return rows.Scan(&e.seq, &e.id, &e.text, &e.reply) }, st.session, from, since, extractMessages+1)
+		func(rows *sql.Rows, e *exchange) error { return rows.Scan(&e.seq, &e.at, &e.id, &e.text, &e.reply) }, st.session, from, since, extractMessages+1)
 	if err != nil {
 		return fmt.Errorf("read an idle conversation: %w", err)
 	}
@@ -158,6 +167,9 @@ func (s *Service) readStretch(ctx context.Context, st *stretch, from int64, sinc
 		if i == extractMessages || b.Len() > 0 && b.Len()+len(part) > extractBytes {
 			st.more = true
 			break
+		}
+		if i == 0 {
+			st.firstAt = e.at
 		}
 		b.WriteString(part)
 		st.until, st.message = e.seq, e.id
@@ -213,19 +225,19 @@ func (s *Service) askForFacts(ctx context.Context, m Model, st stretch) (found [
 // lookedBack commits what came of a stretch: the facts to keep, what the call has cost,
 // and how far the conversation was looked at.
 func (s *Service) lookedBack(ctx context.Context, st stretch, found []extracted, used []bus.Settle, result string) error {
-	person, now := s.person(st.key), s.now()
+	person := s.person(st.key)
 	at := st.lastAt
 	if st.more {
 		at = 0
 	}
 	err := s.store.Write(ctx, func(tx *sqlite.Tx) error {
-		if _, err := tx.Exec(`UPDATE session SET extracted = ?, extracted_at = max(extracted_at, ?), extract_tries = 0, extract_wait = 0 WHERE id = ?`,
+		if _, err := tx.Exec(`UPDATE session SET extracted = max(extracted, ?), extracted_at = max(extracted_at, ?), extract_tries = 0, extract_wait = 0 WHERE id = ?`,
 			st.until, at, st.session); err != nil {
 			return err
 		}
 		for i, f := range found {
 			fact := bus.RecallAdd{ID: fmt.Sprintf("session-%d-%d-%d", st.session, st.until, i), Owner: person, Text: f.Text, About: f.About,
-				Source: bus.RecallSession, Importance: f.Importance, At: now.UTC()}
+				Source: bus.RecallSession, Importance: f.Importance, At: time.UnixMilli(st.firstAt).UTC()}
 			if err := s.desk.Keep(tx, fact); err != nil {
 				return err
 			}
@@ -237,14 +249,14 @@ func (s *Service) lookedBack(ctx context.Context, st stretch, found []extracted,
 		return s.bookLater(tx, used)
 	})
 	if err != nil {
-		return fmt.Errorf("store what was looked back at: %w", err)
+		return errors.Join(fmt.Errorf("%w: %w", errNotStored, err), s.bookAlone(ctx, used))
 	}
 	return nil
 }
 
-// postpone has a stretch looked at again later, or no more.
-func (s *Service) postpone(ctx context.Context, st stretch, used []bus.Settle) error {
-	if st.tries+1 >= extractTries && len(used) > 0 { // a provider that is down costs nothing, and comes back
+// postpone has a stretch looked at again later, or no more. A provider that is down comes back.
+func (s *Service) postpone(ctx context.Context, st stretch, used []bus.Settle, down bool) error {
+	if st.tries+1 >= extractTries && !down {
 		return s.lookedBack(ctx, st, nil, used, "given_up")
 	}
 	wait := min(s.extract.After<<min(st.tries, 10), extractMostPause)
@@ -256,7 +268,7 @@ func (s *Service) postpone(ctx context.Context, st stretch, used []bus.Settle) e
 		return s.bookLater(tx, used)
 	})
 	if err != nil {
-		return fmt.Errorf("put off looking back: %w", err)
+		return errors.Join(fmt.Errorf("%w: put off: %w", errNotStored, err), s.bookAlone(ctx, used))
 	}
 	return nil
 }

@@ -57,6 +57,9 @@ func (d *desk) handNotes(ctx context.Context) error {
 			}
 		}
 		err = d.s.store.Write(ctx, func(tx *sqlite.Tx) error {
+			if err := tx.Overwrite(); err != nil {
+				return err
+			}
 			for i, n := range page {
 				for _, f := range facts[i] {
 					if err := d.Keep(tx, f); err != nil {

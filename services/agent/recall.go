@@ -74,7 +74,34 @@ func (d *desk) Search(ctx context.Context, q bus.RecallQuery) (bus.RecallHits, e
 // Forget has the room forget, also what was still on its way there.
 func (d *desk) Forget(ctx context.Context, f bus.RecallForget) (bus.RecallForgotten, error) {
 	d.catchUp(ctx)
-	return bus.RecallDrop.Ask(ctx, d.s.bus(), f)
+	out, err := bus.RecallDrop.Ask(ctx, d.s.bus(), f)
+	if err == nil && out.Count > 0 {
+		err = d.leave(ctx, f.Owner)
+	}
+	return out, err
+}
+
+// leave has nobody look back any more at what a person said until now: it has what was
+// forgotten. The room refuses facts of before by itself; with this it gets those of after.
+func (d *desk) leave(ctx context.Context, person string) error {
+	places := []string(d.s.people[person])
+	if len(places) == 0 {
+		places = []string{person}
+	}
+	err := d.s.store.Write(ctx, func(tx *sqlite.Tx) error {
+		for _, at := range places {
+			channel, owner, _ := splitPlace(at)
+			if _, err := tx.Exec(`UPDATE session SET extracted = max(extracted, coalesce((SELECT max(seq) FROM message WHERE session_id = session.id), 0))
+				WHERE channel = ? AND owner = ?`, channel, owner); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("leave earlier conversations alone: %w", err)
+	}
+	return nil
 }
 
 // catchUp hands over what waits. Where that fails, the room says so to whoever asks it.
@@ -162,6 +189,8 @@ func (d *desk) hand(ctx context.Context, f fact) error {
 	_, err := bus.RecallKeep.Ask(ctx, d.s.bus(), f.add)
 	switch code := bus.CodeOf(err); {
 	case err == nil:
+	case code == bus.CodeConflict && f.add.Source == bus.RecallSession: // the person had something forgotten since
+		d.s.log.Info("a fact of an earlier conversation is not kept", "service", "agent", "fact", f.add.ID, "err", err)
 	case code == bus.CodeInvalid, code == bus.CodeTooLarge, code == bus.CodeConflict:
 		d.s.metrics.factsRefused.Inc()
 		d.s.log.Error("the recall room refuses a fact", "service", "agent", "fact", f.add.ID, "err", err)
@@ -180,6 +209,9 @@ func (d *desk) strike(ctx context.Context) error {
 	}
 	ids := d.taken
 	err := d.s.store.Write(ctx, func(tx *sqlite.Tx) error {
+		if err := tx.Overwrite(); err != nil { // or what is forgotten later would still be here
+			return err
+		}
 		for _, id := range ids {
 			if _, err := tx.Exec(`DELETE FROM fact WHERE id = ?`, id); err != nil {
 				return err

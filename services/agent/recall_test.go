@@ -218,7 +218,7 @@ func TestRecallOffline(t *testing.T) {
 	if got := r.facts("gateway:ann"); len(got) != 1 || got[0].Source != bus.RecallPerson {
 		t.Errorf("%+v", got)
 	}
-	if got := r.chat("s", "forget the boiler"); got.Text != "Forgotten for good:\n"+today(r)+": the boiler code is 4711" {
+	if got := r.chat("s", "forget the boiler"); got.Text != "Forgotten for good:\n"+today(r)+": the boiler code is 4711\n(Facts only: the conversation in which it was said still has it; /new begins another one.)" {
 		t.Errorf("%q", got.Text)
 	}
 	if got := r.chat("s", "recall boiler"); got.Text != `Nothing is known about "boiler".` {

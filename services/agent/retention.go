@@ -16,13 +16,16 @@ const (
 )
 
 // runRetention deletes what is kept long enough: answered messages that are
-// delivered, remembered source ids, and sessions that have become empty.
+// delivered, remembered source ids, and sessions that have become empty. It also stores what was learned of tokens.
 func (s *Service) runRetention(ctx context.Context) error {
 	tick := time.NewTicker(retentionEvery)
 	defer tick.Stop()
 	for {
 		if err := s.expire(ctx, s.now()); err != nil && ctx.Err() == nil {
 			s.log.Warn("delete old messages", "service", "agent", "err", err)
+		}
+		if err := s.keepRatios(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("keep token ratios", "service", "agent", "err", err)
 		}
 		select {
 		case <-tick.C:

@@ -148,4 +148,7 @@ END;
 CREATE TRIGGER message_deleted AFTER DELETE ON message BEGIN
 	DELETE FROM message_words WHERE rowid = old.seq;
 END;
+`, `
+-- By how much token counts are estimated wrongly for each model: llm.Meter.
+ALTER TABLE agent_state ADD COLUMN token_ratios TEXT NOT NULL DEFAULT '';
 `}}

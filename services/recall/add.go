@@ -50,6 +50,9 @@ func (s *Service) keep(tx *sqlite.Tx, c *changed, e bus.RecallEntry) (out bus.Re
 	if r != nil {
 		return again(tx, r, e)
 	}
+	if err := notForgotten(tx, e); err != nil {
+		return out, err
+	}
 	if r, err = s.same(tx, e); err != nil {
 		return out, err
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/sqlite"
-	"github.com/blufio/blufio/services/recall/index"
 )
 
 const (
@@ -20,6 +19,7 @@ const (
 	failFirst = time.Second // after a batch that failed; doubles
 	failMost  = time.Minute
 	mergeHits = 4 // neighbours of a new vector that are looked at
+	stubborn  = 3 // times that a batch failed: then it is looked whether it is for one of its texts
 )
 
 // work is one text on its way to a vector.
@@ -33,11 +33,11 @@ type work struct {
 // embed makes the vectors that are missing, a batch at a time, until ctx ends. What is done is in the database, so it goes
 // on where an earlier run stopped.
 func (s *Service) embed(ctx context.Context) error {
-	e, after, wait := s.engine.get(), int64(0), time.Duration(0)
+	e, after, wait, fails := s.engine.get(), int64(0), time.Duration(0), 0
 	s.countPending(ctx, e.Name())
 	for ctx.Err() == nil {
 		began := time.Now()
-		last, err := s.embedBatch(ctx, e, after)
+		last, err := s.embedBatch(ctx, e, after, fails)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -47,13 +47,13 @@ func (s *Service) embed(ctx context.Context) error {
 				s.d.Logger.Warn("vectors are not made; trying again", "service", name, "err", err)
 			}
 			s.engine.failed(err)
-			wait = failing(wait, err)
+			wait, fails = failing(wait, err), fails+1
 			s.rest(ctx, wait)
 			continue
 		case last > after:
 			s.engine.failed(nil)
 			s.engine.measure()
-			after, wait = last, 0
+			after, wait, fails = last, 0, 0
 			s.rest(ctx, min(restShare*time.Since(began), restMost))
 			continue
 		}
@@ -87,8 +87,8 @@ func (s *Service) rest(ctx context.Context, d time.Duration) {
 	}
 }
 
-// embedBatch makes the next vectors behind a number, and returns the last number that has one.
-func (s *Service) embedBatch(ctx context.Context, e *engaged, after int64) (last int64, err error) {
+// embedBatch makes the next vectors behind a number, and returns the last number that has one. It has failed so many times before.
+func (s *Service) embedBatch(ctx context.Context, e *engaged, after int64, fails int) (last int64, err error) {
 	batch, err := s.missing(ctx, e, after)
 	if err != nil || len(batch) == 0 {
 		return after, err
@@ -97,7 +97,7 @@ func (s *Service) embedBatch(ctx context.Context, e *engaged, after int64) (last
 	for i := range batch {
 		texts[i] = batch[i].Text
 	}
-	vectors, err := s.vectors(ctx, e, texts)
+	vectors, err := s.vectors(ctx, e, texts, fails)
 	if err != nil {
 		return after, err
 	}
@@ -130,28 +130,41 @@ func (s *Service) missing(ctx context.Context, e *engaged, after int64) ([]work,
 	return out, rows.Err()
 }
 
-// vectors embeds a batch. A text that an embedder refuses holds up none of the others, and is found by its words alone.
-func (s *Service) vectors(ctx context.Context, e *engaged, texts []string) ([][]float32, error) {
+// vectors embeds a batch. A text that an embedder refuses, or fails over each time, holds up none of the others, and is found
+// by its words alone.
+func (s *Service) vectors(ctx context.Context, e *engaged, texts []string, fails int) ([][]float32, error) {
 	out, err := e.Embed(ctx, texts)
-	if code := bus.CodeOf(err); code != bus.CodeInvalid && code != bus.CodeTooLarge {
+	if err == nil || !ofTexts(err, fails) {
 		return out, err
 	}
-	if len(texts) == 1 {
-		s.d.Logger.Warn("a fact has no vector: the embedder refuses its text", "service", name, "err", err)
-		return [][]float32{nil}, nil
-	}
 	if probe := e.Probe(ctx); probe != nil {
-		return nil, err // it refuses everything
+		return nil, err // it makes nothing of anything
+	}
+	if len(texts) == 1 {
+		s.d.Logger.Warn("a fact has no vector: the embedder makes none of its text", "service", name, "err", err)
+		return [][]float32{nil}, nil
 	}
 	out = out[:0]
 	for i := range texts {
-		one, err := s.vectors(ctx, e, texts[i:i+1])
+		one, err := s.vectors(ctx, e, texts[i:i+1], fails)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, one[0])
 	}
 	return out, nil
+}
+
+// ofTexts reports whether it may be for the texts that a batch fails. Of what looks like a server in trouble that is
+// believed when it happens again and again.
+func ofTexts(err error, fails int) bool {
+	switch bus.CodeOf(err) {
+	case bus.CodeInvalid, bus.CodeTooLarge, bus.CodeInternal:
+		return true
+	case bus.CodeUnavailable:
+		return fails >= stubborn
+	}
+	return false
 }
 
 // keepVectors stores vectors of facts that are still there, and merges those that say what others have said.
@@ -213,7 +226,6 @@ func (s *Service) pair(ctx context.Context, e *engaged, batch []work) {
 		return
 	}
 	x := s.shelf.await(ctx, e.Name(), 8*fillWait)
-	var hits []index.Hit
 	for i := range batch {
 		w := &batch[i]
 		if w.again {
@@ -230,7 +242,10 @@ func (s *Service) pair(ctx context.Context, e *engaged, batch []work) {
 		if x == nil || w.into != 0 || len(w.vector) == 0 {
 			continue
 		}
-		hits = x.Search(hits[:0], w.Owner, w.vector, mergeHits)
+		hits, err := s.nearest(ctx, x, w.Owner, w.vector, mergeHits, e.Name())
+		if err != nil {
+			continue // they stay two
+		}
 		for _, h := range hits {
 			if float64(h.Score) >= least && h.ID != w.n && s.says(ctx, h.ID, own) {
 				w.into = h.ID

@@ -23,7 +23,7 @@ type Config struct {
 	MinSimilarity    float64       `koanf:"min_similarity" live:"true" min:"0" max:"1" doc:"How near a vector must be to be found without a word in common; 0 is the embedder's own."`
 	MergeSimilarity  float64       `koanf:"merge_similarity" live:"true" min:"0.5" max:"1" doc:"How near the vectors of two facts with the same numbers and names must be to be one; 1: only the same words are."`
 
-	Server remote.Config `koanf:"server" doc:"A server that makes vectors, where recall.model_dir is empty. Facts are sent to it."`
+	Server remote.Config `koanf:"server" doc:"A server that makes vectors, where recall.model_dir is empty. Facts and messages are sent to it, and what it costs is not in the budgets of [cost]."`
 }
 
 // Defaults are the settings of a fresh install: no model and no server.

@@ -4,7 +4,7 @@
 //
 //	add.go         a fact is kept: once for each id, merged with what says the same, in place of what was known about the same
 //	background.go  vectors are made, and what says nearly the same is merged then
-//	search.go      words.go, rank.go: a search, by words and by vectors
+//	search.go      words.go, near.go, rank.go: a search, by words and by vectors
 //	forget.go      facts go, and nothing of them is left
 //	evict.go       the least valuable goes, beyond recall.max_entries
 //	transfer.go    pages, and an import
@@ -36,5 +36,5 @@
 //
 // Rows, words, vectors and the index go in one transaction, with zeros written over them, then the vector in memory; then the
 // write-ahead log is emptied, as soon as nobody reads from it. So it is done for whatever is deleted here, for a page that is split
-// leaves a copy too. Events carry no texts. Backups that were made before have what was forgotten later.
+// leaves a copy too. What was said before is not picked out of conversations any more. Events carry no texts. Backups that were made before have what was forgotten later.
 package recall

@@ -43,7 +43,7 @@ const (
 )
 
 // open makes the embedder that is configured. That it makes vectors is seen before it counts.
-func (c Config) open(ctx context.Context, d Deps) (*engaged, error) {
+func (c Config) open(ctx context.Context, d Deps, m *meter) (*engaged, error) {
 	var e *engaged
 	switch {
 	case c.ModelDir != "":
@@ -53,7 +53,7 @@ func (c Config) open(ctx context.Context, d Deps) (*engaged, error) {
 		}
 		e = &engaged{m, bus.RecallLocal, 0.3, 8}
 	case c.Server.On():
-		r, err := remote.New(c.Server, remote.Deps{UserAgent: d.UserAgent, Now: d.Now})
+		r, err := remote.New(c.Server, remote.Deps{UserAgent: d.UserAgent, Now: d.Now, Used: func(tokens int) { m.tokens.Add(float64(tokens)) }})
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +123,7 @@ func (s *Service) engage(ctx context.Context) error {
 		return nil
 	}
 	for s.engine.get() == nil {
-		e, err := s.cfg.open(ctx, s.d)
+		e, err := s.cfg.open(ctx, s.d, s.meter)
 		if ctx.Err() != nil {
 			return closed(e)
 		}

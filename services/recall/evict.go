@@ -25,7 +25,7 @@ func (s *Service) evict(tx *sqlite.Tx, c *changed, keep int64) error {
 	if err != nil || over <= 0 {
 		return err
 	}
-	half := s.cfg.DecayHalfLife.Milliseconds()
+	half := s.weights().DecayHalfLife.Milliseconds()
 	if half == 0 {
 		half = 1 << 60
 	}

@@ -4,6 +4,7 @@ package recall
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/eventlog"
@@ -11,8 +12,9 @@ import (
 )
 
 const (
-	forgetOnce = 100 // ids in one call
-	forgetEach = 25  // facts in one transaction: words are taken out of the index one by one, and others wait meanwhile
+	forgetOnce = 100  // ids in one call
+	forgetMost = 2500 // facts in one call for all: some seconds
+	forgetEach = 25   // facts in one transaction: words are taken out of the index one by one, and others wait meanwhile
 )
 
 // forget answers recall.forget. What is gone is overwritten in the database's file; what the write-ahead log still has
@@ -40,7 +42,7 @@ func (s *Service) forget(ctx context.Context, q bus.RecallForget) (out bus.Recal
 			return out, err
 		}
 		out.Count += n
-		more = q.All && n == forgetEach
+		more = q.All && n == forgetEach && out.Count < s.forgets
 	}
 	return out, nil
 }
@@ -95,9 +97,27 @@ func (s *Service) forgetRows(tx *sqlite.Tx, c *changed, rows []row) error {
 		}
 	}
 	for _, owner := range order {
+		if _, err := tx.Exec(`INSERT OR REPLACE INTO recall_forgotten (owner, at) VALUES (?, ?)`, owner, s.d.Now()); err != nil {
+			return fmt.Errorf("note that something was forgotten: %w", err)
+		}
 		if err := eventlog.Record(s.d.Events, tx, bus.FactForgotten, *byOwner[owner]); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// notForgotten refuses a fact that was picked out of a conversation in which its owner may have said what was forgotten since.
+func notForgotten(tx *sqlite.Tx, e bus.RecallEntry) error {
+	if e.Source != bus.RecallSession {
+		return nil // said again, or put back
+	}
+	var since bool
+	if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM recall_forgotten WHERE owner = ? AND at >= ?)`, e.Owner, e.At).Scan(&since); err != nil {
+		return fmt.Errorf("look for what was forgotten: %w", err)
+	}
+	if since {
+		return bus.Errorf(bus.CodeConflict, "something of %s was forgotten since: what was said before is not picked up again", e.Owner)
 	}
 	return nil
 }

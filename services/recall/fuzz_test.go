@@ -19,7 +19,7 @@ func FuzzExpression(f *testing.F) {
 		if !validOwner(owner) {
 			owner = ""
 		}
-		if _, err := r.byWords(t.Context(), owner, clip(text, 4096), 10); err != nil {
+		if _, err := r.byWords(t.Context(), owner, clip(text, 4096), 10, false); err != nil {
 			t.Errorf("owner %q, %q becomes %q: %v", owner, text, expression(owner, terms(text)), err)
 		}
 	})

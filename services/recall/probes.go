@@ -85,7 +85,7 @@ func (s *Service) probeModel(ctx context.Context) services.Result {
 	}
 	e := s.engine.get()
 	if e == nil { // look at it anew
-		fresh, err := s.cfg.open(ctx, s.d)
+		fresh, err := s.cfg.open(ctx, s.d, s.meter)
 		if err != nil {
 			return services.Fail("%s: %v", s.cfg.configured(), err)
 		}

@@ -14,6 +14,7 @@ import (
 const (
 	rankOffset = 10   // added to places before they are divided by: the first few places differ little
 	leastOfAge = 0.25 // what of a fact's score is left, however old it is
+	saidBytes  = 512  // of a text, whose words tell what it says
 	pickFrom   = 3    // times as many as are asked for are compared with each other
 )
 
@@ -22,6 +23,7 @@ type candidate struct {
 	row
 	words, near int // places, from 1 on; 0: not found that way
 	vector      []float32
+	said        map[string]bool // the words of its beginning, once they were needed
 	score       float64
 }
 
@@ -101,14 +103,25 @@ func likeness(a, b *candidate) float64 {
 	if len(a.vector) > 0 && len(a.vector) == len(b.vector) {
 		return max(dot(a.vector, b.vector), 0)
 	}
-	x, y := wordsOf(a.Text), wordsOf(b.Text)
+	x, y := a.begins(), b.begins()
 	shared := 0
-	for _, w := range x {
-		if slices.Contains(y, w) {
+	for w := range x {
+		if y[w] {
 			shared++
 		}
 	}
 	return float64(shared) / float64(max(len(x), len(y), 1))
+}
+
+// begins are the words of a fact's beginning.
+func (c *candidate) begins() map[string]bool {
+	if c.said == nil {
+		c.said = map[string]bool{}
+		for _, w := range wordsOf(clip(c.Text, saidBytes)) {
+			c.said[w] = true
+		}
+	}
+	return c.said
 }
 
 func dot(a, b []float32) float64 {

@@ -63,4 +63,10 @@ CREATE TRIGGER recall_entry_changed AFTER UPDATE OF superseded_by ON recall_entr
 	UPDATE recall_state SET entries = entries + (new.superseded_by IS NULL) - (old.superseded_by IS NULL),
 		history = history + (new.superseded_by IS NOT NULL) - (old.superseded_by IS NOT NULL);
 END;
+`, `
+-- When something of an owner was forgotten last: what is picked out of conversations before that would bring it back.
+CREATE TABLE recall_forgotten (
+	owner TEXT PRIMARY KEY,
+	at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 `}}

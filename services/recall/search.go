@@ -14,10 +14,8 @@ import (
 )
 
 const (
-	defaultHits  = 5
-	leastDepth   = 15                      // candidates of each kind, at the least
-	questionTime = 1500 * time.Millisecond // for the vector of a question; then words alone decide
-	maxQuestion  = 2 << 10                 // bytes of a question that a vector is made of
+	defaultHits = 5
+	leastDepth  = 15 // candidates of each kind, at the least
 )
 
 // search answers recall.search.
@@ -39,33 +37,51 @@ func (s *Service) search(ctx context.Context, q bus.RecallQuery) (bus.RecallHits
 	began := time.Now()
 	defer func() { s.meter.seconds.Observe(time.Since(began).Seconds()) }()
 	cfg, depth := s.weights(), max(leastDepth, 2*q.Limit)
-	var words []int64
-	var err error
-	if cfg.WordsWeight > 0 {
-		if words, err = s.byWords(ctx, q.Owner, q.Text, depth); err != nil {
-			return out, err
-		}
-	}
 	var near []index.Hit
 	if cfg.VectorsWeight > 0 {
 		near, out.Embedder = s.byVector(ctx, q.Owner, q.Text, depth)
 	}
-	all, err := s.candidates(ctx, q.Owner, words, near, out.Embedder)
+	all, err := s.found(ctx, cfg, q, near, out.Embedder, depth)
 	if err != nil {
 		return out, err
 	}
 	cfg.rank(all, s.d.Now())
-	var found []int64
+	var taken []int64
+	size := 0
 	for _, c := range cfg.pick(all, q.Limit, q.MaxBytes) {
+		if size += onBus(c.RecallEntry); size > bus.RecallPageBytes {
+			break
+		}
 		out.Hits = append(out.Hits, bus.RecallHit{RecallEntry: c.RecallEntry, Score: c.score, By: c.by()})
-		found = append(found, c.n)
+		taken = append(taken, c.n)
 	}
-	s.found(found)
+	s.ofUse(taken)
 	return out, nil
 }
 
-// candidates reads the facts that were found.
-func (s *Service) candidates(ctx context.Context, owner string, words []int64, near []index.Hit, embedder string) ([]candidate, error) {
+// found finds what has the words of a question, and reads it with what is near.
+func (s *Service) found(ctx context.Context, cfg *Config, q bus.RecallQuery, near []index.Hit, embedder string, depth int) ([]candidate, error) {
+	if cfg.WordsWeight == 0 {
+		all, _, err := s.candidates(ctx, q.Owner, nil, near, embedder)
+		return all, err
+	}
+	words, err := s.byWords(ctx, q.Owner, q.Text, depth, false)
+	if err != nil {
+		return nil, err
+	}
+	all, others, err := s.candidates(ctx, q.Owner, words, near, embedder)
+	if err != nil || !others {
+		return all, err
+	}
+	if words, err = s.byWords(ctx, q.Owner, q.Text, depth, true); err != nil { // the others have taken places among the best
+		return nil, err
+	}
+	all, _, err = s.candidates(ctx, q.Owner, words, near, embedder)
+	return all, err
+}
+
+// candidates reads the facts that were found. It tells whether somebody else's were among them, which it leaves out.
+func (s *Service) candidates(ctx context.Context, owner string, words []int64, near []index.Hit, embedder string) (out []candidate, others bool, err error) {
 	places := map[int64]*candidate{}
 	var ns []int64
 	at := func(n int64) *candidate {
@@ -81,42 +97,45 @@ func (s *Service) candidates(ctx context.Context, owner string, words []int64, n
 		at(h.ID).near = i + 1
 	}
 	if len(ns) == 0 {
-		return nil, nil
+		return nil, false, nil
 	}
 	list, err := json.Marshal(ns)
 	if err != nil {
-		return nil, fmt.Errorf("list facts: %w", err)
+		return nil, false, fmt.Errorf("list facts: %w", err)
 	}
 	rows, err := s.d.Store.Query(ctx, `SELECT e.n, e.id, e.owner, e.text, e.about, e.source, e.importance, e.at, e.seen, coalesce(e.superseded_by, ''), e.same_about, v.vector
 		FROM recall_entry e LEFT JOIN recall_vector v ON v.n = e.n AND v.embedder = ?
 		WHERE e.n IN (SELECT value FROM json_each(?)) AND e.superseded_by IS NULL`, embedder, string(list))
 	if err != nil {
-		return nil, fmt.Errorf("read facts: %w", err)
+		return nil, false, fmt.Errorf("read facts: %w", err)
 	}
 	defer rows.Close()
-	var out []candidate
 	for rows.Next() {
 		var r row
 		var blob []byte
 		if err := r.scan(func(to ...any) error { return rows.Scan(append(to, &blob)...) }); err != nil {
-			return nil, fmt.Errorf("read facts: %w", err)
+			return nil, false, fmt.Errorf("read facts: %w", err)
 		}
 		if owner != "" && r.Owner != owner {
+			others = true
 			continue
 		}
 		c := places[r.n]
 		c.row, c.vector = r, unpack(nil, blob)
 		out = append(out, *c)
 	}
-	return out, rows.Err()
+	return out, others, rows.Err()
 }
 
-// found counts that facts were of use; it costs no commit of its own.
-func (s *Service) found(ns []int64) {
+// ofUse counts that facts were found; it costs no commit of its own.
+func (s *Service) ofUse(ns []int64) {
 	if len(ns) == 0 {
 		return
 	}
 	err := s.d.Store.WriteLazy(func(tx *sqlite.Tx) error {
+		if err := tx.Overwrite(); err != nil { // a row that becomes longer moves, and its text would stay where it was
+			return err
+		}
 		for _, n := range ns {
 			if _, err := tx.Exec(`UPDATE recall_entry SET found = found + 1 WHERE n = ?`, n); err != nil {
 				return err
@@ -127,50 +146,4 @@ func (s *Service) found(ns []int64) {
 	if err != nil {
 		s.d.Logger.Debug("what was found is not counted", "service", name, "err", err)
 	}
-}
-
-// byVector finds the facts whose vectors are near a question's, best first, and whose vectors those are; "" when there is
-// none to compare with now, and words alone have to do.
-func (s *Service) byVector(ctx context.Context, owner, text string, depth int) ([]index.Hit, string) {
-	e := s.engine.get()
-	if e == nil {
-		return nil, ""
-	}
-	v := s.question(ctx, e, text)
-	if v == nil {
-		return nil, ""
-	}
-	x := s.shelf.await(ctx, e.Name(), fillWait)
-	if x == nil {
-		return nil, ""
-	}
-	hits := x.Search(nil, owner, v, depth)
-	least := s.weights().MinSimilarity
-	if least == 0 {
-		least = e.least
-	}
-	for i, h := range hits {
-		if float64(h.Score) < least {
-			return hits[:i], e.Name()
-		}
-	}
-	return hits, e.Name()
-}
-
-// question is the vector of a question, made or remembered; nil if it cannot be had in time.
-func (s *Service) question(ctx context.Context, e *engaged, text string) []float32 {
-	text = clip(text, maxQuestion)
-	if v := s.cache.get(e.Name(), text); v != nil {
-		return v
-	}
-	ctx, cancel := context.WithTimeout(ctx, questionTime)
-	defer cancel()
-	vectors, err := e.Embed(ctx, []string{text})
-	if err != nil {
-		s.meter.failed.Inc()
-		s.d.Logger.Debug("question is searched by its words alone", "service", name, "err", err)
-		return nil
-	}
-	s.cache.put(e.Name(), text, vectors[0])
-	return vectors[0]
 }

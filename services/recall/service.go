@@ -46,6 +46,7 @@ type Service struct {
 	shelf   *shelf
 	cache   *cache
 	meter   *meter
+	forgets int           // of an owner, in one call
 	rows    atomic.Int64  // facts, as last counted
 	pending atomic.Int64  // vectors that are to be made
 	wake    chan struct{} // there are some
@@ -63,7 +64,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if cfg.MaxEntries < 1 || cfg.IndexMB < 1 {
 		return nil, fmt.Errorf("read recall bounds: max_entries %d, index_mb %d", cfg.MaxEntries, cfg.IndexMB)
 	}
-	s := &Service{d: d, cfg: cfg, shelf: newShelf(int64(cfg.IndexMB) << 20), cache: newCache(queryCacheBytes), meter: newMeter(),
+	s := &Service{d: d, cfg: cfg, shelf: newShelf(int64(cfg.IndexMB) << 20), cache: newCache(queryCacheBytes), meter: newMeter(), forgets: forgetMost,
 		wake: make(chan struct{}, 1), dirty: make(chan struct{}, 1)}
 	s.live.Store(&cfg)
 	return s, nil
@@ -99,7 +100,7 @@ func (s *Service) Door() services.Door {
 // Run implements services.Service. A model is opened beside the answers: until it is there, words alone are searched.
 func (s *Service) Run(ctx context.Context, _ *bus.Conn, ready func()) error {
 	if s.cfg.Enable && s.cfg.ModelDir == "" && !s.cfg.Server.On() {
-		e, err := s.cfg.open(ctx, s.d) // the built-in one, which takes no time
+		e, err := s.cfg.open(ctx, s.d, s.meter) // the built-in one, which takes no time
 		if err != nil {
 			return err
 		}
@@ -133,6 +134,10 @@ func (s *Service) sweepOnce(ctx context.Context) (before, after int64, err error
 	err = s.write(ctx, func(tx *sqlite.Tx, c *changed) error {
 		if _, err := tx.Exec(`DELETE FROM recall_call WHERE at < ?`, s.d.Now().Add(-callsFor).UnixMilli()); err != nil {
 			return fmt.Errorf("forget old calls: %w", err)
+		}
+		now := s.d.Now() // a time that is still to come is of a clock that was wrong
+		if _, err := tx.Exec(`DELETE FROM recall_forgotten WHERE at < ? OR at > ?`, now.Add(-callsFor), now.Add(sweepEvery)); err != nil {
+			return fmt.Errorf("forget old times: %w", err)
 		}
 		entries, history, err := count(tx.QueryRow)
 		if err != nil {

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	fillOnce = 500                    // vectors that are read at once
-	fillWait = 250 * time.Millisecond // that a search waits for the index
+	fillOnce  = 500                    // vectors that are read at once
+	fillWait  = 250 * time.Millisecond // that a search waits for the index
+	wholeBits = 8                      // of a vector's numbers in an index that was never full
 )
 
 // shelf holds the vectors that are searched. They are read from the database when they are first needed, and again after
@@ -84,10 +85,7 @@ func (v *shelf) look(embedder string) (*index.Index, chan struct{}) {
 	if v.full {
 		return v.x, nil
 	}
-	select {
-	case v.want <- struct{}{}:
-	default:
-	}
+	v.order()
 	return nil, v.filled
 }
 
@@ -116,6 +114,26 @@ func (v *shelf) drop(ns []int64) {
 	}
 	for _, n := range ns {
 		v.x.Delete(n)
+	}
+	if v.full && v.roomy() {
+		v.x.Reset()
+		v.empty()
+		v.order()
+	}
+}
+
+// roomy reports whether to read all vectors again gets more of them in, or much more of each. It does so seldom: a
+// quarter of the room has to be free, or more than half of it with whole vectors.
+func (v *shelf) roomy() bool {
+	bytes, bits := v.x.Bytes(), int64(v.x.Bits())
+	return v.left > 0 && bytes < v.max/4*3 || bits < wholeBits && bytes*wholeBits/bits < v.max/2
+}
+
+// order has the shelf filled.
+func (v *shelf) order() {
+	select {
+	case v.want <- struct{}{}:
+	default:
 	}
 }
 

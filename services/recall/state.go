@@ -96,8 +96,8 @@ func (s *Service) health() []bus.Problem {
 
 // meter counts what the room has done.
 type meter struct {
-	evicted, embedded, failed prometheus.Counter
-	seconds                   prometheus.Histogram
+	evicted, embedded, failed, tokens prometheus.Counter
+	seconds                           prometheus.Histogram
 }
 
 func newMeter() *meter {
@@ -108,6 +108,7 @@ func newMeter() *meter {
 		evicted:  counter("blufio_recall_evicted_total", "Facts given up because there were more than recall.max_entries."),
 		embedded: counter("blufio_recall_embedded_total", "Vectors of facts that were made."),
 		failed:   counter("blufio_recall_embed_failures_total", "Batches of facts, or questions, that no vectors were made of."),
+		tokens:   counter("blufio_recall_server_tokens_total", "Tokens of texts that the server of [recall.server] has counted; what they cost is not in the ledger."),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "blufio_recall_search_seconds", Help: "Time of one search.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 7)}), // 0.5 ms … 2 s
 	}
@@ -118,7 +119,7 @@ func (s *Service) metrics() []prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read)
 	}
 	fixed := func(v int64) func() float64 { return func() float64 { return float64(v) } }
-	return []prometheus.Collector{s.meter.evicted, s.meter.embedded, s.meter.failed, s.meter.seconds,
+	return []prometheus.Collector{s.meter.evicted, s.meter.embedded, s.meter.failed, s.meter.tokens, s.meter.seconds,
 		gauge("blufio_recall_entries", "Facts that are kept, history included.", func() float64 { return float64(s.rows.Load()) }),
 		gauge("blufio_recall_entries_limit", "Bound of blufio_recall_entries, recall.max_entries: those of the least value go.", fixed(int64(s.cfg.MaxEntries))),
 		gauge("blufio_recall_pending", "Facts whose vectors are still to be made.", func() float64 { return float64(max(s.pending.Load(), 0)) }),

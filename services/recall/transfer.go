@@ -4,6 +4,7 @@ package recall
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -43,7 +44,7 @@ func (s *Service) list(ctx context.Context, q bus.RecallPageQuery) (bus.RecallPa
 	}
 	size := 0
 	for i, r := range rows {
-		size += len(r.Text) + len(r.About)
+		size += onBus(r.RecallEntry)
 		if i == q.Limit || i > 0 && size > bus.RecallPageBytes {
 			page.Next = strconv.FormatInt(rows[i-1].n, 10)
 			break
@@ -51,6 +52,15 @@ func (s *Service) list(ctx context.Context, q bus.RecallPageQuery) (bus.RecallPa
 		page.Entries = append(page.Entries, r.RecallEntry)
 	}
 	return page, nil
+}
+
+// onBus is how many bytes a fact has in a message: some characters have six there.
+func onBus(e bus.RecallEntry) int {
+	data, err := json.Marshal(e)
+	if err != nil {
+		return 0 // it has nothing that could fail
+	}
+	return len(data)
 }
 
 // take answers recall.import.

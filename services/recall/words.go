@@ -73,15 +73,19 @@ func (s *Service) telling(ctx context.Context, all []string) ([]string, error) {
 	return out, nil
 }
 
-// byWords finds the facts that share words with a question, best first. Owners that are written alike are told apart by
-// who reads the rows.
-func (s *Service) byWords(ctx context.Context, owner, text string, depth int) ([]int64, error) {
+// byWords finds the facts that share words with a question, best first. Owners that are written alike have the same words,
+// and are told apart by who reads the rows; alone does it here, which costs a look at every row that matches.
+func (s *Service) byWords(ctx context.Context, owner, text string, depth int, alone bool) ([]int64, error) {
 	words, err := s.telling(ctx, terms(text))
 	match := expression(owner, words)
 	if match == "" || err != nil {
 		return nil, err
 	}
-	rows, err := s.d.Store.Query(ctx, `SELECT rowid FROM recall_words WHERE recall_words MATCH ? ORDER BY bm25(recall_words, 1.0, 2.0, 0.0) LIMIT ?`, match, depth)
+	query, args := `SELECT rowid FROM recall_words WHERE recall_words MATCH ?1 `, []any{match, depth}
+	if alone {
+		query, args = query+`AND (SELECT owner FROM recall_entry WHERE n = recall_words.rowid) = ?3 `, append(args, owner)
+	}
+	rows, err := s.d.Store.Query(ctx, query+`ORDER BY bm25(recall_words, 1.0, 2.0, 0.0) LIMIT ?2`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("search words: %w", err)
 	}

@@ -3,13 +3,17 @@
 package llm
 
 import (
+	"encoding/json"
+	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"sync"
 )
 
 // Meter knows by how much the estimates of [Tokens] are wrong for each model, from
-// what the model's provider reports with its answers. It forgets with the process: a
-// few answers teach it again. The zero value is ready, and safe for concurrent use.
+// what the model's provider reports with its answers. What it
+// knows outlives the process with [Meter.Save]. The zero value is ready, and safe for concurrent use.
 type Meter struct {
 	mu     sync.Mutex
 	models map[string]*scale
@@ -92,4 +96,40 @@ func (s *scale) learn(ratio float64) float64 {
 	s.log += part * step
 	s.off += part * (math.Abs(off) - s.off)
 	return off
+}
+
+// saved is a scale as it is stored.
+type saved struct {
+	Log   float64 `json:"log"`
+	Off   float64 `json:"off"`
+	Heard int     `json:"heard"`
+}
+
+// Save returns what was learned, for Load.
+func (m *Meter) Save() ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := map[string]saved{}
+	for model, s := range m.models {
+		out[model] = saved{s.log, s.off, s.heard}
+	}
+	return json.Marshal(out)
+}
+
+// Load goes on from what Save has returned. What cannot have been learned it leaves out.
+func (m *Meter) Load(data []byte) error {
+	var in map[string]saved
+	if err := json.Unmarshal(data, &in); err != nil {
+		return fmt.Errorf("read learned token ratios: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.models = map[string]*scale{}
+	for _, model := range slices.Sorted(maps.Keys(in)) {
+		s := in[model]
+		if len(m.models) < maxMetered && math.Abs(s.Log) <= math.Log(farthest) && s.Off >= 0 && s.Off <= farthest && s.Heard > 0 {
+			m.models[model] = &scale{s.Log, s.Off, s.Heard}
+		}
+	}
+	return nil
 }

@@ -59,3 +59,26 @@ func TestMeterIgnoresNonsense(t *testing.T) {
 		t.Errorf("%d models are remembered", len(m.models))
 	}
 }
+
+// What was learned goes on in another process; what cannot have been learned does not.
+func TestMeterIsKept(t *testing.T) {
+	var m, next Meter
+	for range 5 {
+		m.Learn("m", 1000, 1330)
+	}
+	data, err := m.Save()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Load(data); err != nil || next.Scaled("m", 1000) != m.Scaled("m", 1000) || next.Error("m") != m.Error("m") {
+		t.Errorf("%d and %d, %v", next.Scaled("m", 1000), m.Scaled("m", 1000), err)
+	}
+	for _, bad := range []string{`{"m":{"log":9,"off":0.1,"heard":2}}`, `{"m":{"log":0.5,"off":-1,"heard":2}}`, `{"m":{"log":0.5,"off":0.1,"heard":0}}`} {
+		if err := next.Load([]byte(bad)); err != nil || next.Scaled("m", 1000) != 1000 {
+			t.Errorf("%s is believed, %v", bad, err)
+		}
+	}
+	if err := next.Load([]byte(`{`)); err == nil {
+		t.Error("no JSON is believed")
+	}
+}

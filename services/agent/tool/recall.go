@@ -172,13 +172,16 @@ func (forget) Call(ctx context.Context, c Call) (Result, error) {
 	if _, err := c.Recall.Forget(ctx, f); err != nil {
 		return Result{}, err
 	}
-	return Result{Text: "Forgotten for good:\n" + outside(Known, strings.Join(lines, "\n"), false)}, nil
+	return Result{Text: "Forgotten for good:\n" + outside(Known, strings.Join(lines, "\n"), false) + "\n" + stillSaid}, nil
 }
 
 // mayBeID reports whether a query may be a fact's id, as a person says it who was shown some.
 func mayBeID(query string) bool {
 	return len(query) <= bus.RecallMaxID && !strings.ContainsFunc(query, unicode.IsSpace)
 }
+
+// stillSaid keeps the model from promising more than was done.
+const stillSaid = "(Facts only: the conversation in which it was said still has it; /new begins another one.)"
 
 func forgetOne(ctx context.Context, c Call, id string) (Result, error) {
 	done, err := c.Recall.Forget(ctx, bus.RecallForget{Owner: c.Person, IDs: []string{id}})
@@ -188,7 +191,7 @@ func forgetOne(ctx context.Context, c Call, id string) (Result, error) {
 	case done.Count == 0:
 		return Result{}, bus.Errorf(bus.CodeNotFound, "there is no fact with that id")
 	}
-	return Result{Text: "Forgotten for good: the fact " + id}, nil
+	return Result{Text: "Forgotten for good: the fact " + id + "\n" + stillSaid}, nil
 }
 
 // listed shows the first facts with their ids, framed as data.

@@ -100,7 +100,7 @@ func (e *Embedder) explain(status int, body []byte) *bus.Error {
 		return bus.Errorf(bus.CodeInvalid, "there are no Embeddings, or no model %s, at %s%s%s", e.cfg.Model, e.host, shown, e.words(body)).
 			WithHint("check %s and %s", e.cfg.setting("model"), e.cfg.setting("base_url"))
 	case status == 429:
-		return bus.Errorf(bus.CodeUnavailable, "%s asks to slow down%s", e.host, shown)
+		return bus.Errorf(bus.CodeBusy, "%s asks to slow down%s", e.host, shown)
 	case status == 408 || status == 409 || status == 425 || status >= 500:
 		return bus.Errorf(bus.CodeUnavailable, "%s cannot answer now%s", e.host, shown)
 	}

@@ -161,7 +161,7 @@ func TestFailures(t *testing.T) {
 		says   string
 		retry  time.Duration
 	}{
-		"slow down":     {text(429, `{"error":{"message":"Rate limit reached"}}`), bus.CodeUnavailable, "slow down (HTTP 429)", 7 * time.Second},
+		"slow down":     {text(429, `{"error":{"message":"Rate limit reached"}}`), bus.CodeBusy, "slow down (HTTP 429)", 7 * time.Second},
 		"down":          {text(503, "<html>"), bus.CodeUnavailable, "cannot answer now (HTTP 503)", 7 * time.Second},
 		"no model":      {text(404, `{"error":"model \"m\" not found, try pulling it first"}`), bus.CodeInvalid, "not found, try pulling it first", 0},
 		"refused":       {text(400, `{"error":{"message":"bad input, key `+key+`"}}`), bus.CodeInvalid, "bad input, key [redacted]", 0},

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package agent_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/agent"
+	"github.com/blufio/blufio/services/agent/llm"
+)
+
+// What cannot be stored of a look back is not asked for again at once, and is paid for all the same.
+func TestExtractThatCannotBeStored(t *testing.T) {
+	var looks atomic.Int64
+	r := looking(t, func(string) (llm.Response, error) { looks.Add(1); return say("NOTHING"), nil })
+	r.start()
+	r.exec(`CREATE TRIGGER stuck BEFORE UPDATE OF extracted ON session BEGIN SELECT RAISE(ABORT, 'the disk is worn'); END`)
+	r.chat("s", "hello")
+	r.clock.add(time.Hour)
+	r.until("it was looked at", func() bool { return looks.Load() == 1 })
+	r.until("it is booked", func() bool { return r.number(`SELECT count(*) FROM cost_ledger WHERE purpose = 'recall'`) == 1 })
+	for range 5 {
+		r.chat("other", "hello") // the loop has had its turn, and more than once
+	}
+	if n := looks.Load(); n != 1 {
+		t.Errorf("%d looks", n)
+	}
+	r.exec(`DROP TRIGGER stuck`)
+	r.clock.add(time.Hour)
+	r.until("it is looked at", func() bool { return r.number(`SELECT extracted_at FROM session WHERE name = 's'`) > 0 })
+}
+
+// A provider that is down, for however long, has no stretch of a conversation given up.
+func TestExtractWaitsForAProvider(t *testing.T) {
+	var looks atomic.Int64
+	var up atomic.Bool
+	r := looking(t, func(string) (llm.Response, error) {
+		if looks.Add(1); up.Load() {
+			return say(`{"text":"Ann's sister is called Bea","about":"","importance":0.9}`), nil
+		}
+		return llm.Response{}, bus.Errorf(bus.CodeUnavailable, "nothing answers there")
+	})
+	r.cfg.BreakerFailures = 100
+	r.start()
+	r.chat("s", "my sister is Bea")
+	for n := int64(1); n <= 6; n++ {
+		r.clock.add(4 * time.Hour)
+		r.until("it was tried", func() bool {
+			return r.number(`SELECT extract_tries FROM session WHERE name = 's'`) >= min(n, 4) || r.number(`SELECT extracted_at FROM session WHERE name = 's'`) > 0
+		})
+	}
+	up.Store(true)
+	r.clock.add(25 * time.Hour)
+	r.until("the fact is known", func() bool { return len(r.facts("gateway:ann")) == 1 })
+}
+
+// A summary that cannot be stored is not written anew with every turn, and is paid for.
+func TestSummaryThatCannotBeStored(t *testing.T) {
+	r, w := compacting(t)
+	r.start()
+	r.exec(`CREATE TRIGGER stuck BEFORE INSERT ON summary BEGIN SELECT RAISE(ABORT, 'the disk is worn'); END`)
+	for n := range 20 {
+		r.calmly("s", told(n))
+	}
+	_, asked := w.asked()
+	if len(asked) == 0 || len(asked) > 7 {
+		t.Errorf("%d summaries were written", len(asked))
+	}
+	r.until("all are booked", func() bool {
+		return r.number(`SELECT count(*) FROM cost_ledger WHERE purpose = 'summary'`) == int64(len(asked))
+	})
+}
+
+// What a person had forgotten is not picked out of the conversation again, whoever had it forgotten; what is said
+// later is.
+func TestForgottenIsNotExtractedAgain(t *testing.T) {
+	for _, by := range []string{"the tool", "an operator"} {
+		t.Run(by, func(t *testing.T) {
+			seen := make(chan string, 10)
+			r := newRig(t, func(ctx context.Context, q llm.Request, delta func(string)) (llm.Response, error) {
+				if strings.Contains(q.System, "lasting facts") {
+					seen <- last(q).Text
+					return say(`{"text":"The key lies behind Wurzelwerk","about":"","importance":0.9}`), nil
+				}
+				return talker(ctx, q, delta)
+			})
+			r.extract = agent.ExtractDefaults()
+			r.extract.Enable = true
+			r.start()
+			r.chat("s", `remember {"text":"The key lies behind Wurzelwerk"}`)
+			first := r.facts("gateway:ann")
+			if by == "the tool" {
+				r.chat("s", `forget {"query":"Wurzelwerk"}`)
+			} else if _, err := bus.RecallDrop.Ask(t.Context(), r.ask, bus.RecallForget{IDs: []string{first[0].ID}}); err != nil {
+				t.Fatal(err)
+			}
+			r.clock.add(time.Hour)
+			r.until("it was looked back at", func() bool { return r.number(`SELECT extracted_at FROM session WHERE name = 's'`) > 0 })
+			if got := r.facts("gateway:ann"); len(got) != 0 {
+				t.Errorf("%+v", got)
+			}
+			r.chat("s", "the key is behind Wurzelwerk again")
+			r.clock.add(time.Hour)
+			r.until("what is said later is kept", func() bool { return len(r.facts("gateway:ann")) == 1 })
+			for len(seen) > 1 {
+				<-seen
+			}
+			if got := <-seen; strings.Count(got, "PERSON:") != 1 {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+}
+
+// A fact on its way to the recall room leaves nothing where it waited.
+func TestForgettingIsRealOfWhatWaited(t *testing.T) {
+	r := looking(t, func(string) (llm.Response, error) {
+		return say(`{"text":"The key lies behind Wurzelwerk","about":"","importance":0.9}`), nil
+	})
+	r.start()
+	r.chat("s", "where the key lies you know")
+	r.clock.add(time.Hour)
+	r.until("the fact is known", func() bool { return len(r.facts("gateway:ann")) == 1 })
+	if _, err := bus.RecallDrop.Ask(t.Context(), r.ask, bus.RecallForget{Owner: "gateway:ann", All: true}); err != nil {
+		t.Fatal(err)
+	}
+	r.until("the files have nothing of it", func() bool {
+		for _, end := range []string{"", "-wal"} {
+			data, err := os.ReadFile(r.path + end)
+			if err != nil || bytes.Contains(data, []byte("Wurzelwerk")) {
+				return false
+			}
+		}
+		return true
+	})
+}
