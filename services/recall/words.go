@@ -36,12 +36,8 @@ func terms(text string) []string {
 	return out
 }
 
-// expression makes what FTS5 looks for: any of the words, within the facts of an owner. It is "" when there is nothing to
-// look for. Every word stands in quotes, so nothing in a question is syntax.
+// expression makes what FTS5 looks for: any of the words, within the facts of an owner. Every word stands in quotes, so nothing in a question is syntax.
 func expression(owner string, terms []string) string {
-	if len(terms) == 0 {
-		return ""
-	}
 	found := `{text about} : ("` + strings.Join(terms, `" OR "`) + `")`
 	if owner != "" {
 		found = `owner : "` + strings.Join(wordsOf(owner), " ") + `" AND ` + found
@@ -73,14 +69,30 @@ func (s *Service) telling(ctx context.Context, all []string) ([]string, error) {
 	return out, nil
 }
 
+// sole reports whether nobody else has facts, as is usual. To look for an owner's name walks through all that they have,
+// and takes longer than the rest of a search.
+func (s *Service) sole(ctx context.Context, owner string) (sole bool, err error) {
+	err = s.d.Store.QueryRow(ctx, `SELECT NOT EXISTS (SELECT 1 FROM recall_entry WHERE owner < ?1) AND NOT EXISTS (SELECT 1 FROM recall_entry WHERE owner > ?1)`, owner).Scan(&sole)
+	if err != nil {
+		return false, fmt.Errorf("look for other owners: %w", err)
+	}
+	return sole, nil
+}
+
 // byWords finds the facts that share words with a question, best first. Owners that are written alike have the same words,
 // and are told apart by who reads the rows; alone does it here, which costs a look at every row that matches.
 func (s *Service) byWords(ctx context.Context, owner, text string, depth int, alone bool) ([]int64, error) {
 	words, err := s.telling(ctx, terms(text))
-	match := expression(owner, words)
-	if match == "" || err != nil {
+	if len(words) == 0 || err != nil {
 		return nil, err
 	}
+	within := owner
+	if sole, err := s.sole(ctx, owner); err != nil {
+		return nil, err
+	} else if sole {
+		within = ""
+	}
+	match := expression(within, words)
 	query, args := `SELECT rowid FROM recall_words WHERE recall_words MATCH ?1 `, []any{match, depth}
 	if alone {
 		query, args = query+`AND (SELECT owner FROM recall_entry WHERE n = recall_words.rowid) = ?3 `, append(args, owner)

@@ -125,6 +125,9 @@ func (c *counter) slips(w []rune, weight float32) {
 			bones[n], n = r, n+1
 		}
 	}
+	if n > 3 && bones[n-1] == 's' { // a plural, in some languages
+		n--
+	}
 	if n > 2 {
 		c.add(hash(bones[:n], kindBones), weight)
 	}
