@@ -93,7 +93,7 @@ func (d *daemon) stop() error {
 }
 
 func (d *daemon) kill() error {
-	err := syscall.Kill(d.info.PID, syscall.SIGKILL)
+	err := d.cmd.Process.Kill() // it is the daemon: what puts it into its place becomes it. One that never got ready told no id
 	_ = d.cmd.Wait() // says that it was killed
 	return errors.Join(err, d.log.Close())
 }

@@ -88,6 +88,9 @@ func Pieces() []string {
 	return append(out, strings.Fields("the a is of and to in house cat dog sits on mat where city weather rain sun ##ing ##ed ##s 日 本 語 привет мир")...)
 }
 
+// Tokens is a text of n tokens, those at its ends included.
+func Tokens(n int) string { return strings.Repeat("cat ", n-2) }
+
 // Save writes the model's files into dir, for programs that are no tests.
 func Save(dir string, s Spec) error {
 	s = s.filled()

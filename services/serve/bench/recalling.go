@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/blufio/blufio/services/recall/recalltest"
+)
+
+// learned is a data directory of a stopped daemon that knows the facts, with vectors made without a model. It is
+// made once; who gets it has a copy.
+func (r *run) learned(facts []string) (dir string, err error) {
+	if r.known == "" {
+		if dir, err = r.dir("facts"); err != nil {
+			return "", err
+		}
+		d, err := r.remember(dir, r.config)
+		if err != nil {
+			return "", err
+		}
+		if err := errors.Join(d.learn(r.ctx, facts), d.end(r.ctx)); err != nil {
+			return "", err
+		}
+		r.known = dir
+	}
+	if dir, err = r.dir("facts"); err != nil {
+		return "", err
+	}
+	if out, err := exec.Command("cp", "-a", r.known+"/.", dir).CombinedOutput(); err != nil { // with its modes: a key is nobody else's
+		return "", fmt.Errorf("copy facts: %w: %s", err, out)
+	}
+	return dir, nil
+}
+
+// recalling measures what recall adds to a turn: of two daemons that know the same and answer at once, one looks up
+// what it knows and one does not, in turns.
+func (r *run) recalling() (err error) {
+	facts := recalltest.Facts(r.sizes.facts)
+	off := filepath.Join(r.tmp, "recall-off.toml")
+	if err := os.WriteFile(off, []byte(freePorts+"[recall]\nenable = false\n"), 0o600); err != nil {
+		return err
+	}
+	var both []talker
+	for _, config := range []string{r.config, off} {
+		dir, err := r.learned(facts)
+		if err != nil {
+			return err
+		}
+		d, err := r.remember(dir, config)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, d.end(r.ctx)) }()
+		token, err := r.token(d.daemon)
+		if err != nil {
+			return err
+		}
+		both = append(both, talker{d, token})
+	}
+	if _, err := both[0].search(r.ctx, facts, 0, 20); err != nil { // the vectors are read
+		return err
+	}
+	searches, err := both[0].search(r.ctx, facts, 20, r.sizes.searches)
+	if err != nil {
+		return err
+	}
+	with, without, err := r.talk(both, facts)
+	if err != nil {
+		return err
+	}
+	r.reportRecalling(searches, with, without)
+	return nil
+}
+
+// talker is a daemon and a token for it.
+type talker struct {
+	*remembering
+	token string
+}
+
+// talk says the same to both, one after the other.
+func (r *run) talk(both []talker, facts []string) (with, without []float64, err error) {
+	const warmUp, sessions = 20, 50
+	client := &http.Client{}
+	defer client.CloseIdleConnections()
+	took := make([][]float64, len(both))
+	for i := range warmUp + r.sizes.turns {
+		for k, t := range both {
+			began := time.Now()
+			if err := post(r.ctx, client, t.daemon, t.token, fmt.Sprint("s-", i%sessions), recalltest.Question(facts, i)); err != nil {
+				return nil, nil, err
+			}
+			if i >= warmUp {
+				took[k] = append(took[k], ms(time.Since(began)))
+			}
+		}
+	}
+	found, err := both[0].metric("blufio_context_recalls_total", `result="found"`)
+	if err == nil && int(found) < r.sizes.turns {
+		err = fmt.Errorf("of %d turns %v found something", warmUp+r.sizes.turns, found)
+	}
+	return took[0], took[1], err
+}
+
+func (r *run) reportRecalling(searches, with, without []float64) {
+	added := make([]float64, len(with))
+	for i := range with {
+		added[i] = with[i] - without[i]
+	}
+	at := fmt.Sprintf("%d facts, no model: ", r.sizes.facts)
+	r.report.add(r.box, at+"recall.search over the bus, p50", "ms", "≤ 5", 5, searches, median)
+	r.report.add(r.box, at+"the same, p95", "ms", "for comparison", 0, []float64{p95(searches)}, median)
+	r.report.add(r.box, at+"a turn through the gateway, p50", "ms", "for comparison", 0, with, median)
+	r.report.add(r.box, "the same turn with recall.enable = false, p50", "ms", "for comparison", 0, without, median)
+	r.report.add(r.box, "what recall adds to a turn: the one − the other, in turns, p50", "ms", "≤ 5", 5, added, median)
+}
