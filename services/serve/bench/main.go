@@ -40,7 +40,6 @@ type run struct {
 	only   string
 	sizes  sizes
 	models map[string]string // directories of sentence models that were made, by form
-	known  string            // data directory with facts, of a stopped daemon
 	report *report
 }
 

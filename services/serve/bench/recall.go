@@ -123,7 +123,7 @@ func (d *remembering) end(ctx context.Context) error {
 	return errors.Join(d.conn.Drain(ctx), d.stop())
 }
 
-// learn gives the daemon facts, and waits until all have their vectors.
+// learn gives the daemon facts.
 func (d *remembering) learn(ctx context.Context, facts []string) error {
 	now, n := time.Now().UTC(), 0
 	for batch := range slices.Chunk(facts, bus.RecallMaxBatch) {
@@ -136,10 +136,27 @@ func (d *remembering) learn(ctx context.Context, facts []string) error {
 			return fmt.Errorf("import facts: %w", err)
 		}
 	}
+	return nil
+}
+
+// embedded waits until all of so many facts have their vectors.
+func (d *remembering) embedded(ctx context.Context, facts int) error {
 	_, err := d.until(ctx, "all facts have vectors", func(st bus.RecallStatus) bool {
-		return st.Entries == int64(len(facts)) && st.Pending == 0 && st.Embedder != ""
+		return st.Entries == int64(facts) && st.Pending == 0 && st.Embedder != ""
 	})
 	return err
+}
+
+// ready waits until all facts have their vectors, and searches until those are in memory and an answer has to do with them.
+func (d *remembering) ready(ctx context.Context, facts []string) error {
+	if err := d.embedded(ctx, len(facts)); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if _, err := d.search(ctx, facts, 0, 1); err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // until waits for a state of recall, and says how long that took, to two milliseconds.

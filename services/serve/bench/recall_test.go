@@ -45,7 +45,7 @@ func TestRecallSmoke(t *testing.T) {
 		"freed by the shedding, as the governor counts, agent":  2 * summaryBytes * 0.9 / mb,
 		"until all vectors are in memory again":                 0.001,
 		"embedder without a model: a sentence, p50":             0.001,
-		"sentence model, int8: the same, p50":                   0.001,
+		"sentence model, int8: a text of 16 tokens, p50":        0.001,
 		"150 facts, no model: a turn through the gateway, p50":  0.001,
 		"the same turn with recall.enable = false, p50":         0.001,
 		"first search after it, by words and vectors":           0.001,

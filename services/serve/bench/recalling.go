@@ -3,40 +3,78 @@
 package main
 
 import (
+	"bytes"
+	"database/sql"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
+	"github.com/blufio/blufio/services/recall/embed/static"
 	"github.com/blufio/blufio/services/recall/recalltest"
 )
 
-// learned is a data directory of a stopped daemon that knows the facts, with vectors made without a model. It is
-// made once; who gets it has a copy.
-func (r *run) learned(facts []string) (dir string, err error) {
-	if r.known == "" {
-		if dir, err = r.dir("facts"); err != nil {
-			return "", err
-		}
-		d, err := r.remember(dir, r.config)
-		if err != nil {
-			return "", err
-		}
-		if err := errors.Join(d.learn(r.ctx, facts), d.end(r.ctx)); err != nil {
-			return "", err
-		}
-		r.known = dir
-	}
+// learned is a data directory of a stopped daemon that knows the facts, with vectors in the name of an embedder. What
+// they say is what the one without a model makes of them; for any other one they are as good to measure with, and at once
+// there: in the background it would take minutes.
+func (r *run) learned(facts []string, embedder string) (dir string, err error) {
 	if dir, err = r.dir("facts"); err != nil {
 		return "", err
 	}
-	if out, err := exec.Command("cp", "-a", r.known+"/.", dir).CombinedOutput(); err != nil { // with its modes: a key is nobody else's
-		return "", fmt.Errorf("copy facts: %w: %s", err, out)
+	d, err := r.remember(dir, r.config)
+	if err != nil {
+		return "", err
 	}
-	return dir, nil
+	if err := errors.Join(d.learn(r.ctx, facts), d.end(r.ctx)); err != nil {
+		return "", err
+	}
+	db, err := sql.Open("sqlite", filepath.Join(dir, "blufio.db"))
+	if err != nil {
+		return "", err
+	}
+	return dir, errors.Join(r.writeVectors(db, embedder), db.Close())
+}
+
+// writeVectors replaces the vectors of all facts.
+func (r *run) writeVectors(db *sql.DB, embedder string) error {
+	db.SetMaxOpenConns(1)
+	texts := map[int64]string{}
+	rows, err := db.QueryContext(r.ctx, `SELECT n, text FROM recall_entry WHERE superseded_by IS NULL`)
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		var n int64
+		var text string
+		if err := rows.Scan(&n, &text); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+		texts[n] = text
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	tx, err := db.BeginTx(r.ctx, nil)
+	if err != nil {
+		return err
+	}
+	for n, text := range texts {
+		v, err := static.New().Embed(r.ctx, []string{text})
+		if err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+		var blob bytes.Buffer
+		if err := binary.Write(&blob, binary.LittleEndian, v[0]); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+		if _, err := tx.ExecContext(r.ctx, `INSERT OR REPLACE INTO recall_vector (n, embedder, vector) VALUES (?, ?, ?)`, n, embedder, blob.Bytes()); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+	}
+	return tx.Commit()
 }
 
 // recalling measures what recall adds to a turn: of two daemons that know the same and answer at once, one looks up
@@ -49,7 +87,7 @@ func (r *run) recalling() (err error) {
 	}
 	var both []talker
 	for _, config := range []string{r.config, off} {
-		dir, err := r.learned(facts)
+		dir, err := r.learned(facts, static.Name)
 		if err != nil {
 			return err
 		}
@@ -64,7 +102,7 @@ func (r *run) recalling() (err error) {
 		}
 		both = append(both, talker{d, token})
 	}
-	if _, err := both[0].search(r.ctx, facts, 0, 20); err != nil { // the vectors are read
+	if err := both[0].ready(r.ctx, facts); err != nil {
 		return err
 	}
 	searches, err := both[0].search(r.ctx, facts, 20, r.sizes.searches)

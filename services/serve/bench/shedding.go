@@ -4,12 +4,10 @@ package main
 
 import (
 	"bytes"
-	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -71,8 +69,7 @@ const (
 	budget       = 2500 // tokens of a conversation: two such messages and their answers are more
 )
 
-// modelled is a data directory whose facts have vectors of the model. A model of this size takes minutes to make so many,
-// so they are those made without it, under its name: as many numbers, and what they say does not matter here.
+// modelled is a data directory whose facts have vectors in the model's name.
 func (r *run) modelled(facts []string) (dir string, err error) {
 	config, err := r.modelConfig(float32s, "")
 	if err != nil {
@@ -91,15 +88,7 @@ func (r *run) modelled(facts []string) (dir string, err error) {
 	if err := errors.Join(err, d.end(r.ctx)); err != nil {
 		return "", err
 	}
-	if dir, err = r.learned(facts); err != nil {
-		return "", err
-	}
-	db, err := sql.Open("sqlite", filepath.Join(dir, "blufio.db"))
-	if err != nil {
-		return "", err
-	}
-	_, err = db.ExecContext(r.ctx, `UPDATE recall_vector SET embedder = ?`, name)
-	return dir, errors.Join(err, db.Close())
+	return r.learned(facts, name)
 }
 
 // pressed writes the configuration, with the percentage at which the governor sheds. Turns look nothing up, for the
@@ -148,24 +137,11 @@ func (r *run) fillCaches(d *remembering, facts []string) error {
 			return fmt.Errorf("after a minute there are %v bytes of summaries", n)
 		}
 	}
-	if _, err := d.until(r.ctx, "the model is open", func(st bus.RecallStatus) bool { return st.Kind == bus.RecallLocal }); err != nil {
-		return err
-	}
-	if err := d.firstAnswer(r, facts); err != nil {
+	if err := d.ready(r.ctx, facts); err != nil {
 		return err
 	}
 	_, err = d.search(r.ctx, facts, 0, r.sizes.searches)
 	return err
-}
-
-// firstAnswer searches until an answer has to do with vectors, which are read meanwhile.
-func (d *remembering) firstAnswer(r *run, facts []string) error {
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		_, err := d.search(r.ctx, facts, 0, 1)
-		if err == nil || time.Now().After(deadline) {
-			return err
-		}
-	}
 }
 
 // shed has the governor shed, by a threshold that memory is above, and returns the bytes that each of its own says to
@@ -247,6 +223,9 @@ func (r *run) refill(d *remembering, facts []string) error {
 		return err
 	}
 	full := time.Since(began)
+	if err := d.ready(r.ctx, facts); err != nil {
+		return err
+	}
 	took, err := d.search(r.ctx, facts, r.sizes.searches+1, max(r.sizes.searches/10, 1))
 	if err != nil {
 		return err
