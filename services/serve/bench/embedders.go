@@ -73,9 +73,9 @@ func (r *run) embedderMemory() (err error) {
 
 func (r *run) reportEmbedder(form string, with, without memory) {
 	more := func(a, b int64) []float64 { return []float64{float64(a-b) / mb} }
-	what := fmt.Sprintf("sentence model of %d MB, %s: RSS of a daemon with it beyond one without, but for the program's pages, %s after searches", r.modelSize(form), form, r.idle)
+	what := fmt.Sprintf("sentence model, %s, %d MB: RSS of a daemon with it beyond one without, but for the program's pages, %s after searches", form, r.modelSize(form), r.idle)
 	r.report.add(r.box, what, "MB", "≤ 60", 60, more(with.rss, without.rss), median)
-	r.report.add(r.box, "the same, anonymous", "MB", "≤ 8", 8, more(with.anonymous, without.anonymous), median)
+	r.report.add(r.box, fmt.Sprintf("sentence model, %s: of that, anonymous", form), "MB", "≤ 8", 8, more(with.anonymous, without.anonymous), median)
 }
 
 // embedderTime times them in a process of their own.
@@ -120,7 +120,7 @@ func (r *run) reportEmbedderTime(took, used map[string][]float64) {
 	for _, form := range []string{float32s, int8s} {
 		what := fmt.Sprintf("sentence model, %s: a text of 16 tokens, p50", form)
 		r.report.add(r.box, what, "ms", "≤ 120", 120, took[form], median)
-		r.report.add(r.box, "of it the processor's time, p50", "ms", "for comparison", 0, used[form], median)
+		r.report.add(r.box, what+", of the processor", "ms", "for comparison", 0, used[form], median)
 	}
 	r.report.add(r.box, "int8 ÷ fp32, the processor's time, in turns, p50", "×", "≤ 0.9", 0.9, ratios, median)
 	r.report.add(r.box, "embedder without a model: a sentence, p50", "µs", "≤ 100", 100, sentence, median)

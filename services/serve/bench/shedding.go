@@ -148,7 +148,7 @@ func (r *run) fillCaches(d *remembering, facts []string) error {
 // have freed.
 func (r *run) shed(d *remembering, models *fakellm.Vendors) (freed map[string]float64, err error) {
 	const counter = "blufio_memory_shed_bytes_total"
-	rooms := []string{"recall", "agent", "gateway", "database"}
+	rooms := []string{"recall", "agent", "database"}
 	freed = map[string]float64{}
 	count := func(sign float64) error {
 		for _, room := range rooms {
@@ -199,13 +199,13 @@ func (d *daemon) says(words string, from int64) error {
 }
 
 func (r *run) reportShedding(before, after memory, freed map[string]float64) {
-	r.one(fmt.Sprintf("%d facts, sentence model fp32, full caches: RSS", r.sizes.facts), "MB", float64(before.rss)/mb)
-	r.one("the same, anonymous", "MB", float64(before.anonymous)/mb)
-	r.one("after the governor had them shed: RSS", "MB", float64(after.rss)/mb)
-	r.one("the same, anonymous", "MB", float64(after.anonymous)/mb)
-	for _, room := range []string{"recall", "agent", "database"} {
-		r.one("freed by the shedding, as the governor counts, "+room, "MB", freed[room]/mb)
-	}
+	r.one(fmt.Sprintf("shedding: RSS with %d facts, a sentence model fp32 and full caches", r.sizes.facts), "MB", float64(before.rss)/mb)
+	r.one("shedding: RSS after the governor had them shed", "MB", float64(after.rss)/mb)
+	r.one("shedding: anonymous before", "MB", float64(before.anonymous)/mb)
+	r.one("shedding: anonymous after", "MB", float64(after.anonymous)/mb)
+	r.one("shedding: freed, as recall says", "MB", freed["recall"]/mb)
+	r.one("shedding: freed, as the agent says", "MB", freed["agent"]/mb)
+	r.one("shedding: freed of the database's caches, as the governor sees", "MB", freed["database"]/mb)
 }
 
 // refill searches again. The first question waits for the vectors a moment, and is else answered by words alone.
@@ -238,9 +238,9 @@ func (r *run) refill(d *remembering, facts []string) error {
 	if found.Embedder == "" {
 		by = "words alone"
 	}
-	r.one(fmt.Sprintf("first search after it, by %s", by), "ms", ms(first))
-	r.one("until all vectors are in memory again", "ms", ms(full))
-	r.report.add(r.box, "searches from then on, p50", "ms", "for comparison", 0, took, median)
-	r.one(fmt.Sprintf("RSS after %d of them", len(took)), "MB", float64(again.rss)/mb)
+	r.one(fmt.Sprintf("shedding: first search after it, answered by %s", by), "ms", ms(first))
+	r.one("shedding: from there until all vectors are in memory again", "ms", ms(full))
+	r.report.add(r.box, "shedding: searches from then on, p50", "ms", "for comparison", 0, took, median)
+	r.one(fmt.Sprintf("shedding: RSS after %d of them", len(took)), "MB", float64(again.rss)/mb)
 	return nil
 }
