@@ -160,8 +160,8 @@ func anonymous(pid int) (int64, error) {
 	return 0, errors.New("the system does not tell RssAnon")
 }
 
-// program returns what of the resident set is pages of the program's file, in bytes.
-func program(pid int) (sum int64, err error) {
+// programMemory returns what of the resident set is pages of the program's file, in bytes.
+func programMemory(pid int) (sum int64, err error) {
 	path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
 		return 0, err

@@ -59,7 +59,7 @@ func (r *run) embedderMemory() (err error) {
 	seen := map[string]memory{}
 	for form, d := range house {
 		m, err1 := settled(d.info.PID)
-		code, err2 := program(d.info.PID)
+		code, err2 := programMemory(d.info.PID)
 		if err := errors.Join(err1, err2); err != nil {
 			return err
 		}

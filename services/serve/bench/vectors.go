@@ -17,7 +17,7 @@ func (r *run) vectors() error {
 	if out, err := exec.Command("go", "test", "-c", "-o", program, module+"/services/recall/index").CombinedOutput(); err != nil {
 		return fmt.Errorf("build the comparison: %w\n%s", err, out)
 	}
-	args := r.box.wrap(program, "-test.run", "^$", "-test.bench", "^BenchmarkSearch$", "-test.benchtime", "200x", "-test.timeout", "20m")
+	args := r.box.wrap(program, "-test.run", "^$", "-test.bench", "^BenchmarkSearch$", "-test.benchtime", "100x", "-test.timeout", "20m")
 	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("compare searches: %w\n%s", err, out)
