@@ -57,8 +57,8 @@ embed-bench: ## speed and memory of the embedders, at the sizes of all-MiniLM-L6
 	go test -run '^$$' -bench . -benchtime 5x ./services/recall/embed/bert
 	go test -run '^$$' -bench . ./services/recall/embed/static ./services/recall/embed/wordpiece
 
-bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 10 minutes)
-	go run ./services/serve/bench
+bench: ## measure the shipped binary; appends to BENCHMARKS.md (about 15 minutes; BENCH_FLAGS="-only recall": 3)
+	go run ./services/serve/bench $(BENCH_FLAGS)
 
 eval: ## what is remembered of long conversations, and what it costs; appends to BENCHMARKS.md (some 5 minutes)
 	go run ./services/serve/eval $(EVAL_FLAGS)

@@ -4,43 +4,17 @@ package recall
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/recall/recalltest"
 )
-
-// sentences are facts of words that are as unevenly frequent as those of a language.
-func sentences(n int) []string {
-	rng := rand.New(rand.NewPCG(1, 2))
-	zipf := rand.NewZipf(rng, 1.1, 4, 8000)
-	word := func() string {
-		w := zipf.Uint64()
-		var b strings.Builder
-		for range 2 + w%3 {
-			b.WriteByte("bcdfghklmnprstvw"[w%16])
-			b.WriteByte("aeiou"[w/16%5])
-			w = w/7 + 3*w
-		}
-		return b.String()
-	}
-	out := make([]string, n)
-	for i := range out {
-		words := make([]string, 8+rng.IntN(8))
-		for j := range words {
-			words[j] = word()
-		}
-		out[i] = fmt.Sprintf("%s %d", strings.Join(words, " "), i)
-	}
-	return out
-}
 
 func filled(b *testing.B, n int) (*rig, []string) {
 	r := newRig(b, nil)
-	all := sentences(n)
+	all := recalltest.Facts(n)
 	for at := 0; at < n; at += bus.RecallMaxBatch {
 		var batch bus.RecallBatch
 		for i := at; i < min(n, at+bus.RecallMaxBatch); i++ {
@@ -71,8 +45,7 @@ func BenchmarkSearch10000(b *testing.B) {
 	r, all := filled(b, 10_000)
 	began := used(b)
 	for i := 0; b.Loop(); i++ {
-		q := all[i*37%len(all)]
-		if hits := r.find("What about " + q[:len(q)/2] + "?"); len(hits) == 0 {
+		if hits := r.find(recalltest.Question(all, i)); len(hits) == 0 {
 			b.Fatal("nothing is found")
 		}
 	}

@@ -93,8 +93,8 @@ func (d *daemon) stop() error {
 }
 
 func (d *daemon) kill() error {
-	err := syscall.Kill(d.info.PID, syscall.SIGKILL)
-	_ = d.cmd.Wait() // says that it was killed
+	err := d.cmd.Process.Kill() // it is the daemon: what puts it into its place becomes it. One that never got ready told no id
+	_ = d.cmd.Wait()            // says that it was killed
 	return errors.Join(err, d.log.Close())
 }
 
@@ -158,6 +158,39 @@ func anonymous(pid int) (int64, error) {
 		}
 	}
 	return 0, errors.New("the system does not tell RssAnon")
+}
+
+// programMemory returns what of the resident set is pages of the program's file, in bytes.
+func programMemory(pid int) (sum int64, err error) {
+	path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return 0, err
+	}
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", pid))
+	if err != nil {
+		return 0, err
+	}
+	mapped := false
+	for line := range strings.Lines(string(data)) {
+		f := strings.Fields(line)
+		switch {
+		case strings.Contains(f[0], "-"): // a range, its rights, and at the end what is mapped there
+			mapped = f[len(f)-1] == path
+		case mapped && (f[0] == "Rss:" || f[0] == "Anonymous:"):
+			kb, err := strconv.ParseInt(f[1], 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			if f[0] == "Anonymous:" { // pages of it that were written to are the process's own
+				kb = -kb
+			}
+			sum += kb << 10
+		}
+	}
+	if sum <= 0 {
+		return 0, fmt.Errorf("process %d has no pages of %s", pid, path)
+	}
+	return sum, nil
 }
 
 // cpu returns the processor time a process has used, in user and system mode.

@@ -19,6 +19,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/blufio/blufio/services/serve/internal/box"
@@ -30,17 +32,20 @@ type run struct {
 	tmp    string // scratch, on the disk that is measured
 	binary string
 	bare   string
+	embeds string
 	config string
 	box    place
 	idle   time.Duration
 	turns  int
 	only   string
+	sizes  sizes
+	models map[string]string // directories of sentence models that were made, by form
 	report *report
 }
 
 func main() {
 	idle := flag.Duration("idle", 30*time.Second, "wait before idle memory is read")
-	only := flag.String("only", "", "take only this measurement: size, start, idle, turns, telegram, sessions, tokens, bus, status or vectors")
+	only := flag.String("only", "", "take only this measurement, or this group of them: "+strings.Join((&run{}).names(), ", "))
 	turns := flag.Int("turns", 10_000, "turns of the memory measurement")
 	write := flag.Bool("write", true, "append to BENCHMARKS.md and keep the samples")
 	flag.Parse()
@@ -59,8 +64,11 @@ func bench(idle time.Duration, turns int, only string, write bool) (err error) {
 	if tmp, err = filepath.Abs(tmp); err != nil {
 		return err
 	}
-	r := &run{ctx: context.Background(), tmp: tmp, binary: filepath.Join(tmp, "blufio"), bare: filepath.Join(tmp, "bare"),
-		config: filepath.Join(tmp, "bench.toml"), idle: idle, turns: turns, only: only, report: newReport()}
+	r := newRun(context.Background(), tmp)
+	r.idle, r.turns, r.only = idle, turns, only
+	if only != "" && !slices.Contains(r.names(), only) {
+		return fmt.Errorf("there is no measurement %q, but %s", only, strings.Join(r.names(), ", "))
+	}
 	if err := r.build(); err != nil {
 		return err
 	}
@@ -84,11 +92,20 @@ func bench(idle time.Duration, turns int, only string, write bool) (err error) {
 	return r.report.save(".")
 }
 
+// newRun is one with its files in tmp, and the sizes that the bars are for.
+func newRun(ctx context.Context, tmp string) *run {
+	in := func(name string) string { return filepath.Join(tmp, name) }
+	return &run{ctx: ctx, tmp: tmp, binary: in("blufio"), bare: in("bare"), embeds: in("embeds"), config: in("bench.toml"),
+		sizes: wholeSizes(), models: map[string]string{}, report: newReport()}
+}
+
 const freePorts = "[gateway]\nlisten = \"127.0.0.1:0\"\n[bus]\nlisten = \"127.0.0.1:0\"\n"
+
+const module = "github.com/blufio/blufio"
 
 // build makes the binaries as they are shipped.
 func (r *run) build() error {
-	for out, pkg := range map[string]string{r.binary: ".", r.bare: "./services/serve/bench/bare"} {
+	for out, pkg := range map[string]string{r.binary: module, r.bare: module + "/services/serve/bench/bare", r.embeds: module + "/services/serve/bench/embeds"} {
 		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if text, err := cmd.CombinedOutput(); err != nil {
@@ -98,22 +115,48 @@ func (r *run) build() error {
 	return os.WriteFile(r.config, []byte(freePorts), 0o600)
 }
 
+// part is a measurement. The bars of some are for one processor: they are taken there only.
+type part struct {
+	name, group string
+	onOne       bool
+	take        func() error
+}
+
+// asked reports whether the part belongs to what is to be taken only; "" is everything.
+func (p part) asked(only string) bool { return only == "" || only == p.name || only == p.group }
+
+func (r *run) parts() []part {
+	return []part{
+		{"size", "", false, r.size}, {"start", "", false, r.startup}, {"idle", "", false, r.idleMemory}, {"turns", "", false, r.turnsAndMemory},
+		{"telegram", "", false, r.telegramTurns}, {"sessions", "", false, r.manySessions}, {"tokens", "", false, r.tokens},
+		{"bus", "", false, r.busCall}, {"status", "", false, r.statusCommand},
+		{"embedders", recallGroup, true, r.embedders}, {"recalling", recallGroup, true, r.recalling},
+		{"shedding", recallGroup, true, r.shedding}, {"vectors", recallGroup, true, r.vectors},
+	}
+}
+
+const recallGroup = "recall"
+
+// names are those that can be asked for, of parts and of groups.
+func (r *run) names() (out []string) {
+	for _, p := range r.parts() {
+		if p.group != "" && !slices.Contains(out, p.group) {
+			out = append(out, p.group)
+		}
+		out = append(out, p.name)
+	}
+	return out
+}
+
 // all takes every measurement once.
 func (r *run) all() error {
-	for _, m := range []struct {
-		name string
-		take func() error
-	}{
-		{"size", r.size}, {"start", r.startup}, {"idle", r.idleMemory}, {"turns", r.turnsAndMemory},
-		{"telegram", r.telegramTurns}, {"sessions", r.manySessions}, {"tokens", r.tokens},
-		{"bus", r.busCall}, {"status", r.statusCommand}, {"vectors", r.vectors},
-	} {
-		if r.only != "" && r.only != m.name {
+	for _, p := range r.parts() {
+		if !p.asked(r.only) || p.onOne && !r.box.pinned {
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "bench: %s, %s …\n", r.box.name, m.name)
-		if err := m.take(); err != nil {
-			return fmt.Errorf("measure %s: %w", m.name, err)
+		fmt.Fprintf(os.Stderr, "bench: %s, %s …\n", r.box.name, p.name)
+		if err := p.take(); err != nil {
+			return fmt.Errorf("measure %s: %w", p.name, err)
 		}
 	}
 	return nil

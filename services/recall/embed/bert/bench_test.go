@@ -4,7 +4,6 @@ package bert
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +19,7 @@ func BenchmarkEmbed(b *testing.B) {
 	}{{"float32", modeltest.Float32}, {"int8", modeltest.Dynamic8}, {"int8-channels", modeltest.Channels8}} {
 		e := open(b, modeltest.Make(b, modeltest.MiniLM(form.Form)), Options{})
 		for _, tokens := range []int{16, 64, 128, 256} {
-			text := strings.Repeat("cat ", tokens-2)
+			text := modeltest.Tokens(tokens)
 			if n := len(e.words.Encode(nil, text, 512)); n != tokens {
 				b.Fatalf("%d tokens, not %d", n, tokens)
 			}

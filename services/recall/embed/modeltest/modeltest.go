@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-// Package modeltest makes sentence models for tests: small ones, with random weights, and yet whole ONNX files with
+// Package modeltest makes sentence models for tests, and for the bench: small ones, with random weights, and yet whole ONNX files with
 // the operations and names that the exports of all-MiniLM-L6-v2 have, so that any ONNX runtime can run them.
 //
 //	modeltest.Write(t, dir, modeltest.Spec{Layers: 2, Width: 32, Heads: 4, Inner: 64})
@@ -13,6 +13,7 @@ package modeltest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -87,24 +88,49 @@ func Pieces() []string {
 	return append(out, strings.Fields("the a is of and to in house cat dog sits on mat where city weather rain sun ##ing ##ed ##s 日 本 語 привет мир")...)
 }
 
-// Write writes the model's files into dir.
-func Write(t testing.TB, dir string, s Spec) {
-	t.Helper()
+// Tokens is a text of n tokens, those at its ends included.
+func Tokens(n int) string { return strings.Repeat("cat ", n-2) }
+
+// Save writes the model's files into dir, for programs that are no tests.
+func Save(dir string, s Spec) error {
 	s = s.filled()
 	g := newGraph(s)
 	g.build()
-	put(t, filepath.Join(dir, "model.onnx"), g.model())
+	files := map[string][]byte{"model.onnx": g.model(), "vocab.txt": []byte(strings.Join(s.Pieces, "\n") + "\n")}
 	if s.External {
-		put(t, filepath.Join(dir, "model.onnx_data"), g.beside)
+		files["model.onnx_data"] = g.beside
 	}
-	put(t, filepath.Join(dir, "vocab.txt"), []byte(strings.Join(s.Pieces, "\n")+"\n"))
+	var errs []error
+	settings := func(name string, v map[string]any) {
+		b, err := json.Marshal(v)
+		files[name], errs = b, append(errs, err)
+	}
 	if !s.Bare {
-		put(t, filepath.Join(dir, "config.json"), encode(t, map[string]any{"model_type": "bert", "num_attention_heads": s.Heads,
-			"hidden_act": "gelu", "layer_norm_eps": 1e-12, "hidden_size": s.Width}))
+		settings("config.json", map[string]any{"model_type": "bert", "num_attention_heads": s.Heads,
+			"hidden_act": "gelu", "layer_norm_eps": 1e-12, "hidden_size": s.Width})
 	}
 	if s.Pooling != "" {
-		put(t, filepath.Join(dir, "1_Pooling", "config.json"), encode(t, map[string]any{"word_embedding_dimension": s.Width,
-			"pooling_mode_cls_token": s.Pooling == "cls", "pooling_mode_mean_tokens": s.Pooling == "mean", "pooling_mode_max_tokens": false}))
+		settings(filepath.Join("1_Pooling", "config.json"), map[string]any{"word_embedding_dimension": s.Width,
+			"pooling_mode_cls_token": s.Pooling == "cls", "pooling_mode_mean_tokens": s.Pooling == "mean", "pooling_mode_max_tokens": false})
+	}
+	for name, content := range files {
+		errs = append(errs, put(filepath.Join(dir, name), content))
+	}
+	return errors.Join(errs...)
+}
+
+func put(path string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(path, content, 0o600)
+}
+
+// Write is [Save] in a test.
+func Write(t testing.TB, dir string, s Spec) {
+	t.Helper()
+	if err := Save(dir, s); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -113,25 +139,6 @@ func Make(t testing.TB, s Spec) string {
 	dir := t.TempDir()
 	Write(t, dir, s)
 	return dir
-}
-
-func put(t testing.TB, path string, content []byte) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func encode(t testing.TB, v any) []byte {
-	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 // random makes weights as they are after training, about: so large that every layer still matters.
