@@ -94,7 +94,7 @@ func (s *scale) learn(ratio float64) float64 {
 		step = min(max(step, -.25), .25)
 	}
 	s.log += part * step
-	s.off += part * (math.Abs(off) - s.off)
+	s.off += max(1/float64(s.heard+1), .1) * (math.Abs(off) - s.off) // what was guessed counts as a report: one alone says little of how far others are off
 	return off
 }
 

@@ -92,12 +92,12 @@ func TestClock(t *testing.T) {
 	m := newModel(t)
 	m.pace = pace{}
 	p := newPlan(t, m, "max_reply_tokens = 50")
-	// One call a day: it costs a thousandth of a dollar, and a fifth of that is too little for a second.
+	// One call a day: it costs a thousandth of a dollar, reserved are up to two, and what is left is too little for a second.
 	settings, err := os.ReadFile(p.config())
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings = []byte(strings.Replace(string(settings), "daily_usd = 0", "daily_usd = 0.0012", 1))
+	settings = []byte(strings.Replace(string(settings), "daily_usd = 0", "daily_usd = 0.0018", 1))
 	if err := os.WriteFile(p.config(), settings, 0o600); err != nil {
 		t.Fatal(err)
 	}
