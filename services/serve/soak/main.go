@@ -120,6 +120,9 @@ func soak(ctx context.Context, o options) (err error) {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return err
 	}
+	if o.turns > 0 {
+		o.agent += millionAgent
+	}
 	works := o.works()
 	if o.only != "" {
 		if works = slices.DeleteFunc(works, func(w work) bool { return w.name != o.only }); len(works) == 0 {

@@ -61,6 +61,11 @@ func scaled(d, total time.Duration) time.Duration {
 	return time.Duration(float64(d) * min(1, float64(total)/float64(round)))
 }
 
+// millionAgent makes conversations that are full, and summarised again and again, before
+// the turns that are judged begin: with the 4 000 tokens of an installation, messages as
+// short as those here would go on filling them for the whole of a million turns.
+const millionAgent = "history_tokens = 400\n"
+
 // work is one daemon's part of a run.
 type work struct {
 	name   string
