@@ -80,6 +80,7 @@ type Service struct {
 	finish    time.Duration // for what is under way when Run is asked to end
 	pauses    pauses
 	pressure  pressure
+	turnEnded chan struct{}
 	toolSet   *tool.Set
 	desk      *desk // to the recall room
 
@@ -132,7 +133,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, cfg.PicturesMB), entering: make(chan struct{}, 1),
 		models: d.Models.named(), heartbeat: d.Heartbeat, extract: d.Extract, people: d.People, named: d.People.byPlace(),
 		redact: d.Redact, log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
-		pauses: defaultPauses(), pressure: pressure{now: d.Now}, toolSet: d.Tools, tools: map[string]tool.Tool{},
+		pauses: defaultPauses(), pressure: pressure{now: d.Now, changed: make(chan struct{}, 1)}, turnEnded: make(chan struct{}, 1), toolSet: d.Tools, tools: map[string]tool.Tool{},
 		queue: newQueue(cfg.MaxQueue, cfg.MaxSessions), thinking: newThinking(), outbox: map[string]*outbox{}, settle: make(chan struct{}, 1)}
 	s.desk = newDesk(s, d.NoRecall)
 	s.manner.Store(manner)

@@ -22,7 +22,7 @@ type Config struct {
 	MaxQueue         int               `koanf:"max_queue" min:"1" max:"1000000" doc:"Most unanswered messages; one more is told to try again later."`
 	MaxOutbox        int               `koanf:"max_outbox" min:"1" max:"1000000" doc:"Most undelivered replies; beyond, messages are told to try again later."`
 	MaxTextBytes     int               `koanf:"max_text_bytes" live:"true" min:"1" max:"262144" doc:"Longest message, in bytes."`
-	MaxTurns         int               `koanf:"max_turns" min:"1" max:"10000" doc:"Most turns at one time; further sessions wait."`
+	MaxTurns         int               `koanf:"max_turns" min:"1" max:"10000" doc:"Most turns at one time; further sessions wait. While memory is short it is a quarter."`
 	MaxDeliveries    int               `koanf:"max_deliveries" min:"1" max:"1000" doc:"Most replies on their way at one time on one channel; more wait."`
 	PicturesMB       int               `koanf:"pictures_mb" min:"1" max:"1000" doc:"Most bytes of pictures that models are asked about at one time, in MiB; further turns with pictures wait, and what is more in one message the model knows by name only."`
 	MaxRounds        int               `koanf:"max_rounds" min:"1" max:"50" doc:"Most rounds of tools in one turn; then the model is asked once more and has to answer with what it has."`

@@ -98,3 +98,6 @@ func (s *Service) Compacting() int {
 
 // RecallWithin is how long a turn waits for what is known of its person.
 func (s *Service) RecallWithin(d time.Duration) { s.pauses.known = d }
+
+// MemoryIsShort reports whether the room has heard so.
+func (s *Service) MemoryIsShort() bool { return s.pressure.short() }

@@ -15,7 +15,8 @@ import (
 // while it is not normal, so silence for a while is normal too: without evidence
 // nobody is turned away.
 type pressure struct {
-	now func() time.Time
+	now     func() time.Time
+	changed chan struct{} // it was said again
 
 	mu    sync.Mutex
 	level string
@@ -24,8 +25,16 @@ type pressure struct {
 
 func (p *pressure) hear(level string) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.level, p.heard = level, p.now()
+	p.mu.Unlock()
+	wake(p.changed)
+}
+
+// short reports whether memory is short, or about to run out.
+func (p *pressure) short() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.level != "" && p.level != bus.PressureNormal && p.now().Sub(p.heard) < bus.LevelHolds
 }
 
 // critical reports whether memory is about to run out.
@@ -64,6 +73,25 @@ func (s *Service) checkMemory(ctx context.Context, key sessionKey) error {
 	s.metrics.sessionsRefused.Inc()
 	return &bus.Error{Code: bus.CodeBusy, RetryAfter: memoryPause, Message: "busy: memory is short, so no new conversation is begun",
 		Hint: "try again in a moment; conversations that there are go on"}
+}
+
+// While memory is short so many times fewer turns run at one time, for what they hold is
+// most of what a crowd takes. Nobody is refused by that: further ones wait.
+const pressedPart = 4
+
+// awaitMemory waits until one more turn may run, of running ones, and reports false when
+// ctx ends before.
+func (s *Service) awaitMemory(ctx context.Context, running func() int) bool {
+	for s.pressure.short() && running() >= max(1, s.cfg.MaxTurns/pressedPart) {
+		select {
+		case <-s.turnEnded:
+		case <-s.pressure.changed:
+		case <-time.After(bus.LevelHolds): // the governor may have gone silent
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // shed answers gov.shed. What is spare when nothing presses are the tables that grew

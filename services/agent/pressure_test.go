@@ -47,6 +47,36 @@ func (r *rig) refuses(want bool) {
 	})
 }
 
+// While memory is short a quarter of the turns run at one time. The others wait, and are
+// answered when there is room.
+func TestFewerTurnsWhileMemoryIsShort(t *testing.T) {
+	r, say := governed(t, bus.PressureWarn)
+	r.cfg.MaxTurns = 8
+	running, free := make(chan string, 100), make(chan struct{})
+	r.model.complete = func(ctx context.Context, req llm.Request, delta func(string)) (llm.Response, error) {
+		running <- "one"
+		<-free
+		return echo(ctx, req, delta)
+	}
+	r.start()
+	r.until("the level is heard", func() bool { return r.agent.MemoryIsShort() })
+	const all = 12
+	for i := range all {
+		r.send(fmt.Sprint("s", i), "hello")
+	}
+	r.until("a quarter runs", func() bool { return len(running) >= 2 })
+	say(bus.PressureCritical) // a session that is known goes on; no turn more
+	free <- struct{}{}
+	r.until("the next one runs", func() bool { return len(running) >= 3 })
+	if n := r.number(`SELECT count(*) FROM message WHERE state = 'running'`); n > 2 {
+		t.Errorf("%d turns run, 2 may", n)
+	}
+	say(bus.PressureNormal)
+	r.until("all that may run do", func() bool { return len(running) >= 9 })
+	close(free)
+	r.wait(all)
+}
+
 // While memory is about to run out no session is begun, on any channel; those that
 // there are go on, whether they are busy or have been idle for long.
 func TestNoNewSessionWhileMemoryIsShort(t *testing.T) {

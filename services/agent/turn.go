@@ -75,12 +75,18 @@ func (s *Service) runTurns(ctx, finishing context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		if !s.awaitMemory(ctx, func() int { return len(slots) - 1 }) { // this one is in it
+			return nil
+		}
 		sess, seq, ok := s.awaitTurn(ctx)
 		if !ok {
 			return nil
 		}
 		s.spawn(&s.turning, func() {
-			defer func() { <-slots }()
+			defer func() {
+				<-slots
+				wake(s.turnEnded)
+			}()
 			s.answer(finishing, sess, seq)
 		})
 	}
