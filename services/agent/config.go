@@ -79,7 +79,7 @@ func (c Config) prompt() (string, error) {
 func Defaults() Config {
 	return Config{
 		Provider: config.StringList{"offline"}, Name: "blufio",
-		MaxSessions: 10_000, MaxQueue: 20_000, MaxOutbox: 20_000, MaxTextBytes: 64 << 10,
+		MaxSessions: 10_000, MaxQueue: 10_000, MaxOutbox: 20_000, MaxTextBytes: 64 << 10,
 		MaxTurns: 256, MaxDeliveries: 64, PicturesMB: 8, MaxRounds: 8, MaxReplyTokens: 2048, HistoryTokens: 4000,
 		RecallTokens: 600, CompactSoft: 0.9, CompactHard: 1, CompactUSD: 1,
 		TurnTimeout: 5 * time.Minute, BreakerFailures: 5, BreakerPause: 30 * time.Second, ReplyExpires: 72 * time.Hour,
