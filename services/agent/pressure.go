@@ -18,23 +18,31 @@ type pressure struct {
 	now     func() time.Time
 	changed chan struct{} // it was said again
 
-	mu    sync.Mutex
-	level string
-	heard time.Time
+	mu      sync.Mutex
+	level   string
+	heard   time.Time
+	pressed time.Time // when it was last not normal
 }
 
 func (p *pressure) hear(level string) {
 	p.mu.Lock()
 	p.level, p.heard = level, p.now()
+	if level != "" && level != bus.PressureNormal {
+		p.pressed = p.heard
+	}
 	p.mu.Unlock()
 	wake(p.changed)
 }
 
-// short reports whether memory is short, or about to run out.
+// pressedHolds is how long memory counts as short after it was: what has waited would
+// fill it again at once.
+const pressedHolds = 30 * time.Second
+
+// short reports whether memory is short, or was a moment ago.
 func (p *pressure) short() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.level != "" && p.level != bus.PressureNormal && p.now().Sub(p.heard) < bus.LevelHolds
+	return !p.pressed.IsZero() && p.now().Sub(p.pressed) < pressedHolds
 }
 
 // critical reports whether memory is about to run out.
@@ -75,7 +83,7 @@ func (s *Service) checkMemory(ctx context.Context, key sessionKey) error {
 		Hint: "try again in a moment; conversations that there are go on"}
 }
 
-// While memory is short so many times fewer turns run at one time, for what they hold is
+// While memory is short, and for a moment after, so many times fewer turns run at one time, for what they hold is
 // most of what a crowd takes. Nobody is refused by that: further ones wait.
 const pressedPart = 4
 

@@ -71,6 +71,7 @@ func TestFewerTurnsWhileMemoryIsShort(t *testing.T) {
 	if n := r.number(`SELECT count(*) FROM message WHERE state = 'running'`); n > 2 {
 		t.Errorf("%d turns run, 2 may", n)
 	}
+	r.clock.add(31 * time.Second)
 	say(bus.PressureNormal)
 	r.until("all that may run do", func() bool { return len(running) >= 9 })
 	close(free)
