@@ -45,7 +45,8 @@ func BenchmarkSearch10000(b *testing.B) {
 	r, all := filled(b, 10_000)
 	began := used(b)
 	for i := 0; b.Loop(); i++ {
-		if hits := r.find(recalltest.Question(all, i)); len(hits) == 0 {
+		out, err := bus.RecallSearch.Ask(b.Context(), r.ask, bus.RecallQuery{Owner: "terminal:owner", Text: recalltest.Question(all, i), Limit: 12, MaxBytes: 2400})
+		if err != nil || len(out.Hits) == 0 {
 			b.Fatal("nothing is found")
 		}
 	}

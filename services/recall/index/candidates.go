@@ -9,11 +9,14 @@ import (
 	"slices"
 )
 
-// How many vectors are looked at in all their planes: so many for each that is wanted, and one in so many of all. With fewer
-// the nearest are missed; with more nothing is gained, for then it is the 8 bits that lose.
+// How many vectors are looked at in all their planes: so many for each of the first that are wanted, fewer for each behind
+// them, where a place more or less says little, and one in so many of all. With fewer the nearest are missed; with more
+// nothing is gained, for then it is the 8 bits that lose.
 const (
-	perHit = 128
-	ofAll  = 32
+	firstHits = 10
+	perHit    = 128
+	perLater  = 24
+	ofAll     = 32
 )
 
 // candidate is a row that may be among the best.
@@ -29,7 +32,7 @@ func (s *scratch) search(dst []Hit, k, planes int) []Hit {
 		all += seg.rows
 	}
 	k = min(k, all)
-	wanted := min(all, perHit*k+all/ofAll)
+	wanted := min(all, perHit*min(k, firstHits)+perLater*max(k-firstHits, 0)+all/ofAll)
 	s.best, s.floor = s.best[:0], float32(math.Inf(-1))
 	for at, seg := range s.segs {
 		s.scan(uint32(at), seg, wanted)
