@@ -268,7 +268,7 @@ func TestDoctorFindsWhatWaits(t *testing.T) {
 	for _, b := range []breakage{
 		{name: "a message", up: true, set: append(openAI(hanging.OpenAI.URL()), "BLUFIO_DAEMON__DRAIN_TIMEOUT=5s"), pre: before(session+message, "terminal", "queued", hour, "NULL"),
 			sick: func(p *patient) { p.Cleanup(hanging.OpenAI.Die) }, // so that the daemon need not wait for it
-			id:   "BLF-QUEUE-001", level: bus.LevelWarn, seen: "1 of at most 20000 messages wait, the oldest for 6", fix: "model"},
+			id:   "BLF-QUEUE-001", level: bus.LevelWarn, seen: "1 of at most 10000 messages wait, the oldest for 6", fix: "model"},
 		{name: "as many messages as there may be", up: true, set: append(openAI(full.OpenAI.URL()), "BLUFIO_DAEMON__DRAIN_TIMEOUT=5s", "BLUFIO_AGENT__MAX_QUEUE=1"),
 			pre:  before(session+message, "terminal", "queued", time.Now().UnixMilli(), "NULL"),
 			sick: func(p *patient) { p.Cleanup(full.OpenAI.Die) },
