@@ -80,7 +80,7 @@ type Service struct {
 	finish    time.Duration // for what is under way when Run is asked to end
 	pauses    pauses
 	pressure  pressure
-	turnEnded chan struct{}
+	turnEnded chan struct{} // one has: see awaitMemory
 	toolSet   *tool.Set
 	desk      *desk // to the recall room
 

@@ -125,14 +125,8 @@ func (r *rig) heldUp(session string, sent int, began <-chan struct{}) int {
 // outcomes counts compactions, as "soft/made 2 hard/failed 1".
 func (r *rig) outcomes() string {
 	r.t.Helper()
-	reg := prometheus.NewPedanticRegistry()
-	reg.MustRegister(r.agent.Door().Metrics...)
-	families, err := reg.Gather()
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	var out []string
-	for _, f := range families {
+	for _, f := range r.gather() {
 		if f.GetName() != "blufio_context_compactions_total" {
 			continue
 		}

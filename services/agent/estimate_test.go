@@ -8,19 +8,12 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/llm"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // estimates returns how many estimates were held against a count, and the sum of their errors.
 func (r *rig) estimates() (n uint64, errors float64) {
 	r.t.Helper()
-	reg := prometheus.NewPedanticRegistry()
-	reg.MustRegister(r.agent.Door().Metrics...)
-	families, err := reg.Gather()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for _, f := range families {
+	for _, f := range r.gather() {
 		if f.GetName() == "blufio_context_estimate_error_ratio" {
 			for _, m := range f.GetMetric() {
 				n += m.GetHistogram().GetSampleCount()

@@ -83,8 +83,8 @@ func (s *Service) checkMemory(ctx context.Context, key sessionKey) error {
 		Hint: "try again in a moment; conversations that there are go on"}
 }
 
-// While memory is short, and for a moment after, so many times fewer turns run at one time, for what they hold is
-// most of what a crowd takes. Nobody is refused by that: further ones wait.
+// pressedPart is by how much fewer turns run at one time while memory is short, for what
+// they hold is most of what a crowd takes. Nobody is refused by that: further ones wait.
 const pressedPart = 4
 
 // awaitMemory waits until one more turn may run, of running ones, and reports false when

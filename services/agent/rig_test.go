@@ -25,6 +25,8 @@ import (
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/blufio/blufio/services/recall"
 	"github.com/blufio/blufio/services/roomtest"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // patience bounds every wait of a test; it is never used up by a passing one.
@@ -424,3 +426,15 @@ func texts(rs []bus.Reply) []string {
 }
 
 func numbered(n int) string { return fmt.Sprint("m", n) }
+
+// gather returns the room's metrics.
+func (r *rig) gather() []*dto.MetricFamily {
+	r.t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(r.agent.Door().Metrics...)
+	families, err := reg.Gather()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return families
+}

@@ -80,8 +80,8 @@ func (s *Service) sole(ctx context.Context, owner string) (sole bool, err error)
 }
 
 // byWords finds the facts that share words with a question, best first. Owners that are written alike have the same words,
-// and are told apart by who reads the rows; alone does it here, which costs a look at every row that matches.
-func (s *Service) byWords(ctx context.Context, owner, text string, depth int, alone bool) ([]int64, error) {
+// and are told apart by who reads the rows; exactly does it here, which costs a look at every row that matches.
+func (s *Service) byWords(ctx context.Context, owner, text string, depth int, exactly bool) ([]int64, error) {
 	words, err := s.telling(ctx, terms(text))
 	if len(words) == 0 || err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (s *Service) byWords(ctx context.Context, owner, text string, depth int, al
 	}
 	match := expression(within, words)
 	query, args := `SELECT rowid FROM recall_words WHERE recall_words MATCH ?1 `, []any{match, depth}
-	if alone {
+	if exactly {
 		query, args = query+`AND (SELECT owner FROM recall_entry WHERE n = recall_words.rowid) = ?3 `, append(args, owner)
 	}
 	rows, err := s.d.Store.Query(ctx, query+`ORDER BY bm25(recall_words, 1.0, 2.0, 0.0) LIMIT ?2`, args...)

@@ -12,8 +12,8 @@ import (
 )
 
 // Meter knows by how much the estimates of [Tokens] are wrong for each model, from
-// what the model's provider reports with its answers. What it
-// knows outlives the process with [Meter.Save]. The zero value is ready, and safe for concurrent use.
+// what the model's provider reports with its answers. What it knows outlives the process
+// with [Meter.Save]. The zero value is ready, and safe for concurrent use.
 type Meter struct {
 	mu     sync.Mutex
 	models map[string]*scale
