@@ -9,9 +9,9 @@ import (
 	"slices"
 )
 
-// How many vectors are looked at in all their planes: so many for each of the first that are wanted, fewer for each behind
-// them, where a place more or less says little, and one in so many of all. With fewer the nearest are missed; with more
-// nothing is gained, for then it is the 8 bits that lose.
+// How many vectors are looked at more closely than by their signs: so many for each of the first that are wanted, fewer for
+// each behind them, where a place more or less says little, and one in so many of all. With fewer the nearest are missed; with
+// more nothing is gained, for then it is the 8 bits that lose.
 const (
 	firstHits = 10
 	perHit    = 128
@@ -19,10 +19,19 @@ const (
 	ofAll     = 32
 )
 
+// Most of these fall behind in their first few planes already: only so many for each that is wanted, and one in so many, are
+// looked at in the others.
+const (
+	firstPlanes = 3
+	perClose    = 8
+	ofClose     = 8
+)
+
 // candidate is a row that may be among the best.
 type candidate struct {
 	score    float32
 	seg, row uint32
+	sum      int32 // with the question, of the planes looked at; 16 000 numbers fit
 }
 
 // search appends the k best rows of s.segs to dst.
@@ -38,15 +47,18 @@ func (s *scratch) search(dst []Hit, k, planes int) []Hit {
 		s.scan(uint32(at), seg, wanted)
 	}
 	best := keep(s.best, wanted)
-	for i := range best {
-		c, row := s.segs[best[i].seg].at(int(best[i].row))
-		best[i].score = min(max(s.fineStep*c.scale[row]*float32(s.compare(c, row)), -1), 1)
+	if planes > firstPlanes {
+		s.compare(best, 0, firstPlanes)
+		best = keep(best, perClose*k+len(best)/ofClose)
+		s.compare(best, firstPlanes, planes)
+	} else {
+		s.compare(best, 0, planes)
 	}
 	best = keep(best, k)
 	from := len(dst)
 	for _, b := range best {
 		c, row := s.segs[b.seg].at(int(b.row))
-		dst = append(dst, Hit{c.ids[row], b.score})
+		dst = append(dst, Hit{c.ids[row], min(max(b.score, -1), 1)})
 	}
 	slices.SortFunc(dst[from:], func(a, b Hit) int { return cmp.Or(-cmp.Compare(a.Score, b.Score), cmp.Compare(a.ID, b.ID)) })
 	return dst
@@ -63,7 +75,7 @@ func (s *scratch) scan(at uint32, seg *segment, wanted int) {
 			if score <= s.floor {
 				continue
 			}
-			s.best = append(s.best, candidate{score, at, uint32(n*mostRoom + row)})
+			s.best = append(s.best, candidate{score: score, seg: at, row: uint32(n*mostRoom + row)})
 			if len(s.best) >= 2*wanted {
 				s.best = keep(s.best, wanted)
 				s.floor = s.best[wanted-1].score
@@ -86,13 +98,20 @@ func againstSigns(question [][roughBits]uint64, row []uint64) int {
 	return sum
 }
 
-// compare is the product of the question with all planes of a row, each of whose numbers counts from the middle of its range.
-func (s *scratch) compare(c *chunk, row int) float64 {
-	sum := 0
-	for _, plane := range c.planes {
-		sum = 2*sum + againstPlane(s.fine, plane[row*s.words:])
+// compare scores rows, of which the planes before from have been looked at, by the planes before to. What stands in a plane
+// counts from the middle of its number's range.
+func (s *scratch) compare(best []candidate, from, to int) {
+	middle := float64(int(1)<<to-1) / 2 * float64(s.fineSum)
+	for i := range best {
+		b := &best[i]
+		c, row := s.segs[b.seg].at(int(b.row))
+		sum := b.sum
+		for _, plane := range c.planes[from:to] {
+			sum = 2*sum + int32(againstPlane(s.fine, plane[row*s.words:]))
+		}
+		b.sum = sum
+		b.score = s.fineStep * c.scale[row] * float32(math.Ldexp(float64(sum)-middle, len(c.planes)-to))
 	}
-	return float64(sum) - float64(int(1)<<len(c.planes)-1)/2*float64(s.fineSum)
 }
 
 // againstPlane is the sum of those of the question's numbers where the plane has a 1.

@@ -17,8 +17,8 @@
 // # How one is found
 //
 // First the plane of signs alone, of every vector of the owner, is held against the question in 4 bits: 24 population counts
-// of 64 bits. The best of these, many more than were asked for (candidates.go), are compared in all planes, with the question in
-// 8 bits. What is lost against an exact comparison is in the tests and in BENCHMARKS.md: of the ten nearest
+// of 64 bits. The best of these, many more than were asked for (candidates.go), are compared in three planes, and the best of
+// those in all, with the question in 10 bits. What is lost against an exact comparison is in the tests and in BENCHMARKS.md: of the ten nearest
 // of 10 000 fewer than two in a hundred.
 //
 // # Bounds
@@ -28,7 +28,7 @@
 // times as many, less precisely. With 4 bits one or two of the ten nearest are others, nearly as near; with 2 it is half of
 // them. [Index.Bits] tells how many bits are left. Who has the vectors themselves should then ask for more than are wanted, and
 // compare those. The bits come back with Reset, which forgets all. Beyond MinBits Put returns [ErrFull]. What a search works with
-// comes on top: 12 bytes for each 16th vector, and some 30 KB.
+// comes on top: 16 bytes for each 16th vector, and some 30 KB.
 //
 // Each owner's vectors lie by themselves, so a search costs nothing for those of others. They lie in chunks, which
 // begin small and are never moved when they are large: the index grows without a second copy of itself.
