@@ -4,6 +4,7 @@ package archive
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -32,21 +33,19 @@ func TestCutLong(t *testing.T) {
 	cut(t, 200)
 }
 
+// movesEach is how many transfers there are about each backup; a copy takes a third of their time.
+const movesEach = 4000
+
 func cut(t *testing.T, backups int) {
 	s := openStore(t, filepath.Join(t.TempDir(), "live.db"), banks)
-	stop := make(chan struct{})
+	moves := make(chan struct{}, movesEach) // that may be made: without a bound the database becomes larger than a disk
 	var movers sync.WaitGroup
 	defer movers.Wait()
-	defer close(stop)
+	defer close(moves)
 	for seed := range uint64(4) {
 		movers.Go(func() {
 			random := rand.New(rand.NewPCG(seed, 0))
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for range moves {
 				if err := s.Write(context.Background(), move(1+random.IntN(500), 1+random.IntN(500), random.IntN(50))); err != nil {
 					t.Error(err)
 					return
@@ -56,6 +55,9 @@ func cut(t *testing.T, backups int) {
 	}
 	moved := int64(-1)
 	for i := range backups {
+		for range cap(moves) - len(moves) {
+			moves <- struct{}{}
+		}
 		n := balance(t, s, i)
 		if n < moved {
 			t.Errorf("backup %d has %d transfers, the one before had %d", i, n, moved)
@@ -110,7 +112,7 @@ func balance(t *testing.T, s *sqlite.Store, i int) (transfers int64) {
 		t.Errorf("backup %d does not balance: savings %d, current %d, moved %d in %d transfers, the manifest says %d",
 			i, savings, current, moved, transfers, report.Manifest.Rows["transfer"])
 	}
-	if err := os.RemoveAll(path); err != nil {
+	if err := errors.Join(r.Close(), os.RemoveAll(dir)); err != nil { // hundreds of them fill a disk
 		t.Error(err)
 	}
 	return transfers

@@ -41,6 +41,8 @@ type File struct {
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"` // hexadecimal, lower case
 	Mode   uint32 `json:"mode"`   // permission bits
+
+	quick uint64 // what [Describe] also made of its bytes, for [Write] to see that they are the same; 0: SHA256 has to tell
 }
 
 // Cut is the moment that an archive holds.

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"os"
 	"slices"
@@ -115,18 +116,33 @@ func (t *tarWriter) file(f File, open func(name string) (io.ReadCloser, error)) 
 	if _, err := t.w.Write(tarHeader(f, t.at)); err != nil {
 		return err
 	}
-	sum := sha256.New()
+	sum, same := f.seen()
 	before := t.done
 	content := &source{ctx: t.ctx, r: r, progress: func(n int64) { t.tell(before + n) }}
 	n, err := t.ahead.copy(t.w, sum, io.LimitReader(content, f.Size+1))
 	if err != nil {
 		return err
 	}
-	if n != f.Size || hex.EncodeToString(sum.Sum(nil)) != f.SHA256 {
+	if n != f.Size || !same() {
 		return errors.New("the file has changed since its hash was made")
 	}
 	_, err = t.w.Write(make([]byte, padding(f.Size)))
 	return err
+}
+
+// quickSeed makes the hashes by which this process knows its files again. No other process reads them, and to make one
+// takes a tenth of what SHA-256 does, which is a ninth of a backup's time.
+var quickSeed = maphash.MakeSeed()
+
+// seen is a hash for the bytes of f, and what tells at their end whether they are those that were described.
+func (f File) seen() (sum io.Writer, same func() bool) {
+	if f.quick != 0 {
+		quick := new(maphash.Hash)
+		quick.SetSeed(quickSeed)
+		return quick, func() bool { return quick.Sum64() == f.quick }
+	}
+	whole := sha256.New()
+	return whole, func() bool { return hex.EncodeToString(whole.Sum(nil)) == f.SHA256 }
 }
 
 func (t *tarWriter) tell(done int64) {
@@ -169,10 +185,11 @@ func Describe(ctx context.Context, name, path string) (File, error) {
 	if err != nil {
 		return File{}, err
 	}
-	sum := sha256.New()
-	n, err := io.CopyBuffer(sum, &source{ctx: ctx, r: f}, make([]byte, copySize))
+	sum, quick := sha256.New(), new(maphash.Hash)
+	quick.SetSeed(quickSeed)
+	n, err := io.CopyBuffer(io.MultiWriter(sum, quick), &source{ctx: ctx, r: f}, make([]byte, copySize))
 	if err != nil {
 		return File{}, fmt.Errorf("hash %s: %w", path, err)
 	}
-	return File{Name: name, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil)), Mode: uint32(info.Mode().Perm())}, nil
+	return File{Name: name, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil)), Mode: uint32(info.Mode().Perm()), quick: quick.Sum64()}, nil
 }

@@ -54,6 +54,29 @@ func TestWriteRefuses(t *testing.T) {
 	}
 }
 
+// One bit of a file that was described is another when it is written.
+func TestWriteSeesOneBit(t *testing.T) {
+	p := small(t)
+	path := filepath.Join(t.TempDir(), "file")
+	content := bytes.Repeat([]byte("remember\n"), 100_000)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Describe(t.Context(), "workspace/large", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.m.Files = append(p.m.Files, f)
+	p.files[f.Name] = content
+	if err := Write(t.Context(), io.Discard, p.m, p.open, nil); err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)/2] ^= 4
+	if err := Write(t.Context(), io.Discard, p.m, p.open, nil); err == nil || !strings.Contains(err.Error(), "has changed") {
+		t.Errorf("got %v", err)
+	}
+}
+
 type broken struct{ err error }
 
 func (b broken) Read([]byte) (int, error) { return 0, b.err }
