@@ -61,6 +61,7 @@ type Cut struct {
 	archive.Manifest
 	dir        string
 	recipients []archive.Recipient
+	examined   *archive.Examined // nil: not yet
 }
 
 // Estimate is about how large an archive can become.
@@ -118,7 +119,7 @@ func sizeOf(path string) int64 {
 }
 
 // Take makes the cut in scratch, which must not exist: the database is copied, the copy is
-// checked and hashed. Close it in any case but an error.
+// hashed, and from then on checked. Close it in any case but an error.
 func (s Source) Take(ctx context.Context, w Wish, scratch string, tell Tell) (*Cut, error) {
 	c := &Cut{dir: scratch, recipients: w.Recipients}
 	if err := s.take(ctx, c, w, tell); err != nil {
@@ -151,7 +152,7 @@ func (s Source) take(ctx context.Context, c *Cut, w Wish, tell Tell) error {
 	if err := s.look(ctx, c); err != nil {
 		return err
 	}
-	if err := c.prove(ctx); err != nil {
+	if err := c.describe(ctx); err != nil {
 		return err
 	}
 	tell(bus.BackupCheck, total, total)
@@ -236,13 +237,12 @@ func (s Source) look(ctx context.Context, c *Cut) (err error) {
 	return err
 }
 
-// prove checks the copy and hashes every file.
-func (c *Cut) prove(ctx context.Context) error {
-	database, checked, err := archive.Examine(ctx, c.path(archive.DatabaseName))
-	if err != nil {
-		return fmt.Errorf("check the copy: %w", err)
+// describe hashes every file, and has the copy looked through.
+func (c *Cut) describe(ctx context.Context) (err error) {
+	if c.examined, err = archive.Examine(ctx, c.path(archive.DatabaseName)); err != nil {
+		return notSound(err)
 	}
-	c.Schema, c.Rows, c.Files = checked.Schema, checked.Rows, []archive.File{database}
+	c.Schema, c.Rows, c.Files = c.examined.Schema, c.examined.Rows, []archive.File{c.examined.File}
 	names, err := c.names()
 	if err != nil {
 		return err
@@ -256,6 +256,8 @@ func (c *Cut) prove(ctx context.Context) error {
 	}
 	return c.Check()
 }
+
+func notSound(err error) error { return fmt.Errorf("check the copy: %w", err) }
 
 // names are the files of the archive that are there, in its order.
 func (c *Cut) names() (names []string, err error) {
@@ -278,7 +280,8 @@ func (c *Cut) names() (names []string, err error) {
 	return names, nil
 }
 
-// Write writes the archive of the cut to w, and says how large it is and its hash.
+// Write writes the archive of the cut to w, and says how large it is and its hash. It fails at the end if the copy turns
+// out to be damaged.
 func (c *Cut) Write(ctx context.Context, w io.Writer, tell Tell) (bytes int64, sum string, err error) {
 	m := &meter{w: w, hash: sha256.New()}
 	sealed, err := archive.Encrypt(m, c.recipients)
@@ -291,6 +294,11 @@ func (c *Cut) Write(ctx context.Context, w io.Writer, tell Tell) (bytes int64, s
 		func(done int64) { tell(bus.BackupWrite, done, total) })
 	if err == nil {
 		err = sealed.Close()
+	}
+	if err == nil {
+		if bad := c.examined.Sound(); bad != nil {
+			err = notSound(bad)
+		}
 	}
 	failpoint.Hit("backup.written")
 	return m.n, hex.EncodeToString(m.hash.Sum(nil)), err
@@ -312,6 +320,9 @@ func (m *meter) Write(p []byte) (int, error) {
 
 // Close removes the scratch directory.
 func (c *Cut) Close() error {
+	if c.examined != nil {
+		c.examined.Stop()
+	}
 	if err := os.RemoveAll(c.dir); err != nil {
 		return fmt.Errorf("remove scratch directory: %w", err)
 	}

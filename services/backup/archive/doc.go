@@ -30,13 +30,15 @@
 // # Writing
 //
 //	err := store.Copy(ctx, copy, nil)
-//	file, checked, err := archive.Examine(ctx, copy)
+//	examined, err := archive.Examine(ctx, copy)
+//	defer examined.Stop()
 //	…
 //	pending, err := archive.Create(path, force)
 //	defer pending.Abort()
 //	w, err := archive.Encrypt(pending, recipients)
 //	err = archive.Write(ctx, w, manifest, open, progress)
 //	err = w.Close()
+//	err = examined.Sound()
 //	err = pending.Commit()
 //
 // # Reading

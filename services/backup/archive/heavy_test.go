@@ -104,12 +104,13 @@ func phases(ctx context.Context, s *sqlite.Store, dir, path string, did func(str
 		return err
 	}
 	did("copy")
-	f, checked, err := Examine(ctx, database)
+	e, err := Examine(ctx, database)
 	if err != nil {
 		return err
 	}
-	did("check, hash")
-	p := &parts{files: map[string][]byte{}, m: Manifest{Created: created, Schema: checked.Schema, Rows: checked.Rows, Files: []File{f}}}
+	defer e.Stop()
+	did("hash")
+	p := &parts{files: map[string][]byte{}, m: Manifest{Created: created, Schema: e.Schema, Rows: e.Rows, Files: []File{e.File}}}
 	p.add(DevicePubName, "U\n")
 	out, err := Create(path, false)
 	if err != nil {
@@ -125,7 +126,10 @@ func phases(ctx context.Context, s *sqlite.Store, dir, path string, did func(str
 	if err != nil {
 		return err
 	}
-	did("compress")
+	if err := e.Sound(); err != nil {
+		return err
+	}
+	did("check, compress")
 	defer did("sync")
 	return out.Commit()
 }

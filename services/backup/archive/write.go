@@ -15,7 +15,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -149,29 +148,6 @@ func (t *tarWriter) tell(done int64) {
 	if t.done = done; t.progress != nil {
 		t.progress(done)
 	}
-}
-
-// Examine checks the copy of the database at path and describes it, both at the same time.
-func Examine(ctx context.Context, path string) (f File, c sqlite.Checked, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	described := make(chan error, 1)
-	go func() {
-		var err error
-		f, err = Describe(ctx, DatabaseName, path)
-		described <- err
-	}()
-	c, err = sqlite.Check(ctx, path)
-	if err == nil {
-		err = c.Err()
-	}
-	if err != nil {
-		cancel()
-	}
-	if hashErr := <-described; err == nil {
-		err = hashErr
-	}
-	return f, c, err
 }
 
 // Describe reads the file at path, which is to be called name in the archive, and says its size and hash.

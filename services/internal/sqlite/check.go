@@ -42,8 +42,28 @@ func (c Checked) Err() error {
 // beside it: nobody may have it open. What it finds is in Damage; an error means
 // that it could not look, or that the file is no database of blufio at all.
 func Check(ctx context.Context, path string) (Checked, error) {
+	return check(ctx, path, (*Checked).integrity, (*Checked).foreignKeys, (*Checked).versions, (*Checked).counts)
+}
+
+// Survey is the part of [Check] that reads what there is, and takes a tenth of its time; Damage is only what it cannot read.
+func Survey(ctx context.Context, path string) (Checked, error) {
+	return check(ctx, path, (*Checked).versions, (*Checked).counts)
+}
+
+// Sound is the other part: it looks for damage alone. Its error wraps [ErrCorrupt] for a database that is not sound.
+func Sound(ctx context.Context, path string) error {
+	c, err := check(ctx, path, (*Checked).integrity, (*Checked).foreignKeys)
+	if err != nil {
+		return err
+	}
+	return c.Err()
+}
+
+type look func(*Checked, context.Context, *sql.DB) error
+
+func check(ctx context.Context, path string, looks ...look) (Checked, error) {
 	c := Checked{Schema: map[string]int{}, Rows: map[string]int64{}}
-	err := c.look(ctx, path)
+	err := c.each(ctx, path, looks)
 	if errors.Is(err, ErrCorrupt) { // too bad for integrity_check itself
 		c.note(strings.TrimPrefix(err.Error(), ErrCorrupt.Error()+": "))
 		err = nil
@@ -54,7 +74,7 @@ func Check(ctx context.Context, path string) (Checked, error) {
 	return c, nil
 }
 
-func (c *Checked) look(ctx context.Context, path string) error {
+func (c *Checked) each(ctx context.Context, path string, looks []look) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return err
@@ -70,18 +90,14 @@ func (c *Checked) look(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(c.ask(ctx, db), db.Close())
-	trim() // what the cache took: a backup goes on to other work
-	return err
-}
-
-func (c *Checked) ask(ctx context.Context, db *sql.DB) error {
-	for _, fn := range []func(context.Context, *sql.DB) error{c.integrity, c.foreignKeys, c.versions, c.counts} {
-		if err := fn(ctx, db); err != nil {
-			return classify(err)
+	for _, look := range looks {
+		if err = classify(look(c, ctx, db)); err != nil {
+			break
 		}
 	}
-	return nil
+	err = errors.Join(err, db.Close())
+	trim() // what the cache took: a backup goes on to other work
+	return err
 }
 
 func (c *Checked) note(line string) {
