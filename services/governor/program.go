@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,21 +15,30 @@ import (
 // They are clean copies of a file, so nothing is lost: the next use of one maps
 // it again (madvise(2), MADV_DONTNEED).
 func dropProgramPages() error {
-	exe, err := os.Readlink("/proc/self/exe")
+	ranges, err := programPages()
 	if err != nil {
-		return fmt.Errorf("find program: %w", err)
+		return err
 	}
-	maps, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		return fmt.Errorf("read program's pages: %w", err)
-	}
-	for _, r := range programRanges(string(maps), exe) {
+	for _, r := range ranges {
 		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, r.from, r.to-r.from, unix.MADV_DONTNEED); errno != 0 {
 			return fmt.Errorf("drop program's pages: %w", errno)
 		}
 	}
 	return nil
 }
+
+// programPages is where the program file is mapped, which never changes.
+var programPages = sync.OnceValues(func() ([]pageRange, error) {
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return nil, fmt.Errorf("find program: %w", err)
+	}
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return nil, fmt.Errorf("read program's pages: %w", err)
+	}
+	return programRanges(string(maps), exe), nil
+})
 
 type pageRange struct{ from, to uintptr }
 

@@ -117,7 +117,9 @@ func TestBrokenModel(t *testing.T) {
 // A server that refuses one text holds up none of the others; one that fails is asked again.
 func TestServer(t *testing.T) {
 	var failing atomic.Bool
+	var calls atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		calls.Add(1)
 		var in struct{ Input []string }
 		if err := json.NewDecoder(q.Body).Decode(&in); err != nil {
 			t.Error(err)
@@ -156,6 +158,11 @@ func TestServer(t *testing.T) {
 	}
 	if len(r.health()) != 0 {
 		t.Errorf("%+v", r.health())
+	}
+	r.find("thing")
+	before := calls.Load()
+	if r.find("thing"); calls.Load() != before || r.cache.size() == 0 {
+		t.Error("the server is asked again about the same question")
 	}
 	failing.Store(true)
 	r.keep("4", "While it is down.")

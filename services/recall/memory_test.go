@@ -30,6 +30,10 @@ func TestShed(t *testing.T) {
 	}
 	r.settle()
 	r.find("wardrobe")
+	if r.cache.size() != 0 {
+		t.Error("vectors of questions are remembered, which are made as fast")
+	}
+	r.cache.put("a model", "a question", make([]float32, 8))
 	before := r.state()
 	if before.Indexed != 50 || before.IndexBytes == 0 || r.cache.size() == 0 {
 		t.Fatalf("%+v", before)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/recall/index"
 )
 
@@ -101,11 +102,15 @@ func (s *Service) nearest(ctx context.Context, x *index.Index, owner string, que
 	return hits[:min(len(hits), k)], rows.Err()
 }
 
-// question is the vector of a question, made or remembered; nil if it cannot be had in time.
+// question is the vector of a question, made or remembered; nil if it cannot be had in time. The built-in embedder makes
+// one as fast as it would be found.
 func (s *Service) question(ctx context.Context, e *engaged, text string) []float32 {
 	text = clip(text, maxQuestion)
-	if v := s.cache.get(e.Name(), text); v != nil {
-		return v
+	remembered := e.kind != bus.RecallBuiltIn
+	if remembered {
+		if v := s.cache.get(e.Name(), text); v != nil {
+			return v
+		}
 	}
 	vectors, err := e.Embed(ctx, []string{text})
 	if err != nil {
@@ -113,6 +118,8 @@ func (s *Service) question(ctx context.Context, e *engaged, text string) []float
 		s.d.Logger.Debug("question is searched by its words alone", "service", name, "err", err)
 		return nil
 	}
-	s.cache.put(e.Name(), text, vectors[0])
+	if remembered {
+		s.cache.put(e.Name(), text, vectors[0])
+	}
 	return vectors[0]
 }
