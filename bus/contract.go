@@ -200,7 +200,8 @@ var (
 	RoomRestarted    = durable[RestartedFact](alert("evt.room.restarted", "control", "A room failed and was started again."))
 	StreamGap        = durable[GapFact](fact("evt.stream.gap", "relay", "Events are missing from the stream for good."))
 	ChannelDown      = durable[ChannelFact](alert("evt.channel.down", "telegram", "A channel has not reached its other side for a minute; it keeps trying."))
-	ChannelUp        = durable[ChannelFact](fact("evt.channel.up", "telegram", "A channel that was down works again."))
+	ChannelUp        = durable[ChannelFact](Spec{Name: "evt.channel.up", From: []string{"telegram"}, Heard: []string{"agent", Anyone},
+		Meaning: "A channel that was down works again."})
 	AccessDenied     = durable[DeniedFact](Spec{Name: "evt.security.denied", From: []string{"control", "gateway", "telegram"}, Heard: []string{Anyone},
 		Meaning: "Someone tried what it may not, or was cut off at a bound."})
 )

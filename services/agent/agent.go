@@ -173,6 +173,7 @@ func (s *Service) Door() services.Door {
 			bus.AgentStatus.Answer(s.summary).Workers(1),
 			bus.MemoryShed.To("agent").Answer(s.shed).Workers(1),
 			bus.MemoryLevel.On(func(_ context.Context, l bus.Level) { s.pressure.hear(l.Pressure) }),
+			bus.ChannelUp.On(s.channelUp),
 		},
 		Says: []bus.Lane{bus.MessageSend, bus.MessageDelta, bus.CostReserve, bus.CostSettle, bus.CostGet, bus.StatusGet, bus.MemoryRead, bus.KeyList,
 			bus.MessageReceived, bus.MessageDied, bus.MessageRetried, bus.MessageDropped, bus.TurnCompleted, bus.TurnFailed, bus.TurnInterrupted,

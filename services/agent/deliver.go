@@ -177,16 +177,24 @@ func (s *Service) close(ctx context.Context, o *outbox, d delivery, lane bus.Eve
 
 func (s *Service) retryLater(ctx context.Context, o *outbox, d delivery, why error) {
 	s.metrics.deliveriesFailed.Add(1)
-	wait := s.pauses.before(d.reply.Attempt)
-	if e := (*bus.Error)(nil); errors.As(why, &e) {
-		wait = max(wait, min(e.RetryAfter, s.pauses.deliveryMost)) // the channel knows better
+	wait, hold := s.pauses.before(d.reply.Attempt), o.postpone
+	if e := (*bus.Error)(nil); errors.As(why, &e) && e.RetryAfter > 0 {
+		wait, hold = max(wait, min(e.RetryAfter, s.pauses.deliveryMost)), o.hold // the channel knows better
 	}
 	s.log.Warn("reply not delivered, trying again", "service", "agent", "trace", d.reply.MessageID, "attempt", d.reply.Attempt, "wait", wait.String(), "err", why)
 	s.note(ctx, func(tx *sqlite.Tx) error {
 		_, err := tx.Exec(`UPDATE outbox SET attempts = ?, error = ? WHERE id = ?`, d.reply.Attempt, why.Error(), d.id)
 		return err
 	})
-	o.hold(d.session, s.now().Add(wait))
+	hold(d.session, s.now().Add(wait))
+}
+
+// channelUp hears that a channel works again: what waits for that need not wait for its next try, which after a long
+// outage is minutes away.
+func (s *Service) channelUp(_ context.Context, f bus.ChannelFact) {
+	if o := s.outbox[f.Channel]; o != nil {
+		o.back()
+	}
 }
 
 // before returns the pause before the next try: doubling, with jitter, bounded.

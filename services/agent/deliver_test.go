@@ -83,6 +83,51 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
+// What waits for a channel to work again goes when it does; what the channel wants later goes later.
+func TestChannelComesBack(t *testing.T) {
+	r := newRig(t, echo)
+	wants := &bus.Error{Code: bus.CodeBusy, Message: "slow down", RetryAfter: 90 * time.Minute}
+	r.gateway.refuse(func(m bus.Reply) error {
+		if m.Text == "echo later" {
+			return wants
+		}
+		return errDown
+	})
+	r.setup = func(s *agent.Service) { s.HurryDelivery(time.Hour) }
+	r.start()
+	r.send("a", "now")
+	r.send("b", "later")
+	r.until("both were tried, and wait", func() bool {
+		return r.number(`SELECT count(*) FROM outbox WHERE attempts = 1`) == 2 && r.agent.LookAtOutbox() == 0
+	})
+	telegram := r.bus.Connect(t, "telegram", bus.ChannelUp)
+	say := func(channel string) {
+		t.Helper()
+		subject, data, err := bus.ChannelUp.Encode(bus.ChannelFact{Time: r.clock.now(), Channel: channel})
+		if err == nil {
+			err = telegram.NATS().Publish(subject, data) // as the relay does
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.gateway.refuse(func(m bus.Reply) error {
+		if m.Text == "echo later" {
+			return wants
+		}
+		return nil
+	})
+	say("nobody")
+	say("gateway")
+	if got := r.wait(1)[0]; got.Text != "echo now" || got.Attempt != 2 {
+		t.Errorf("%+v", got)
+	}
+	r.until("one is left, and waits", func() bool { return r.number(`SELECT count(*) FROM outbox`) == 1 && r.agent.LookAtOutbox() == 0 })
+	if n := r.number(`SELECT max(attempts) FROM outbox`); n != 1 {
+		t.Errorf("%d tries before the channel wants another", n)
+	}
+}
+
 func TestReplyExpires(t *testing.T) {
 	r := newRig(t, echo)
 	r.gateway.refuse(func(m bus.Reply) error {

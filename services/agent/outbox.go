@@ -22,6 +22,7 @@ type outbox struct {
 	most     int                    // sessions at one time since the table was made
 	ready    []int64                // sessions whose next reply may go, longest first
 	wake     chan struct{}
+	returns  int // how often the channel has come back from an outage
 }
 
 // undelivered is a session's part. It is in ready, claimed, or held back.
@@ -30,6 +31,8 @@ type undelivered struct {
 	claimed   bool
 	queued    bool      // in ready
 	notBefore time.Time // held back until then, after a failure
+	guessed   bool      // notBefore is no more than a guess at when the channel may work again
+	returns   int       // the outbox's, when it was claimed
 	absent    int       // times in a row that no room answered for the channel
 }
 
@@ -84,7 +87,7 @@ func (o *outbox) claim() (session int64, ok bool) {
 	}
 	session, o.ready = o.ready[0], o.ready[1:]
 	u := o.sessions[session]
-	u.queued, u.claimed = false, true
+	u.queued, u.claimed, u.returns = false, true, o.returns
 	return session, true
 }
 
@@ -108,7 +111,36 @@ func (o *outbox) hold(session int64, t time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	u := o.sessions[session]
-	u.claimed, u.notBefore = false, t
+	u.claimed, u.notBefore, u.guessed = false, t, false
+}
+
+// postpone is hold until t, or until the channel comes back, whichever is first.
+func (o *outbox) postpone(session int64, t time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	u := o.sessions[session]
+	u.claimed, u.notBefore, u.guessed = false, t, true
+	if u.returns != o.returns { // it has since this try began
+		o.free(session, u)
+	}
+}
+
+// back lets the sessions go that wait for no more than that the channel works again.
+func (o *outbox) back() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.returns++
+	for session, u := range o.sessions {
+		if u.guessed && !u.notBefore.IsZero() {
+			o.free(session, u)
+		}
+	}
+}
+
+// free ends a session's pause.
+func (o *outbox) free(session int64, u *undelivered) {
+	u.notBefore = time.Time{}
+	o.offer(session, u)
 }
 
 // oldest is since when a reply has waited longest; zero when none does.
@@ -137,8 +169,7 @@ func (o *outbox) due(now time.Time) {
 	defer o.mu.Unlock()
 	for session, u := range o.sessions {
 		if !u.notBefore.IsZero() && !u.notBefore.After(now) {
-			u.notBefore = time.Time{}
-			o.offer(session, u)
+			o.free(session, u)
 		}
 	}
 }

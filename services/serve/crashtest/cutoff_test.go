@@ -107,6 +107,7 @@ func TestTelegramAway(t *testing.T) {
 	p := newPlan(t, m)
 	w := newWire(t, g.bot.URL())
 	p.add(t, strings.Replace(g.config(), g.bot.URL(), w.url(), 1))
+	p.add(t, "\n[recall]\nmax_entries = 100000\n") // a third of the messages of ten minutes is remembered
 	d := start(t, p, build(t, shipped))
 	d.awaitHealthy(t)
 	tr := talk(t, p) // the others notice nothing
