@@ -36,7 +36,7 @@ type BackupBegun struct {
 // Stages of a backup, in their order.
 const (
 	BackupCopy   = "copy"   // the database is copied
-	BackupCheck  = "check"  // the copy is checked and hashed
+	BackupCheck  = "check"  // the copy is hashed, and from then on checked: damage is told of this stage
 	BackupWrite  = "write"  // the archive is written
 	BackupVerify = "verify" // and read again; those of the schedule alone
 	BackupAfter  = "after"  // it is sent away; those of the schedule alone

@@ -119,7 +119,7 @@ func sizeOf(path string) int64 {
 }
 
 // Take makes the cut in scratch, which must not exist: the database is copied, the copy is
-// hashed, and from then on checked. Close it in any case but an error.
+// hashed, and its check is under way. Close it in any case but an error.
 func (s Source) Take(ctx context.Context, w Wish, scratch string, tell Tell) (*Cut, error) {
 	c := &Cut{dir: scratch, recipients: w.Recipients}
 	if err := s.take(ctx, c, w, tell); err != nil {
@@ -147,15 +147,13 @@ func (s Source) take(ctx context.Context, c *Cut, w Wish, tell Tell) error {
 	if err := s.gather(ctx, c, w); err != nil {
 		return err
 	}
-	total := sizeOf(c.path(archive.DatabaseName))
-	tell(bus.BackupCheck, 0, total)
+	tell(bus.BackupCheck, 0, 0)
 	if err := s.look(ctx, c); err != nil {
 		return err
 	}
 	if err := c.describe(ctx); err != nil {
 		return err
 	}
-	tell(bus.BackupCheck, total, total)
 	failpoint.Hit("backup.checked")
 	return ctx.Err()
 }
@@ -280,8 +278,16 @@ func (c *Cut) names() (names []string, err error) {
 	return names, nil
 }
 
-// Write writes the archive of the cut to w, and says how large it is and its hash. It fails at the end if the copy turns
-// out to be damaged.
+// Sound waits until the copy has been looked through, and says what is wrong with it. [Cut.Write] does so itself.
+func (c *Cut) Sound() error {
+	if err := c.examined.Sound(); err != nil {
+		return notSound(err)
+	}
+	return nil
+}
+
+// Write writes the archive of the cut to w, and says how large it is and its hash. It fails as soon as the copy turns
+// out to be damaged; what was written is then no archive.
 func (c *Cut) Write(ctx context.Context, w io.Writer, tell Tell) (bytes int64, sum string, err error) {
 	m := &meter{w: w, hash: sha256.New()}
 	sealed, err := archive.Encrypt(m, c.recipients)
@@ -290,18 +296,35 @@ func (c *Cut) Write(ctx context.Context, w io.Writer, tell Tell) (bytes int64, s
 	}
 	total := c.Manifest.Bytes()
 	tell(bus.BackupWrite, 0, total)
-	err = archive.Write(ctx, sealed, c.Manifest, func(name string) (io.ReadCloser, error) { return os.Open(c.path(name)) },
+	err = archive.Write(ctx, sealed, c.Manifest, c.open, c.examined.Sound,
 		func(done int64) { tell(bus.BackupWrite, done, total) })
 	if err == nil {
 		err = sealed.Close()
 	}
-	if err == nil {
-		if bad := c.examined.Sound(); bad != nil {
-			err = notSound(bad)
-		}
+	if bad := c.examined.Damage(); bad != nil && ctx.Err() == nil {
+		tell(bus.BackupCheck, 0, 0) // which is what failed
+		err = notSound(bad)
 	}
 	failpoint.Hit("backup.written")
 	return m.n, hex.EncodeToString(m.hash.Sum(nil)), err
+}
+
+// open reads a file of the archive, until the copy is known to be damaged.
+func (c *Cut) open(name string) (io.ReadCloser, error) {
+	f, err := os.Open(c.path(name))
+	return doubted{f, c.examined}, err
+}
+
+type doubted struct {
+	io.ReadCloser
+	examined *archive.Examined
+}
+
+func (d doubted) Read(p []byte) (int, error) {
+	if err := d.examined.Damage(); err != nil {
+		return 0, err
+	}
+	return d.ReadCloser.Read(p)
 }
 
 // meter counts and hashes what passes.

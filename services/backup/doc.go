@@ -3,11 +3,11 @@
 // Package backup is the room that makes backups which are known to restore.
 //
 // A backup is a cut through everything at one moment ([Source.Take]): the database is copied
-// beside its writers, the copy is checked and hashed, and an archive is made of it. What it
-// looks like is said in the package archive, which knows no bus; what the cut is made of is
-// the same with a daemon and without.
+// beside its writers, the copy is hashed, and an archive is made of it while it is checked: that
+// of a damaged copy never gets its seal. What an archive looks like is said in the package archive,
+// which knows no bus; what the cut is made of is the same with a daemon and without.
 //
-//	cut.go       the cut: copy, check, hash, and its archive
+//	cut.go       the cut: copy, hash, check, and its archive
 //	stream.go    ctl.backup.create, read and finish: whoever asks writes the file
 //	scheduled.go the daemon's own, written to a directory, verified, thinned out
 //	after.go     what follows: the command that sends one away, and the drill

@@ -163,7 +163,11 @@ func TakeBackup(ctx context.Context, o Options, r bus.BackupRequest, tell func(s
 	if err != nil {
 		return nil, errors.Join(err, lock.release())
 	}
-	return &OfflineBackup{cut: cut, lock: lock}, nil
+	b = &OfflineBackup{cut: cut, lock: lock}
+	if err := cut.Sound(); err != nil { // waited for: whoever called may be somebody else from now on
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
 }
 
 // Name is a name for the archive's file, and Estimate about how large that can become.

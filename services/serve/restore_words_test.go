@@ -13,6 +13,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/bustest"
+	"github.com/blufio/blufio/services/backup"
 	"github.com/blufio/blufio/services/backup/restore"
 	"github.com/blufio/blufio/services/config"
 )
@@ -29,6 +30,21 @@ func halfRestored(t *testing.T) string {
 	check(t, os.WriteFile(filepath.Join(dir, "restore.json"),
 		[]byte(`{"format": 1, "pre": "`+cutOff+`", "from": "restore.new", "old": ["blufio.db", "events"], "new": ["blufio.db"]}`), 0o600))
 	return dir
+}
+
+// A backup without a daemon is taken when its copy was looked through, and not before: whoever calls may have been the
+// owner of the files for as long as that takes. A damaged one lets the directory go.
+func TestTakeBackupWaitsForTheCheck(t *testing.T) {
+	dir := altered(t, `CREATE TABLE parent (id INTEGER PRIMARY KEY); CREATE TABLE child (id INTEGER REFERENCES parent); INSERT INTO child VALUES (7)`)
+	for range 2 {
+		b, err := TakeBackup(t.Context(), Options{Config: Defaults(), DataDir: dir, Version: "test", Logger: bustest.Logger(t), Now: time.Now}, bus.BackupRequest{}, func(string, int64, int64) {})
+		if b != nil || err == nil || !strings.HasPrefix(err.Error(), "check the copy: database is damaged") {
+			t.Fatalf("got %v, %v", b, err)
+		}
+	}
+	if left, err := os.ReadDir(backup.Scratch(dir)); err != nil || len(left) > 0 {
+		t.Errorf("there are %v, %v", left, err)
+	}
 }
 
 // A backup and a restore without a daemon end one that was cut off, as whoever gets the lock

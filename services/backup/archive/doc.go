@@ -36,9 +36,8 @@
 //	pending, err := archive.Create(path, force)
 //	defer pending.Abort()
 //	w, err := archive.Encrypt(pending, recipients)
-//	err = archive.Write(ctx, w, manifest, open, progress)
+//	err = archive.Write(ctx, w, manifest, open, examined.Sound, progress)
 //	err = w.Close()
-//	err = examined.Sound()
 //	err = pending.Commit()
 //
 // # Reading

@@ -4,6 +4,8 @@ package archive
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -23,11 +25,15 @@ type Examined struct {
 // Examine describes the copy of the database at path, and begins to look for damage. Until it is known to be [Examined.Sound]
 // no archive of it is good. Stop it in any case but an error.
 func Examine(ctx context.Context, path string) (*Examined, error) {
+	return examine(ctx, path, sqlite.Sound)
+}
+
+func examine(ctx context.Context, path string, sound func(ctx context.Context, path string) error) (*Examined, error) {
 	ctx, stop := context.WithCancel(ctx)
 	e := &Examined{stop: stop, ended: make(chan struct{})}
 	go func() {
 		defer close(e.ended)
-		e.err = sqlite.Sound(ctx, path)
+		e.err = contain(func() error { return sound(ctx, path) })
 	}()
 	if err := e.describe(ctx, path); err != nil {
 		e.Stop()
@@ -40,9 +46,10 @@ func Examine(ctx context.Context, path string) (*Examined, error) {
 func (e *Examined) describe(ctx context.Context, path string) (err error) {
 	hashed := make(chan error, 1)
 	go func() {
-		var err error
-		e.File, err = Describe(ctx, DatabaseName, path)
-		hashed <- err
+		hashed <- contain(func() (err error) {
+			e.File, err = Describe(ctx, DatabaseName, path)
+			return err
+		})
 	}()
 	c, err := sqlite.Survey(ctx, path)
 	if err == nil {
@@ -64,8 +71,28 @@ func (e *Examined) Sound() error {
 	return e.err
 }
 
+// Damage is what is known to be wrong by now; it does not wait.
+func (e *Examined) Damage() error {
+	select {
+	case <-e.ended:
+		return e.err
+	default:
+		return nil
+	}
+}
+
 // Stop ends what is still under way, and returns when nobody reads the copy any more.
 func (e *Examined) Stop() {
 	e.stop()
 	<-e.ended
+}
+
+// contain makes an error of a panic, which on a goroutine of its own would end the process.
+func contain(look func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return look()
 }

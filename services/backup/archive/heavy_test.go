@@ -122,11 +122,8 @@ func phases(ctx context.Context, s *sqlite.Store, dir, path string, did func(str
 			return os.Open(database)
 		}
 		return p.open(name)
-	}, nil)
+	}, e.Sound, nil)
 	if err != nil {
-		return err
-	}
-	if err := e.Sound(); err != nil {
 		return err
 	}
 	did("check, compress")

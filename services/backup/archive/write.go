@@ -25,15 +25,16 @@ const (
 
 // Write writes an archive to w. It puts the files of m in order, opens each once, and each must
 // be exactly as m says: give it files that nobody changes. Progress, unless nil, is told the bytes read
-// of m.Bytes(), one call at a time, on a goroutine of Write's. It does not close w, nor sync anything. After an error what was written is no archive.
-func Write(ctx context.Context, w io.Writer, m Manifest, open func(name string) (io.ReadCloser, error), progress func(done int64)) error {
-	if err := write(ctx, w, m, open, progress); err != nil {
+// of m.Bytes(), one call at a time, on a goroutine of Write's. Sound is asked when all is written but the seal, and its error
+// keeps that back. Write does not close w, nor sync anything. After an error what was written is no archive.
+func Write(ctx context.Context, w io.Writer, m Manifest, open func(name string) (io.ReadCloser, error), sound func() error, progress func(done int64)) error {
+	if err := write(ctx, w, m, open, sound, progress); err != nil {
 		return fmt.Errorf("write backup: %w", err)
 	}
 	return nil
 }
 
-func write(ctx context.Context, w io.Writer, m Manifest, open func(name string) (io.ReadCloser, error), progress func(done int64)) error {
+func write(ctx context.Context, w io.Writer, m Manifest, open func(name string) (io.ReadCloser, error), sound func() error, progress func(done int64)) error {
 	text, err := m.encode()
 	if err != nil {
 		return err
@@ -48,6 +49,9 @@ func write(ctx context.Context, w io.Writer, m Manifest, open func(name string) 
 	err = t.all(m, text, open)
 	if e := z.Close(); err == nil { // after an error it says the same again
 		err = e
+	}
+	if err == nil {
+		err = sound()
 	}
 	if err != nil {
 		return err

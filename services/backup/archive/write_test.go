@@ -43,7 +43,7 @@ func TestWriteRefuses(t *testing.T) {
 				open = func(name string) (io.ReadCloser, error) { return tt.open(p, name) }
 			}
 			var b bytes.Buffer
-			err := Write(t.Context(), &b, p.m, open, nil)
+			err := Write(t.Context(), &b, p.m, open, sound, nil)
 			if err == nil || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want %q", err, tt.says)
 			}
@@ -68,11 +68,11 @@ func TestWriteSeesOneBit(t *testing.T) {
 	}
 	p.m.Files = append(p.m.Files, f)
 	p.files[f.Name] = content
-	if err := Write(t.Context(), io.Discard, p.m, p.open, nil); err != nil {
+	if err := Write(t.Context(), io.Discard, p.m, p.open, sound, nil); err != nil {
 		t.Fatal(err)
 	}
 	content[len(content)/2] ^= 4
-	if err := Write(t.Context(), io.Discard, p.m, p.open, nil); err == nil || !strings.Contains(err.Error(), "has changed") {
+	if err := Write(t.Context(), io.Discard, p.m, p.open, sound, nil); err == nil || !strings.Contains(err.Error(), "has changed") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -91,7 +91,7 @@ func TestWriteIsGivenUp(t *testing.T) {
 	p := small(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := Write(ctx, io.Discard, p.m, p.open, nil); !errors.Is(err, context.Canceled) {
+	if err := Write(ctx, io.Discard, p.m, p.open, sound, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	path := store(t, p.write(t))
@@ -139,7 +139,7 @@ func TestLongHeaders(t *testing.T) {
 func TestProgress(t *testing.T) {
 	p := small(t)
 	last := int64(-1)
-	err := Write(t.Context(), io.Discard, p.m, p.open, func(done int64) {
+	err := Write(t.Context(), io.Discard, p.m, p.open, sound, func(done int64) {
 		if done < last {
 			t.Errorf("progress went back from %d to %d", last, done)
 		}
