@@ -177,29 +177,30 @@ func (s *Service) close(ctx context.Context, o *outbox, d delivery, lane bus.Eve
 
 func (s *Service) retryLater(ctx context.Context, o *outbox, d delivery, why error) {
 	s.metrics.deliveriesFailed.Add(1)
-	wait, hold := s.pauses.before(d.reply.Attempt), o.postpone
+	wait, least := s.pauses.before(o.failure(d.session)), time.Duration(0)
 	if e := (*bus.Error)(nil); errors.As(why, &e) && e.RetryAfter > 0 {
-		wait, hold = max(wait, min(e.RetryAfter, s.pauses.deliveryMost)), o.hold // the channel knows better
+		least = min(e.RetryAfter, s.pauses.deliveryMost) // the channel knows better
+		wait = max(wait, least)
 	}
 	s.log.Warn("reply not delivered, trying again", "service", "agent", "trace", d.reply.MessageID, "attempt", d.reply.Attempt, "wait", wait.String(), "err", why)
 	s.note(ctx, func(tx *sqlite.Tx) error {
 		_, err := tx.Exec(`UPDATE outbox SET attempts = ?, error = ? WHERE id = ?`, d.reply.Attempt, why.Error(), d.id)
 		return err
 	})
-	hold(d.session, s.now().Add(wait))
+	o.postpone(d.session, s.now(), wait, least)
 }
 
 // channelUp hears that a channel works again: what waits for that need not wait for its next try, which after a long
 // outage is minutes away.
 func (s *Service) channelUp(_ context.Context, f bus.ChannelFact) {
 	if o := s.outbox[f.Channel]; o != nil {
-		o.back()
+		o.back(s.now())
 	}
 }
 
-// before returns the pause before the next try: doubling, with jitter, bounded.
-func (p pauses) before(attempt int) time.Duration {
-	d := doubled(p.delivery, attempt, p.deliveryMost)
+// before returns the pause before the next try after so many failures: doubling, with jitter, bounded.
+func (p pauses) before(failures int) time.Duration {
+	d := doubled(p.delivery, failures, p.deliveryMost)
 	return d/2 + rand.N(d/2+1)
 }
 

@@ -83,48 +83,95 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// What waits for a channel to work again goes when it does; what the channel wants later goes later.
+// What waits for a channel to work again goes when it does; what the channel wants later goes later, but not later than that.
 func TestChannelComesBack(t *testing.T) {
 	r := newRig(t, echo)
-	wants := &bus.Error{Code: bus.CodeBusy, Message: "slow down", RetryAfter: 90 * time.Minute}
-	r.gateway.refuse(func(m bus.Reply) error {
-		if m.Text == "echo later" {
-			return wants
-		}
-		return errDown
-	})
+	down := map[string]error{
+		"echo now":   errDown,
+		"echo soon":  &bus.Error{Code: bus.CodeBusy, Message: "slow down", RetryAfter: time.Second},
+		"echo later": &bus.Error{Code: bus.CodeBusy, Message: "slow down", RetryAfter: 90 * time.Minute},
+	}
+	r.gateway.refuse(func(m bus.Reply) error { return down[m.Text] })
 	r.setup = func(s *agent.Service) { s.HurryDelivery(time.Hour) }
 	r.start()
 	r.send("a", "now")
-	r.send("b", "later")
-	r.until("both were tried, and wait", func() bool {
-		return r.number(`SELECT count(*) FROM outbox WHERE attempts = 1`) == 2 && r.agent.LookAtOutbox() == 0
+	r.send("b", "soon")
+	r.send("c", "later")
+	r.until("all were tried, and wait", func() bool {
+		return r.number(`SELECT count(*) FROM outbox WHERE attempts = 1`) == 3 && r.agent.LookAtOutbox() == 0
 	})
-	telegram := r.bus.Connect(t, "telegram", bus.ChannelUp)
-	say := func(channel string) {
-		t.Helper()
-		subject, data, err := bus.ChannelUp.Encode(bus.ChannelFact{Time: r.clock.now(), Channel: channel})
-		if err == nil {
-			err = telegram.NATS().Publish(subject, data) // as the relay does
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	r.gateway.refuse(func(m bus.Reply) error {
 		if m.Text == "echo later" {
-			return wants
+			return down[m.Text]
 		}
 		return nil
 	})
-	say("nobody")
-	say("gateway")
+	up := r.channelUp()
+	up("nobody")
+	up("gateway")
 	if got := r.wait(1)[0]; got.Text != "echo now" || got.Attempt != 2 {
+		t.Errorf("%+v", got)
+	}
+	r.until("two are left, and wait", func() bool { return r.number(`SELECT count(*) FROM outbox`) == 2 && r.agent.LookAtOutbox() == 0 })
+	r.clock.add(2 * time.Second)
+	if got := r.wait(2)[1]; got.Text != "echo soon" || got.Attempt != 2 {
 		t.Errorf("%+v", got)
 	}
 	r.until("one is left, and waits", func() bool { return r.number(`SELECT count(*) FROM outbox`) == 1 && r.agent.LookAtOutbox() == 0 })
 	if n := r.number(`SELECT max(attempts) FROM outbox`); n != 1 {
 		t.Errorf("%d tries before the channel wants another", n)
+	}
+}
+
+// After a long outage the pauses are short again: a channel that is back may fail once more before it works.
+func TestPausesAfterAnOutage(t *testing.T) {
+	r := newRig(t, echo)
+	var down atomic.Bool
+	down.Store(true)
+	r.gateway.refuse(func(bus.Reply) error {
+		if down.Load() {
+			return errDown
+		}
+		return nil
+	})
+	const pause = time.Second // at most a hundred of them
+	r.setup = func(s *agent.Service) { s.HurryDelivery(pause) }
+	r.start()
+	r.send("a", "now")
+	tried := func(times int64) {
+		t.Helper()
+		r.until("it was tried, and waits", func() bool {
+			return r.number(`SELECT coalesce(max(attempts), 0) FROM outbox`) == times && r.agent.LookAtOutbox() == 0
+		})
+	}
+	for n := range int64(10) {
+		tried(n + 1)
+		if n < 9 {
+			r.clock.add(100 * pause)
+		}
+	}
+	r.channelUp()("gateway")
+	tried(11)
+	down.Store(false)
+	r.clock.add(2 * pause)
+	if got := r.wait(1)[0]; got.Attempt != 12 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// channelUp makes what says that a channel is back, as the relay does.
+func (r *rig) channelUp() func(channel string) {
+	r.t.Helper()
+	telegram := r.bus.Connect(r.t, "telegram", bus.ChannelUp)
+	return func(channel string) {
+		r.t.Helper()
+		subject, data, err := bus.ChannelUp.Encode(bus.ChannelFact{Time: r.clock.now(), Channel: channel})
+		if err == nil {
+			err = telegram.NATS().Publish(subject, data)
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
 	}
 }
 

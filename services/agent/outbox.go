@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -31,8 +32,9 @@ type undelivered struct {
 	claimed   bool
 	queued    bool      // in ready
 	notBefore time.Time // held back until then, after a failure
-	guessed   bool      // notBefore is no more than a guess at when the channel may work again
+	floor     time.Time // and until then though the channel comes back
 	returns   int       // the outbox's, when it was claimed
+	failures  int       // of its oldest reply, since the channel last came back
 	absent    int       // times in a row that no room answered for the channel
 }
 
@@ -96,7 +98,7 @@ func (o *outbox) ended(session int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	u := o.sessions[session]
-	u.claimed, u.absent = false, 0
+	u.claimed, u.failures, u.absent = false, 0, 0
 	u.since = u.since[1:]
 	o.total--
 	if len(u.since) == 0 {
@@ -111,36 +113,62 @@ func (o *outbox) hold(session int64, t time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	u := o.sessions[session]
-	u.claimed, u.notBefore, u.guessed = false, t, false
+	u.claimed, u.notBefore, u.floor = false, t, t
 }
 
-// postpone is hold until t, or until the channel comes back, whichever is first.
-func (o *outbox) postpone(session int64, t time.Time) {
+// postpone gives a claimed session back for a while, after a failure at the time now. It may be shorter, but not than
+// least, if the channel comes back.
+func (o *outbox) postpone(session int64, now time.Time, wait, least time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	u := o.sessions[session]
-	u.claimed, u.notBefore, u.guessed = false, t, true
+	u.claimed, u.notBefore, u.floor = false, now.Add(wait), now.Add(least)
 	if u.returns != o.returns { // it has since this try began
-		o.free(session, u)
+		u.lift()
+		o.release(now)
 	}
 }
 
 // back lets the sessions go that wait for no more than that the channel works again.
-func (o *outbox) back() {
+func (o *outbox) back(now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.returns++
-	for session, u := range o.sessions {
-		if u.guessed && !u.notBefore.IsZero() {
-			o.free(session, u)
-		}
+	for _, u := range o.sessions {
+		u.lift()
+	}
+	o.release(now)
+}
+
+// lift forgets what was guessed from failures before the channel came back.
+func (u *undelivered) lift() {
+	u.failures = 0
+	if !u.notBefore.IsZero() {
+		u.notBefore = u.floor
 	}
 }
 
-// free ends a session's pause.
-func (o *outbox) free(session int64, u *undelivered) {
-	u.notBefore = time.Time{}
-	o.offer(session, u)
+// due lets the sessions go that were held back until now.
+func (o *outbox) due(now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.release(now)
+}
+
+// release ends the pauses that are over, of the session that has waited longest first.
+func (o *outbox) release(now time.Time) {
+	var over []int64
+	for session, u := range o.sessions {
+		if !u.notBefore.IsZero() && !u.notBefore.After(now) {
+			over = append(over, session)
+		}
+	}
+	slices.SortFunc(over, func(a, b int64) int { return o.sessions[a].since[0].Compare(o.sessions[b].since[0]) })
+	for _, session := range over {
+		u := o.sessions[session]
+		u.notBefore = time.Time{}
+		o.offer(session, u)
+	}
 }
 
 // oldest is since when a reply has waited longest; zero when none does.
@@ -163,15 +191,14 @@ func (o *outbox) absence(session int64) int {
 	return u.absent
 }
 
-// due lets the sessions go that were held back until now.
-func (o *outbox) due(now time.Time) {
+// failure counts a failed try of a claimed session's oldest reply, and returns how many there were since the channel
+// last came back.
+func (o *outbox) failure(session int64) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for session, u := range o.sessions {
-		if !u.notBefore.IsZero() && !u.notBefore.After(now) {
-			o.free(session, u)
-		}
-	}
+	u := o.sessions[session]
+	u.failures++
+	return u.failures
 }
 
 // undelivered counts the replies of all channels.

@@ -3,33 +3,77 @@
 package agent
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
 
 // A try that was under way when the channel came back, and failed, is made again at once.
 func TestChannelComesBackMeanwhile(t *testing.T) {
-	o := newOutbox()
-	o.add(1, time.Now())
+	o, now := newOutbox(), time.Now()
+	o.add(1, now)
 	claim := func() bool { _, ok := o.claim(); return ok }
 	if !claim() {
 		t.Fatal("a new reply does not go")
 	}
-	o.back()
-	o.postpone(1, time.Now().Add(time.Hour))
+	o.failure(1)
+	o.back(now)
+	o.postpone(1, now, time.Hour, 0)
 	if !claim() {
 		t.Error("it waits for what has been")
 	}
-	o.postpone(1, time.Now().Add(time.Hour))
+	if n := o.failure(1); n != 1 {
+		t.Errorf("%d failures count since", n)
+	}
+	o.postpone(1, now, time.Hour, 0)
 	if claim() {
 		t.Error("it does not wait")
 	}
-	o.back()
+	o.back(now)
 	if !claim() {
 		t.Error("it waits though the channel is back")
 	}
-	o.hold(1, time.Now().Add(time.Hour))
-	if o.back(); claim() {
+	o.back(now)
+	o.postpone(1, now, time.Hour, time.Minute)
+	o.back(now)
+	if o.due(now.Add(time.Minute - 1)); claim() {
 		t.Error("it goes before the channel wants it")
+	}
+	if o.due(now.Add(time.Minute)); !claim() {
+		t.Error("it waits longer than the channel wants")
+	}
+	o.hold(1, now.Add(time.Hour))
+	if o.back(now); claim() {
+		t.Error("it goes though it is no channel that it waits for")
+	}
+}
+
+// After a pause, too, it is the turn of the session that has waited longest.
+func TestLongestFirst(t *testing.T) {
+	now := time.Now()
+	for name, end := range map[string]func(*outbox){
+		"the channel is back":   func(o *outbox) { o.back(now) },
+		"the pauses have ended": func(o *outbox) { o.due(now.Add(time.Hour)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := newOutbox()
+			var want, got []int64
+			for i := range 100 {
+				session := int64(i * 37 % 100) // not the order of their ids
+				want = append(want, session)
+				o.add(session, now.Add(time.Duration(i)*time.Second), now)
+			}
+			for range want {
+				session, _ := o.claim()
+				o.postpone(session, now, time.Hour, 0)
+			}
+			end(o)
+			for session, ok := o.claim(); ok; session, ok = o.claim() {
+				got = append(got, session)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("in the order %v", got)
+			}
+		})
 	}
 }

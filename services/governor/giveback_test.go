@@ -3,9 +3,14 @@
 package governor
 
 import (
+	"errors"
+	"io/fs"
+	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/blufio/blufio/bus"
 )
@@ -64,15 +69,69 @@ func TestProgramRanges(t *testing.T) {
 garbage
 `
 	want := []pageRange{{0x400000, 0x14f5000}, {0x14f5000, 0x205f000}}
-	if got := programRanges(maps, "/usr/bin/blufio"); !slices.Equal(got, want) {
-		t.Errorf("got %x, want %x", got, want)
+	for what, is := range map[string]struct{ maps, exe string }{
+		"as it was started":     {maps, "/usr/bin/blufio"},
+		"replaced":              {strings.ReplaceAll(maps, "blufio\n", "blufio (deleted)\n"), "/usr/bin/blufio (deleted)"},
+		"replaced in between":   {strings.ReplaceAll(maps, "blufio\n", "blufio (deleted)\n"), "/usr/bin/blufio"},
+		"at a path with blanks": {strings.ReplaceAll(maps, "/usr/bin/blufio", "/home/ann/my  programs/blufio"), "/home/ann/my  programs/blufio"},
+	} {
+		if got := programRanges(is.maps, is.exe); !slices.Equal(got, want) {
+			t.Errorf("%s: got %x, want %x", what, got, want)
+		}
+	}
+	if got := programRanges(maps, "/usr/bin/bluf"); len(got) > 0 {
+		t.Errorf("of another program: %x", got)
+	}
+}
+
+// A look at the pages that failed is no reason to give up, and one that succeeded is enough.
+func TestProgramIsFoundLater(t *testing.T) {
+	const mapped = "00400000-014f5000 r-xp 00000000 08:01 1234 /usr/bin/blufio\n"
+	root := fstest.MapFS{}
+	p := &programPages{root: root}
+	wantNone := func(why string) {
+		t.Helper()
+		if got, err := p.find(); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("found %x, %v; want %s", got, err, why)
+		}
+	}
+	wantNone("find program")
+	root["proc/self/exe"] = &fstest.MapFile{Data: []byte("/usr/bin/blufio"), Mode: fs.ModeSymlink | 0o777}
+	wantNone("read program's pages")
+	root["proc/self/maps"] = &fstest.MapFile{Data: []byte("garbage\n")}
+	wantNone("no pages of /usr/bin/blufio")
+	root["proc/self/maps"].Data = []byte(mapped)
+	for range 2 {
+		if got, err := p.find(); err != nil || !slices.Equal(got, []pageRange{{0x400000, 0x14f5000}}) {
+			t.Errorf("found %x, %v", got, err)
+		}
+		clear(root)
+	}
+}
+
+// What keeps the program's pages is logged once, and again when it is something else or comes back.
+func TestProgramStays(t *testing.T) {
+	b := newBench(t)
+	var log strings.Builder
+	var why error
+	b.Service.deps.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	b.Service.deps.DropProgram = func() error { return why }
+	for _, step := range []struct {
+		why  error
+		want int // lines so far
+	}{{nil, 0}, {errors.New("one"), 1}, {errors.New("one"), 1}, {errors.New("another"), 2}, {nil, 2}, {errors.New("another"), 3}} {
+		why = step.why
+		b.dropProgram(t.Context())
+		if got := strings.Count(log.String(), "program's pages stay"); got != step.want {
+			t.Errorf("after %v: %d lines, want %d", step.why, got, step.want)
+		}
 	}
 }
 
 // The process goes on working after its memory was given back, and holds less.
 func TestMemoryIsReallyGivenBack(t *testing.T) {
 	b := newBench(t)
-	b.Service.deps.Free, b.Service.deps.DropProgram = giveBackMemory, dropProgramPages
+	b.Service.deps.Free, b.Service.deps.DropProgram = giveBackMemory, (&programPages{root: os.DirFS("/")}).drop
 	b.connect()
 	ballast := make([]byte, 64<<20)
 	for i := range ballast {

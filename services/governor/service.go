@@ -41,7 +41,7 @@ type Deps struct {
 	GoPercent   func(int) int     // sets by how much Go's heap may grow between two collections, in percent, and returns what it was before
 	GoLimit     func(int64) int64 // sets Go's memory limit and returns the one before; negative: only that
 	Free        func()            // collects garbage and returns memory to the system
-	DropProgram func() error      // takes the program file's pages out of the resident set
+	DropProgram func() error      // takes the program file's pages out of the resident set; for one goroutine
 	Now         func() time.Time
 	Every       time.Duration // between readings; default a second
 }
@@ -69,7 +69,7 @@ func (d *Deps) defaults() {
 		d.Free = giveBackMemory
 	}
 	if d.DropProgram == nil {
-		d.DropProgram = dropProgramPages
+		d.DropProgram = (&programPages{root: d.Root}).drop
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -101,6 +101,8 @@ type Service struct {
 	goSet   int64     // the one it has
 	shedAt  time.Time // when shedding was last asked for
 	toldAt  time.Time // when the level was last said
+
+	pagesStay string // why the program's last stayed, as was logged; of relieve alone
 
 	mu       sync.Mutex
 	conn     *bus.Conn

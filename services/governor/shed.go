@@ -76,11 +76,16 @@ func (s *Service) shed(ctx context.Context, level string) {
 	s.mu.Unlock()
 }
 
-// dropProgram lets go of the program's own pages.
+// dropProgram lets go of the program's own pages. Why that fails is logged when it
+// changes: in a pause it is tried every few seconds.
 func (s *Service) dropProgram(ctx context.Context) {
+	why := ""
 	if err := s.deps.DropProgram(); err != nil {
-		s.complain(ctx, "program's pages stay", err)
+		if why = err.Error(); why != s.pagesStay {
+			s.complain(ctx, "program's pages stay", err)
+		}
 	}
+	s.pagesStay = why
 }
 
 func (s *Service) complain(ctx context.Context, what string, err error, args ...any) {

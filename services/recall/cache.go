@@ -12,7 +12,8 @@ import (
 // entryBytes is what an entry of the cache takes beside its vector, about.
 const entryBytes = 256
 
-// cache keeps the vectors of the last questions, within a bound in bytes. It holds hashes of the questions, not their texts.
+// cache keeps the vectors of the last questions, within a bound in bytes; none of the built-in embedder's. It holds hashes of
+// the questions, not their texts.
 type cache struct {
 	max int64
 

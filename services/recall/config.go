@@ -38,7 +38,7 @@ func Defaults() Config {
 // Bytes is the most that the vectors in memory and those of questions may take.
 func (c Config) Bytes() int64 { return int64(c.IndexMB)<<20 + queryCacheBytes }
 
-// queryCacheBytes bounds the vectors of questions that are kept.
+// queryCacheBytes bounds the vectors of questions that are kept, which those of the built-in embedder are not.
 const queryCacheBytes = 512 << 10
 
 // Check reports what no bound of a single key can say.
