@@ -232,9 +232,12 @@ func (s *Service) pair(ctx context.Context, e *engaged, batch []work) {
 			continue
 		}
 		own := marks(w.Text)
+		same := func(text string) bool {
+			return slices.Equal(marks(text), own) && (e.alike == nil || e.alike(text, w.Text) >= least)
+		}
 		for j := range i {
 			o := &batch[j]
-			if o.into == 0 && o.Owner == w.Owner && len(o.vector) == len(w.vector) && dot(o.vector, w.vector) >= least && slices.Equal(marks(o.Text), own) {
+			if o.into == 0 && o.Owner == w.Owner && len(o.vector) == len(w.vector) && dot(o.vector, w.vector) >= least && same(o.Text) {
 				w.into = o.n
 				break
 			}
@@ -247,7 +250,7 @@ func (s *Service) pair(ctx context.Context, e *engaged, batch []work) {
 			continue // they stay two
 		}
 		for _, h := range hits {
-			if float64(h.Score) >= least && h.ID != w.n && s.says(ctx, h.ID, own) {
+			if float64(h.Score) >= least && h.ID != w.n && s.says(ctx, h.ID, same) {
 				w.into = h.ID
 				break
 			}
@@ -255,11 +258,11 @@ func (s *Service) pair(ctx context.Context, e *engaged, batch []work) {
 	}
 }
 
-// says reports whether a fact has these marks.
-func (s *Service) says(ctx context.Context, n int64, own []string) bool {
+// says reports whether a fact still holds, and says the same.
+func (s *Service) says(ctx context.Context, n int64, same func(text string) bool) bool {
 	var text string
 	err := s.d.Store.QueryRow(ctx, `SELECT text FROM recall_entry WHERE n = ? AND superseded_by IS NULL`, n).Scan(&text)
-	return err == nil && slices.Equal(marks(text), own)
+	return err == nil && same(text)
 }
 
 // mergeInto makes one of two facts, if both are still there and about the same: the older one stays.

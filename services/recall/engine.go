@@ -31,8 +31,9 @@ type embedder interface {
 type engaged struct {
 	embedder
 	kind  string
-	least float64 // how near a vector is at the least that has to do with a question
-	batch int     // texts at once in the background
+	least float64                   // how near a vector is at the least that has to do with a question
+	batch int                       // texts at once in the background
+	alike func(a, b string) float64 // how much two texts say the same, where near vectors do not tell; may be nil
 }
 
 const (
@@ -51,15 +52,15 @@ func (c Config) open(ctx context.Context, d Deps, m *meter) (*engaged, error) {
 		if err != nil {
 			return nil, err
 		}
-		e = &engaged{m, bus.RecallLocal, 0.3, 8}
+		e = &engaged{embedder: m, kind: bus.RecallLocal, least: 0.3, batch: 8}
 	case c.Server.On():
 		r, err := remote.New(c.Server, remote.Deps{UserAgent: d.UserAgent, Now: d.Now, Used: func(tokens int) { m.tokens.Add(float64(tokens)) }})
 		if err != nil {
 			return nil, err
 		}
-		e = &engaged{r, bus.RecallServer, 0.25, c.Server.Batch}
+		e = &engaged{embedder: r, kind: bus.RecallServer, least: 0.25, batch: c.Server.Batch}
 	default:
-		return &engaged{static.New(), bus.RecallBuiltIn, 0.1, 64}, nil
+		return &engaged{embedder: static.New(), kind: bus.RecallBuiltIn, least: 0.1, batch: 64, alike: static.Alike}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()

@@ -40,7 +40,7 @@ func (e *engaged) inUse() string {
 	case bus.RecallServer:
 		return "a server, " + e.Name()
 	}
-	return "the built-in embedder, by words and parts of words"
+	return "the built-in embedder, by words, parts of words and English words that are related"
 }
 
 func (s *Service) probeEmbedder(ctx context.Context) services.Result {

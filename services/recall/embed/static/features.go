@@ -26,12 +26,13 @@ const (
 	aloneWeight  = 0.5 // of a character that is a word
 )
 
-// vector makes the vector of one text.
-func vector(text string) []float32 {
+// vector makes the vector of one text; wide counts what its words are about, too.
+func vector(text string, wide bool) []float32 {
 	if len(text) > maxText {
 		text = text[:maxText]
 	}
 	c := newCounter(len(text))
+	c.wide = wide
 	for _, r := range text {
 		c.rune(unicode.ToLower(r))
 	}
@@ -46,6 +47,7 @@ type counter struct {
 	last  uint64 // hash of the word before, 0 at the beginning
 	found []feature
 	slots []uint32 // hash table: feature + 1
+	wide  bool     // groups of related words count
 }
 
 type feature struct {
@@ -103,6 +105,9 @@ func (c *counter) word() {
 	if c.n >= slipLeast {
 		c.slips(w, slipWeight*weight)
 	}
+	if c.wide && weight == wordWeight {
+		c.related(w)
+	}
 	c.n = 0
 }
 
@@ -110,27 +115,33 @@ func (c *counter) word() {
 const (
 	kindLetters = 16 + iota
 	kindBones
+	kindRelated
 )
 
 // slips counts what is left of a word that was typed in haste: its letters in any order, but for the first, and its
 // consonants, doubled ones once.
 func (c *counter) slips(w []rune, weight float32) {
-	var letters, bones [maxWord]rune
-	n := copy(letters[:], w)
-	slices.Sort(letters[1:n])
-	c.add(hash(letters[:n], kindLetters), weight)
-	bones[0], n = w[0], 1
+	letters := slices.Clone(w)
+	slices.Sort(letters[1:])
+	c.add(hash(letters, kindLetters), weight)
+	if b := bones(w); len(b) > 2 {
+		c.add(hash(b, kindBones), weight)
+	}
+}
+
+// bones are the first letter of a word and the consonants behind it, doubled ones once, without an s at the end: that is a
+// plural, in some languages.
+func bones(w []rune) []rune {
+	out := append(make([]rune, 0, maxWord), w[0])
 	for _, r := range w[1:] {
-		if !vowel(r) && r != bones[n-1] {
-			bones[n], n = r, n+1
+		if !vowel(r) && r != out[len(out)-1] {
+			out = append(out, r)
 		}
 	}
-	if n > 3 && bones[n-1] == 's' { // a plural, in some languages
-		n--
+	if n := len(out); n > 3 && out[n-1] == 's' {
+		out = out[:n-1]
 	}
-	if n > 2 {
-		c.add(hash(bones[:n], kindBones), weight)
-	}
+	return out
 }
 
 // vowel is true for the letters that people leave out or mistake most, in Latin and in Cyrillic script.

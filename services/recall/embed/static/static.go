@@ -8,7 +8,11 @@
 // to a few places of the vector by a hash, with a sign, and count there ("feature hashing"). So do a longer word's letters
 // in any order, and its consonants alone: what stays of a word that was typed in haste. So texts are near that share
 // words, or parts of words as of their inflections, in any language; in those written without spaces characters and
-// their pairs take the place of words. What means the same in other words is not near: that takes a model.
+// their pairs take the place of words.
+//
+// English words of everyday life count as what they are about, too (related.txt): so a question about a sibling is near to
+// what was said of a sister. That is a list, not understanding: what means the same in words that are not in it, or in another
+// language, is not near, and takes a model.
 //
 // How often something occurs counts by its logarithm, and the most frequent words of a few languages count little. The same
 // text gives the same vector on every machine, today and tomorrow: [Name] changes when that does.
@@ -20,7 +24,7 @@ import (
 
 const (
 	// Name is that of the vectors.
-	Name = "static-ngram-2"
+	Name = "static-ngram-3"
 	// Dim is how many numbers one has.
 	Dim = 384
 
@@ -51,6 +55,16 @@ func (Embedder) Close() error { return nil }
 // Probe finds nothing wrong.
 func (Embedder) Probe(ctx context.Context) error { return ctx.Err() }
 
+// Alike is how much two texts say the same in the same words, 0 to 1: unlike their vectors it takes no word for a related one.
+func Alike(a, b string) float64 {
+	x, y := vector(a, false), vector(b, false)
+	var sum float64
+	for i := range x {
+		sum += float64(x[i]) * float64(y[i])
+	}
+	return max(sum, 0)
+}
+
 // Embed returns a vector for each text, of length 1; for one without letters or digits it is all zeros.
 func (Embedder) Embed(ctx context.Context, texts []string) ([][]float32, error) {
 	out := make([][]float32, len(texts))
@@ -58,7 +72,7 @@ func (Embedder) Embed(ctx context.Context, texts []string) ([][]float32, error) 
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		out[i] = vector(text)
+		out[i] = vector(text, true)
 	}
 	return out, nil
 }
