@@ -158,38 +158,30 @@ func (c *Conn) subscribe(h Handler) error {
 }
 
 // addEndpoint registers h with the room's micro service. micro runs the
-// requests of one endpoint one after another, so the work moves to goroutines
-// of ours, bounded by two semaphores.
+// requests of one endpoint one after another, so the work moves to a crew of ours.
 func (c *Conn) addEndpoint(h Handler) error {
 	svc, err := c.microService()
 	if err != nil {
 		return err
 	}
-	inFlight := make(chan struct{}, h.Bound())
-	c.queued(h, func() int { return len(inFlight) })
-	workers := make(chan struct{}, h.workers)
+	crew := newCrew(c.base, h.workers, h.Bound(), func(r micro.Request) {
+		defer c.work.Done()
+		c.serve(h, r)
+	})
+	c.queued(h, crew.len)
 	handler := micro.HandlerFunc(func(r micro.Request) {
 		if r.Reply() != "" && !IsInbox(r.Reply()) {
 			c.refuseReply(h, r.Reply())
 			return
 		}
-		select {
-		case inFlight <- struct{}{}:
-		default:
+		c.work.Add(1)
+		if !crew.take(r) {
+			c.work.Done()
 			busy := &Error{Code: CodeBusy, RetryAfter: time.Second,
 				Message: fmt.Sprintf("%s is busy: %d requests are waiting", h.spec.Name, h.queue)}
 			c.respond(r, nil, busy)
 			c.handled(c.base, h, 0, busy)
-			return
 		}
-		c.work.Add(1)
-		go func() {
-			defer c.work.Done()
-			defer func() { <-inFlight }()
-			workers <- struct{}{}
-			defer func() { <-workers }()
-			c.serve(h, r)
-		}()
 	})
 	return svc.AddEndpoint(endpointName(h.spec), handler, micro.WithEndpointSubject(h.subject))
 }

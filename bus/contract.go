@@ -202,7 +202,7 @@ var (
 	ChannelDown      = durable[ChannelFact](alert("evt.channel.down", "telegram", "A channel has not reached its other side for a minute; it keeps trying."))
 	ChannelUp        = durable[ChannelFact](Spec{Name: "evt.channel.up", From: []string{"telegram"}, Heard: []string{"agent", Anyone},
 		Meaning: "A channel that was down works again."})
-	AccessDenied     = durable[DeniedFact](Spec{Name: "evt.security.denied", From: []string{"control", "gateway", "telegram"}, Heard: []string{Anyone},
+	AccessDenied = durable[DeniedFact](Spec{Name: "evt.security.denied", From: []string{"control", "gateway", "telegram"}, Heard: []string{Anyone},
 		Meaning: "Someone tried what it may not, or was cut off at a bound."})
 )
 
