@@ -30,7 +30,7 @@ type Config struct {
 func Defaults() Config {
 	return Config{
 		Enable: true, MaxEntries: 20_000, IndexMB: 12,
-		WordsWeight: 1, VectorsWeight: 1, ImportanceWeight: 0.5, DecayHalfLife: 180 * 24 * time.Hour, Diversity: 0.3, MergeSimilarity: 0.95,
+		WordsWeight: 1, VectorsWeight: 2, ImportanceWeight: 0.5, DecayHalfLife: 180 * 24 * time.Hour, Diversity: 0.3, MergeSimilarity: 0.95,
 		Server: remote.Defaults(),
 	}
 }

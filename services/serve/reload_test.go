@@ -297,8 +297,8 @@ var liveCases = map[string]liveCase{
 		r.reload(map[string]string{"hooks.pre_backup": `["sleep", "1.2"]`})
 		return backsUp(r)
 	}},
-	"recall.words_weight":      {value: "2", before: "0.273 both", after: "0.409 both", see: recalled},
-	"recall.vectors_weight":    {value: "3", before: "0.409", after: "0.682", see: recalled},
+	"recall.words_weight":      {value: "2", before: "0.409 both", after: "0.545 both", see: recalled},
+	"recall.vectors_weight":    {value: "3", before: "0.545", after: "0.682", see: recalled},
 	"recall.importance_weight": {value: "1", before: "0.682", after: "0.909", see: recalled},
 	"recall.decay_half_life":   {value: `"0s"`, before: "old 0.455", after: "old 0.909", see: recalled},
 	"recall.diversity":         {value: "0", before: "second: a pond", after: "second: roses", see: recalled},

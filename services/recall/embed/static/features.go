@@ -243,12 +243,14 @@ func fold(r rune) rune {
 // Common reports whether a word in lower case, without accents, says nothing of what a text is about.
 func Common(word string) bool { return common([]rune(word)) }
 
+const longestCommon = 8
+
 // common is true for words that say nothing of what a text is about, in a few languages.
 func common(w []rune) bool {
-	if len(w) > 5 {
+	if len(w) > longestCommon {
 		return false
 	}
-	var b [5 * utf8.UTFMax]byte
+	var b [longestCommon * utf8.UTFMax]byte
 	word := b[:0]
 	for _, r := range w {
 		word = utf8.AppendRune(word, r)
@@ -256,6 +258,9 @@ func common(w []rune) bool {
 	switch string(word) {
 	case "a", "an", "the", "i", "you", "he", "she", "it", "we", "they", "my", "your", "his", "her", "its", "our", "their", "me", "him", "us", "them",
 		"is", "am", "are", "was", "were", "be", "been", "do", "does", "did", "have", "has", "had", "will", "would", "can", "could",
+		"must", "should", "shall", "may", "might", "let", "get", "got", "please", "just", "only", "very", "too", "also", "again", "now", "here", "then", "than",
+		"some", "any", "all", "each", "every", "one", "ones", "such", "same", "other", "both", "more", "most", "these", "those", "whom", "whose", "somebody", "someone",
+		"into", "onto", "about",
 		"of", "to", "in", "on", "at", "by", "for", "with", "from", "as", "and", "or", "but", "if", "so", "not", "no", "that", "this", "what", "which", "who", "when", "where", "how", "there",
 		"der", "die", "das", "den", "dem", "des", "ein", "eine", "und", "oder", "ist", "sind", "war", "im", "von", "zu", "mit", "auf", "fur", "ich", "du", "er", "sie", "es", "wir", "ihr", "nicht", "wo", "wer", "wie",
 		"le", "la", "les", "un", "une", "et", "ou", "est", "sont", "de", "dans", "pour", "je", "tu", "il", "elle", "nous", "que", "qui",
