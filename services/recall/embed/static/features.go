@@ -240,8 +240,15 @@ func fold(r rune) rune {
 	return r
 }
 
-// Common reports whether a word in lower case, without accents, says nothing of what a text is about.
-func Common(word string) bool { return common([]rune(word)) }
+// Common reports whether a word in lower case, without accents, says nothing of what a text is about. Words such as "down"
+// count little in a sentence and are not among them: by itself one can be all that is asked for.
+func Common(word string) bool {
+	switch word {
+	case "out", "up", "down", "off", "over":
+		return false
+	}
+	return common([]rune(word))
+}
 
 const longestCommon = 8
 
@@ -260,7 +267,7 @@ func common(w []rune) bool {
 		"is", "am", "are", "was", "were", "be", "been", "do", "does", "did", "have", "has", "had", "will", "would", "can", "could",
 		"must", "should", "shall", "may", "might", "let", "get", "got", "please", "just", "only", "very", "too", "also", "again", "now", "here", "then", "than",
 		"some", "any", "all", "each", "every", "one", "ones", "such", "same", "other", "both", "more", "most", "these", "those", "whom", "whose", "somebody", "someone",
-		"into", "onto", "about",
+		"into", "onto", "out", "up", "down", "off", "over", "about",
 		"of", "to", "in", "on", "at", "by", "for", "with", "from", "as", "and", "or", "but", "if", "so", "not", "no", "that", "this", "what", "which", "who", "when", "where", "how", "there",
 		"der", "die", "das", "den", "dem", "des", "ein", "eine", "und", "oder", "ist", "sind", "war", "im", "von", "zu", "mit", "auf", "fur", "ich", "du", "er", "sie", "es", "wir", "ihr", "nicht", "wo", "wer", "wie",
 		"le", "la", "les", "un", "une", "et", "ou", "est", "sont", "de", "dans", "pour", "je", "tu", "il", "elle", "nous", "que", "qui",
