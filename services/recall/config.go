@@ -13,7 +13,7 @@ type Config struct {
 	Enable     bool   `koanf:"enable" doc:"Keep facts about people and find them again. Switched off, what there is stays."`
 	MaxEntries int    `koanf:"max_entries" min:"10" max:"1000000" doc:"Most facts of all people together, history included; beyond it those of the least value go."`
 	IndexMB    int    `koanf:"index_mb" min:"1" max:"4096" doc:"Memory for the vectors that are searched, in MiB."`
-	ModelDir   string `koanf:"model_dir" doc:"Directory of a sentence model of the BERT family, with model.onnx and tokenizer.json or vocab.txt; empty: words and parts of words are compared."`
+	ModelDir   string `koanf:"model_dir" doc:"Directory of a sentence model of the BERT family, with model.onnx and tokenizer.json or vocab.txt; empty: words, parts of words and related English words are compared."`
 
 	WordsWeight      float64       `koanf:"words_weight" live:"true" min:"0" max:"10" doc:"What a place among the facts with the same words counts; 0 searches by vectors alone."`
 	VectorsWeight    float64       `koanf:"vectors_weight" live:"true" min:"0" max:"10" doc:"What a place among the facts with near vectors counts; 0 searches by words alone."`

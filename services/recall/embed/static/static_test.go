@@ -26,6 +26,18 @@ func near(a, b []float32) (sum float64) {
 	return sum
 }
 
+// wantNearest wants the right text nearer to a question than the two others, by a margin, and returns how near it is.
+func wantNearest(t *testing.T, margin float64, question, right, wrong, other string) float64 {
+	t.Helper()
+	v := vectors(t, question, right, wrong, other)
+	a, b, c := near(v[0], v[1]), near(v[0], v[2]), near(v[0], v[3])
+	t.Logf("%.3f, %.3f, %.3f", a, b, c)
+	if a < max(b, c)+margin {
+		t.Errorf("%q is at %.3f, others at %.3f and %.3f", right, a, b, c)
+	}
+	return a
+}
+
 // Of three texts the one that shares words, or parts of them, is the nearest.
 func TestNearest(t *testing.T) {
 	for _, c := range []struct{ question, right, wrong, other string }{
@@ -44,12 +56,7 @@ func TestNearest(t *testing.T) {
 		{"แมวของฉันชื่ออะไร", "แมวของฉันชื่อมะลิ", "พรุ่งนี้ฝนตก", "ประชุมตอนเช้า"},
 	} {
 		t.Run(c.question, func(t *testing.T) {
-			v := vectors(t, c.question, c.right, c.wrong, c.other)
-			right, wrong, other := near(v[0], v[1]), near(v[0], v[2]), near(v[0], v[3])
-			t.Logf("%.3f, %.3f, %.3f", right, wrong, other)
-			if right < max(wrong, other)+0.05 {
-				t.Errorf("%q is at %.3f, others at %.3f and %.3f", c.right, right, wrong, other)
-			}
+			wantNearest(t, 0.05, c.question, c.right, c.wrong, c.other)
 		})
 	}
 }
@@ -63,12 +70,7 @@ func TestRelated(t *testing.T) {
 		{"How do I unlock the bicycle?", "The bike has a combination lock, 4711", "The tram stops at the museum", "A parcel is at the post"},
 	} {
 		t.Run(c.question, func(t *testing.T) {
-			v := vectors(t, c.question, c.right, c.wrong, c.other)
-			right, wrong, other := near(v[0], v[1]), near(v[0], v[2]), near(v[0], v[3])
-			t.Logf("%.3f, %.3f, %.3f", right, wrong, other)
-			if right < max(wrong, other)+0.1 {
-				t.Errorf("%q is at %.3f, others at %.3f and %.3f", c.right, right, wrong, other)
-			}
+			right := wantNearest(t, 0.1, c.question, c.right, c.wrong, c.other)
 			if same := Alike(c.question, c.right); same > right {
 				t.Errorf("in their words alone they are at %.3f", same)
 			}
