@@ -100,9 +100,9 @@ func (a *app) backup(cmd *cobra.Command, w backupWish) error {
 	switch {
 	case err == nil || ctx.Err() == nil || errors.As(err, &late):
 	case w.path == stdoutPath:
-		return fail(exitFailed, "make it again", "stopped; what went to standard output is not a whole backup")
+		return fail(exitInterrupted, "make it again", "stopped; what went to standard output is not a whole backup")
 	default:
-		return fail(exitFailed, "", "stopped; there is no backup")
+		return fail(exitInterrupted, "", "stopped; there is no backup")
 	}
 	if err != nil {
 		return backupFailure(err)

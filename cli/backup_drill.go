@@ -90,7 +90,7 @@ func (a *app) backupDrill(ctx context.Context, path string, identities []string,
 	p.clear()
 	switch {
 	case ctx.Err() != nil:
-		return fail(exitFailed, "", "stopped; nothing was proved")
+		return fail(exitInterrupted, "", "stopped; nothing was proved")
 	case timed.Err() != nil:
 		err = fmt.Errorf("it took longer than %s", limit)
 	}

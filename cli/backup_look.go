@@ -47,7 +47,7 @@ func (a *app) verifyBackup(ctx context.Context, path string, identities []string
 	case err == nil:
 		return a.showVerified(path, r)
 	case ctx.Err() != nil:
-		return fail(exitFailed, "", "stopped; nothing was proved")
+		return fail(exitInterrupted, "", "stopped; nothing was proved")
 	case a.json:
 		text := err.Error()
 		return errors.Join(a.printJSON(verdictOnBackup{Schema: backupVerifySchema, Path: path, Error: &text}), exit(exitFailed))

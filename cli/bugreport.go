@@ -76,7 +76,7 @@ func (a *app) bugReport(ctx context.Context, path string) error {
 		return err
 	}
 	if ctx.Err() != nil {
-		return fail(exitFailed, "", "stopped, nothing was written")
+		return fail(exitInterrupted, "", "stopped, nothing was written")
 	}
 	data, err := archive(name, files, a.now())
 	if err == nil {

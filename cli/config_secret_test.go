@@ -29,7 +29,7 @@ func TestSecretIsAskedFor(t *testing.T) {
 		"typed":        {secret + "\r", "(12 characters)", 0},
 		"mended":       {"nonsense\x15sesame-typex\x7fd\r", "(12 characters)", 0},
 		"longer":       {strings.Repeat("x", 6000) + "\x15" + secret + "\r", "(12 characters)", 0}, // than a cooked line can be
-		"interrupted":  {"half\x03", "nothing was changed", exitFailed},
+		"interrupted":  {"half\x03", "nothing was changed", exitInterrupted},
 		"nothing":      {"\r", "nothing was given", exitUsage},
 		"with a blank": {"sesame typed\r", "has a space", exitUsage},
 	} {

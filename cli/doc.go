@@ -19,6 +19,11 @@
 // What a model or a stranger wrote is stripped of control characters before a
 // terminal sees it.
 //
+// With --json a command prints one document; what goes on and on (events, status --watch,
+// the shell) prints one a line. An answer of the bus is printed as it came: its shape is
+// that of bus/EVENTS.md, with the version in the subject. A shape that is the command line's
+// own names itself in `schema`. Both only grow: readers ignore fields that they do not know.
+//
 // # The daemon
 //
 // Except for `serve` and `config`, commands are clients of the bus. They read
@@ -30,13 +35,14 @@
 //
 // # Exit codes
 //
-//	 0  fine
-//	 1  failed, or degraded (status, health), or a finding that is a failure (doctor)
-//	 2  warnings only (doctor)
-//	 3  not running
-//	 4  the daemon is there but does not answer
-//	 5  permission denied
-//	64  wrong usage
+//	  0  fine
+//	  1  failed, or degraded (status, health), or a finding that is a failure (doctor)
+//	  2  warnings only (doctor)
+//	  3  not running
+//	  4  the daemon is there but does not answer
+//	  5  permission denied
+//	 64  wrong usage
+//	130  interrupted (Ctrl-C) before it was done
 //
 // and for serve also 65 (database newer than the program), 75 (another daemon
 // holds the data directory), 77 (device key or file permissions) and 78

@@ -153,7 +153,7 @@ func (a *app) doctor(ctx context.Context, c checkup) error {
 	return errors.Join(shown, exit(r.exitCode(round.report.Result)))
 }
 
-func errInterrupted() error { return fail(exitNoAnswer, "", "stopped before all checks were made") }
+func errInterrupted() error { return fail(exitInterrupted, "", "stopped before all checks were made") }
 
 // doctorOf has another daemon on the hub examine itself.
 func (a *app) doctorOf(ctx context.Context, c checkup) error {

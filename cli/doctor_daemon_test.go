@@ -324,7 +324,7 @@ func TestDoctorShowsFindingsAsTheyCome(t *testing.T) {
 	v := vendors(t, func(v *fakellm.Vendors) { v.OpenAI.SlowListing(time.Minute) })
 	p := newPatient(t, openAI(v.OpenAI.URL())...)
 	p.start()
-	p.untilShown(func(cmd *exec.Cmd) { p.check(cmd.Process.Signal(syscall.SIGINT)) }, exitNoAnswer, "")
+	p.untilShown(func(cmd *exec.Cmd) { p.check(cmd.Process.Signal(syscall.SIGINT)) }, exitInterrupted, "")
 }
 
 // A daemon that dies while it is examined is a finding.

@@ -21,13 +21,14 @@ import (
 
 // Exit codes. Scripts and units rely on them; package serve adds its own.
 const (
-	exitOK         = 0
-	exitFailed     = 1
-	exitNotRunning = 3
-	exitNoAnswer   = 4
-	exitDenied     = 5
-	exitUsage      = 64
-	exitConfig     = 78
+	exitOK          = 0
+	exitFailed      = 1
+	exitNotRunning  = 3
+	exitNoAnswer    = 4
+	exitDenied      = 5
+	exitUsage       = 64
+	exitConfig      = 78
+	exitInterrupted = 130 // as of a process that SIGINT has ended, to a shell: 128 and the signal
 )
 
 // failure is how a command ends that does not end well.

@@ -54,7 +54,7 @@ func readHidden(tty *os.File) (text []byte, err error) {
 		case '\r', '\n', keyEnd:
 			return text, nil
 		case keyInterrupt:
-			return nil, fail(exitFailed, "", "nothing was changed")
+			return nil, fail(exitInterrupted, "", "nothing was changed")
 		case keyBackspace, keyDelete:
 			_, size := utf8.DecodeLastRune(text)
 			text = text[:len(text)-size]

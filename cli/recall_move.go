@@ -99,7 +99,7 @@ func (a *app) writeFacts(ctx context.Context, c *bus.Conn, owner string, to io.W
 	case err != nil:
 		return n, err
 	case ctx.Err() != nil:
-		return n, fail(exitFailed, "", "interrupted")
+		return n, fail(exitInterrupted, "", "interrupted")
 	}
 	if err := out.Flush(); err != nil {
 		return n, fmt.Errorf("write export: %w", err)
@@ -201,7 +201,7 @@ func (m *importer) run(ctx context.Context, from io.Reader) error {
 		m.batch, m.bytes = append(m.batch, e), m.bytes+factBytes(e)
 	}
 	if ctx.Err() != nil {
-		return fail(exitFailed, "", "interrupted")
+		return fail(exitInterrupted, "", "interrupted")
 	}
 	if errors.Is(err, io.EOF) {
 		err = nil

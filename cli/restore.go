@@ -175,9 +175,9 @@ func restoreFailure(ctx context.Context, err error) error {
 		f.hint = "start the daemon, or restore again: that ends it, with all of the old files or all of the new"
 	case ctx.Err() == nil:
 	case not != nil && not.Ended != "":
-		return fail(exitFailed, "", "stopped, and nothing of the backup is in place; but before that, %s", not.Ended)
+		return fail(exitInterrupted, "", "stopped, and nothing of the backup is in place; but before that, %s", not.Ended)
 	default:
-		return fail(exitFailed, "", "stopped; nothing was changed")
+		return fail(exitInterrupted, "", "stopped; nothing was changed")
 	}
 	return f
 }

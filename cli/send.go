@@ -115,7 +115,7 @@ func (a *app) send(ctx context.Context, o sendOptions, text string) error {
 	record, err := w.outcome(waiting, accepted.ID)
 	switch {
 	case ctx.Err() != nil:
-		return fail(exitFailed, fetchHint(accepted.ID), "interrupted; the message is stored and will be answered")
+		return fail(exitInterrupted, fetchHint(accepted.ID), "interrupted; the message is stored and will be answered")
 	case waiting.Err() != nil:
 		return fail(exitFailed, fetchHint(accepted.ID), "no reply within %s; the message is stored and will be answered", o.timeout)
 	case err != nil:
@@ -132,7 +132,7 @@ func fetchHint(id string) string { return "get the reply with `blufio message " 
 func undelivered(ctx, waiting context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return fail(exitFailed, "", "interrupted before the daemon confirmed the message")
+		return fail(exitInterrupted, "", "interrupted before the daemon confirmed the message")
 	case waiting.Err() != nil && errors.Is(err, context.DeadlineExceeded):
 		return fail(exitNoAnswer, hintHangs, "the daemon did not confirm the message in time")
 	}

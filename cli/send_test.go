@@ -88,7 +88,7 @@ func TestSendInterrupted(t *testing.T) {
 		}
 	}
 	code, _, stderr := h.blufio("send", "hello")
-	if code != 1 || !strings.Contains(stderr, "interrupted; the message is stored") || !strings.Contains(stderr, "blufio message m1") {
+	if code != exitInterrupted || !strings.Contains(stderr, "interrupted; the message is stored") || !strings.Contains(stderr, "blufio message m1") {
 		t.Errorf("code %d, stderr %q", code, stderr)
 	}
 }

@@ -40,7 +40,9 @@ func (a *app) shellLines(ctx context.Context, o shellOptions) error {
 	switch err := inputError(lines.Err()); {
 	case err != nil:
 		return err
-	case ctx.Err() != nil, r.failed && pending == "":
+	case ctx.Err() != nil:
+		return exit(exitInterrupted)
+	case r.failed && pending == "":
 		return exit(exitFailed)
 	case pending != "":
 		return fail(exitFailed, "close the block with the line that opened it", "the last message is not complete and was not sent")
@@ -128,7 +130,7 @@ func (r *lineShell) send(ctx context.Context, text string) error {
 	record, err := r.wait.outcome(waiting, accepted.ID)
 	switch {
 	case ctx.Err() != nil:
-		return fail(exitFailed, fetchHint(accepted.ID), "interrupted; the message is stored and will be answered")
+		return fail(exitInterrupted, fetchHint(accepted.ID), "interrupted; the message is stored and will be answered")
 	case waiting.Err() != nil:
 		return fail(exitFailed, fetchHint(accepted.ID), "no reply within %s; the message is stored and will be answered", r.o.timeout)
 	case err != nil:
@@ -164,7 +166,7 @@ func inputError(err error) error {
 	case errors.Is(err, bufio.ErrTooLong):
 		return fail(exitFailed, "send it in parts", "a line of standard input is longer than %s", size(maxInput))
 	case errors.Is(err, context.Canceled):
-		return exit(exitFailed)
+		return exit(exitInterrupted)
 	case err != nil:
 		return fail(exitFailed, "", "read standard input: %w", err)
 	}
