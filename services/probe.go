@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/clip"
 )
 
 // Place says where a probe can be run.
@@ -84,7 +85,7 @@ func (p Probe) timeout() time.Duration {
 
 // Found is the finding that a result of this probe makes.
 func (p Probe) Found(r Result) bus.Finding {
-	f := bus.Finding{ID: p.ID, Title: p.Title, Level: r.Level, Seen: clip(r.Seen), Why: p.Why, Fix: p.Fix, Ref: Anchor(p.ID), TimeoutMS: p.timeout().Milliseconds()}
+	f := bus.Finding{ID: p.ID, Title: p.Title, Level: r.Level, Seen: clip.Marked(r.Seen, maxSeen), Why: p.Why, Fix: p.Fix, Ref: Anchor(p.ID), TimeoutMS: p.timeout().Milliseconds()}
 	if r.Fix != "" {
 		f.Fix = r.Fix
 	}
@@ -93,13 +94,6 @@ func (p Probe) Found(r Result) bus.Finding {
 
 // maxSeen bounds what a finding says, in bytes: it goes over the bus and to a terminal.
 const maxSeen = 2000
-
-func clip(s string) string {
-	if len(s) <= maxSeen {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxSeen], "") + "…"
-}
 
 // Result is what a probe saw.
 type Result struct {

@@ -14,6 +14,7 @@ import (
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/agent/llm/offline"
+	"github.com/blufio/blufio/services/internal/clip"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/nats-io/nuid"
 )
@@ -180,7 +181,7 @@ func (s *Service) readStretch(ctx context.Context, st *stretch, from int64, sinc
 
 // excerpt is a text of at most n bytes, that says so where it was cut.
 func excerpt(text string, n int) string {
-	if cut := clip(text, n); cut != text {
+	if cut := clip.Bytes(text, n); cut != text {
 		return cut + "… (cut)"
 	}
 	return text

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/clip"
 )
 
 // What is known of a person goes along with a message if it has to do with it. It
@@ -35,7 +36,7 @@ func (s *Service) recalled(ctx context.Context, t *turn) string {
 	}
 	limited, cancel := context.WithTimeout(ctx, s.pauses.known)
 	defer cancel()
-	found, err := bus.RecallSearch.Ask(limited, s.bus(), bus.RecallQuery{Owner: s.person(t.key), Text: clip(t.text, bus.RecallMaxQuery),
+	found, err := bus.RecallSearch.Ask(limited, s.bus(), bus.RecallQuery{Owner: s.person(t.key), Text: clip.Bytes(t.text, bus.RecallMaxQuery),
 		Limit: recallFacts, MaxBytes: int(s.cfg.RecallTokens) * 4})
 	if err != nil {
 		s.unrecalled(ctx, t, trial, err)
@@ -84,14 +85,6 @@ func (s *Service) frame(hits []bus.RecallHit) string {
 
 // oneLine keeps a text from looking like more than one fact, or like the frame's end.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
-
-// clip cuts a text to so many bytes.
-func clip(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "")
-}
 
 // recallProblem tells that facts do not get through.
 func (s *Service) recallProblem() (bus.Problem, bool) {

@@ -12,6 +12,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/faithful"
 	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/internal/clip"
 	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/nats-io/nuid"
 )
@@ -104,7 +105,7 @@ func (s *Service) summarise(ctx context.Context, c compaction, o older) (w writt
 func (o older) items() (said, faded []faithful.Item) {
 	var texts []string
 	for _, e := range o.exchanges {
-		texts = append(texts, clip(e.asked, maxShown))
+		texts = append(texts, clip.Bytes(e.asked, maxShown))
 	}
 	return faithful.Items(texts...), faithful.Items(o.before.text)
 }
@@ -155,7 +156,7 @@ func (s *Service) material(o older, words int64) string {
 }
 
 func shown(text string) string {
-	if cut := clip(text, maxShown); cut != text {
+	if cut := clip.Bytes(text, maxShown); cut != text {
 		return cut + "… (cut)"
 	}
 	return text

@@ -15,6 +15,7 @@ import (
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/agent/tool"
+	"github.com/blufio/blufio/services/internal/clip"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
@@ -79,7 +80,7 @@ func finalAnswer(answer llm.Response) (outcome, error) {
 		return outcome{}, bus.Errorf(bus.CodeInternal, "the model's answer was empty").WithHint("ask again, or in other words")
 	}
 	for jsonSize(text) > maxReplyBytes {
-		text = strings.ToValidUTF8(text[:len(text)/2], "") + "… (cut)"
+		text = clip.Bytes(text, len(text)/2) + "… (cut)"
 	}
 	return outcome{state: bus.StateAnswered, text: text, aside: answer.Aside}, nil
 }
@@ -186,7 +187,7 @@ func (s *Service) useTool(ctx context.Context, t *turn, call llm.ToolCall) (tool
 	})
 	res.Text = s.redact(res.Text) // the daemon's own secrets are no model's business
 	if len(res.Text) > tool.MaxResultBytes {
-		res.Text = strings.ToValidUTF8(res.Text[:tool.MaxResultBytes], "") + "… (cut)"
+		res.Text = clip.Bytes(res.Text, tool.MaxResultBytes) + "… (cut)"
 	}
 	return res, err
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/internal/clip"
 )
 
 const maxPurpose = 64 // bytes
@@ -23,8 +24,7 @@ func (s *Service) purpose(t *turn) string {
 			names = append(names, name)
 		}
 	}
-	out := "tool:" + strings.Join(names, ",")
-	return strings.ToValidUTF8(out[:min(len(out), maxPurpose)], "")
+	return clip.Bytes("tool:"+strings.Join(names, ","), maxPurpose)
 }
 
 // lastWord makes the request one that has to be answered: after the last round of

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/clip"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -131,17 +132,13 @@ func (s *Service) flush(ctx context.Context) error {
 
 func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }
 
-// told is what is kept and told of an error. Secrets are taken out before it is cut off: half
-// of one would not be known any more.
-func (s *Service) told(err error) string { return clip(s.d.Redact(err.Error())) }
-
-// clip bounds what is kept and told of an error: its first line, for the stack of a panic
-// comes behind that.
-func clip(s string) string {
-	const most = 2000
-	s, _, _ = strings.Cut(s, "\n")
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
+// told is what is kept and told of an error: its first line, for the stack of a panic comes
+// behind that. Secrets are taken out before it is cut off: half of one would not be known any
+// more.
+func (s *Service) told(err error) string {
+	first, _, _ := strings.Cut(s.d.Redact(err.Error()), "\n")
+	return clip.Marked(first, maxTold)
 }
+
+// maxTold bounds what is kept and told of an error, in bytes.
+const maxTold = 2000

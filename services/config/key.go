@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // joinKey writes a path as a dotted key, quoting the parts that TOML would quote.
@@ -92,11 +91,5 @@ func named(path []string) string {
 	return `"` + key + `"`
 }
 
-// clip shortens what an owner wrote before it is shown in a message.
-func clip(s string) string {
-	const most = 40
-	if utf8.RuneCountInString(s) <= most {
-		return s
-	}
-	return string([]rune(s)[:most]) + "…"
-}
+// maxShown bounds what a message shows of what an owner wrote, in bytes.
+const maxShown = 80

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/blufio/blufio/services/internal/clip"
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/v2"
@@ -177,7 +178,7 @@ func (l *loader) admit(st setting) (any, *Problem) {
 // unknown words the problem of a path whose part at means nothing below n.
 func (l *loader) unknown(n *node, at int, st setting) (message, hint string) {
 	path := slices.Clone(st.path)
-	path[at] = clip(path[at])
+	path[at] = clip.Marked(path[at], maxShown)
 	if n.form == formEntries {
 		return "the name of an entry of " + named(path[:at]) + " is empty or cannot be printed", ""
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"github.com/blufio/blufio/services/internal/clip"
 	"math"
 	"reflect"
 	"strconv"
@@ -209,7 +210,7 @@ func (n *node) given(raw any) string {
 	what, shown := "a date", ""
 	switch v := raw.(type) {
 	case string:
-		what, shown = "the text", quote(clip(v))
+		what, shown = "the text", quote(clip.Marked(v, maxShown))
 	case bool:
 		what, shown = "the boolean", strconv.FormatBool(v)
 	case int64:

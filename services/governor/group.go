@@ -5,6 +5,7 @@ package governor
 import (
 	"errors"
 	"fmt"
+	"github.com/blufio/blufio/services/internal/clip"
 	"io/fs"
 	"path"
 	"strconv"
@@ -63,7 +64,7 @@ func findGroup(root fs.FS) (group, error) {
 	for line := range strings.Lines(string(content)) {
 		kind, name, ok := parseCgroup(strings.TrimSuffix(line, "\n"))
 		if !ok {
-			errs = append(errs, fmt.Errorf("read /%s: %q is not a control group", cgroupFile, clip(line)))
+			errs = append(errs, fmt.Errorf("read /%s: %q is not a control group", cgroupFile, clip.Marked(line, maxShown)))
 			continue
 		}
 		if kind != nil {
@@ -136,7 +137,7 @@ func parseLimit(content string) (int64, error) {
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%q is not a memory limit", clip(s))
+		return 0, fmt.Errorf("%q is not a memory limit", clip.Marked(s, maxShown))
 	}
 	if n >= unlimited {
 		return 0, nil
@@ -144,14 +145,8 @@ func parseLimit(content string) (int64, error) {
 	return int64(n), nil
 }
 
-// clip keeps garbage out of messages.
-func clip(s string) string {
-	const most = 40
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+// maxShown bounds what a message shows of a file that holds garbage, in bytes.
+const maxShown = 40
 
 // lower is the lower of two limits, of which 0 is none.
 func lower(a, b int64) int64 {

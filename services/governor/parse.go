@@ -5,6 +5,7 @@ package governor
 import (
 	"bytes"
 	"fmt"
+	"github.com/blufio/blufio/services/internal/clip"
 	"math"
 )
 
@@ -21,7 +22,7 @@ func parseStatm(content []byte, pageSize int64) (int64, error) {
 	_, rest, ok := number(content)
 	pages, _, also := number(rest)
 	if !ok || !also || pages <= 0 || pages > most/pageSize {
-		return 0, fmt.Errorf("read /%s: %q is not in pages", statmFile, clip(string(content)))
+		return 0, fmt.Errorf("read /%s: %q is not in pages", statmFile, clip.Marked(string(content), maxShown))
 	}
 	return pages * pageSize, nil
 }

@@ -6,7 +6,6 @@ import (
 	"container/list"
 	"crypto/sha256"
 	"sync"
-	"unicode/utf8"
 )
 
 // entryBytes is what an entry of the cache takes beside its vector, about.
@@ -75,15 +74,4 @@ func (c *cache) size() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.bytes
-}
-
-// clip cuts a text off after at most n bytes, between two characters.
-func clip(text string, n int) string {
-	if len(text) <= n {
-		return text
-	}
-	for n > 0 && !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n]
 }

@@ -3,6 +3,7 @@
 package recall
 
 import (
+	"github.com/blufio/blufio/services/internal/clip"
 	"testing"
 )
 
@@ -19,7 +20,7 @@ func FuzzExpression(f *testing.F) {
 		if !validOwner(owner) {
 			owner = ""
 		}
-		if _, err := r.byWords(t.Context(), owner, clip(text, 4096), 10, false); err != nil {
+		if _, err := r.byWords(t.Context(), owner, clip.Bytes(text, 4096), 10, false); err != nil {
 			t.Errorf("owner %q, %q becomes %q: %v", owner, text, expression(owner, terms(text)), err)
 		}
 	})

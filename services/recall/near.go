@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/clip"
 	"github.com/blufio/blufio/services/recall/index"
 )
 
@@ -105,7 +106,7 @@ func (s *Service) nearest(ctx context.Context, x *index.Index, owner string, que
 // question is the vector of a question, made or remembered; nil if it cannot be had in time. The built-in embedder makes
 // one as fast as it would be found.
 func (s *Service) question(ctx context.Context, e *engaged, text string) []float32 {
-	text = clip(text, maxQuestion)
+	text = clip.Bytes(text, maxQuestion)
 	remembered := e.kind != bus.RecallBuiltIn
 	if remembered {
 		if v := s.cache.get(e.Name(), text); v != nil {

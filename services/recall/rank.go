@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/clip"
 )
 
 const (
@@ -117,7 +118,7 @@ func likeness(a, b *candidate) float64 {
 func (c *candidate) begins() map[string]bool {
 	if c.said == nil {
 		c.said = map[string]bool{}
-		for _, w := range wordsOf(clip(c.Text, saidBytes)) {
+		for _, w := range wordsOf(clip.Bytes(c.Text, saidBytes)) {
 			c.said[w] = true
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/clip"
 	"github.com/blufio/blufio/services/internal/logring"
 )
 
@@ -73,7 +74,7 @@ func (r reporter) text(text string, end bool) bus.ReportPart {
 		if end {
 			_, p.Text, _ = strings.Cut(p.Text[more:], "\n")
 		} else {
-			p.Text = strings.ToValidUTF8(p.Text[:len(p.Text)-more], "")
+			p.Text = clip.Bytes(p.Text, len(p.Text)-more)
 		}
 	}
 	return p

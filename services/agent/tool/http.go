@@ -16,6 +16,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/internal/clip"
 	"github.com/blufio/blufio/services/internal/outbound"
 )
 
@@ -164,8 +165,5 @@ func shorten(s string, limit int) (string, bool) {
 	if len(s) <= limit {
 		return s, false
 	}
-	for limit > 0 && !utf8.RuneStart(s[limit]) {
-		limit--
-	}
-	return s[:limit], true
+	return clip.Bytes(s, limit), true
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/internal/clip"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
@@ -201,7 +202,7 @@ func listed(hits []bus.RecallHit, zone *time.Location) string {
 		lines = append(lines, h.ID+" "+dated(h, zone))
 	}
 	text := strings.Join(lines, "\n")
-	return outside(Known, strings.ToValidUTF8(text[:min(len(text), maxOutside)], ""), len(text) > maxOutside || len(hits) > maxFound)
+	return outside(Known, clip.Bytes(text, maxOutside), len(text) > maxOutside || len(hits) > maxFound)
 }
 
 func words(s string) []string {

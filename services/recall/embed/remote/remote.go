@@ -31,9 +31,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/clip"
 	"github.com/blufio/blufio/services/internal/outbound"
 )
 
@@ -123,7 +123,7 @@ func (e *Embedder) Embed(ctx context.Context, texts []string) ([][]float32, erro
 		return err
 	}
 	for i, text := range texts {
-		text = clip(text)
+		text = clip.Bytes(strings.TrimSpace(strings.ToValidUTF8(text, "\uFFFD")), maxText)
 		if text == "" {
 			continue
 		}
@@ -143,19 +143,6 @@ func (e *Embedder) Embed(ctx context.Context, texts []string) ([][]float32, erro
 		}
 	}
 	return out, nil
-}
-
-// clip makes a text fit to be sent.
-func clip(text string) string {
-	text = strings.TrimSpace(strings.ToValidUTF8(text, "\uFFFD"))
-	if len(text) <= maxText {
-		return text
-	}
-	n := maxText
-	for !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n]
 }
 
 // request is what is sent.
