@@ -12,6 +12,8 @@ import (
 const (
 	hysteresis = 5                // how far below its threshold a level is left, in points of percent
 	dwell      = 30 * time.Second // how long a lower level must be due before it is entered
+	dwellAgain = 50 * time.Second // the same of a level that is back: less than the minute after which all must be normal
+	lately     = 10 * time.Minute // how soon after a fall a level is back
 	rise       = 2                // points of percent from one shedding to the next that count as rising
 	rises      = 3                // in a row, each above the warning, that count as still rising: half a minute in which shedding did not help
 	stallEnter = 10               // percent of the time in which everything in our control group waits for memory: worth a warning
@@ -19,13 +21,17 @@ const (
 )
 
 // levels goes from one level to another: up at once, down only after the lower one
-// has been due for a while, so that a load that comes and goes is one change.
+// has been due for a while, so that a load that comes and goes is one change. One whose
+// pauses are longer than that is taken for several only once: after that more is asked of
+// a pause. A pause of a minute is the end of a load, however often it comes back.
 type levels struct {
 	warn, critical float64 // percent
 
 	level   string
 	calm    time.Time // since when a lower level is due; zero: none is
 	calmest string    // the highest level due since then
+	fell    time.Time // when a lower level was entered last
+	again   bool      // the level was risen to soon after a fall
 	after   float64   // percent after the latest shedding; 0: there was none, or it brought the percentage below the warning
 	risen   int       // sheddings in a row after each of which it was more than after the one before
 }
@@ -38,22 +44,32 @@ func (c Config) levels() *levels {
 // stalls.
 func (l *levels) next(now time.Time, percent, stalled float64) string {
 	switch due := l.due(percent, stalled); {
-	case rank(due) >= rank(l.level):
+	case rank(due) > rank(l.level):
+		l.again = !l.fell.IsZero() && now.Sub(l.fell) < lately
 		l.level, l.calm = due, time.Time{}
+	case due == l.level:
+		l.calm = time.Time{}
 	case l.calm.IsZero():
 		l.calm, l.calmest = now, due
 	default:
 		if rank(due) > rank(l.calmest) {
 			l.calmest = due
 		}
-		if now.Sub(l.calm) >= dwell {
-			l.level, l.calm = l.calmest, time.Time{}
+		if now.Sub(l.calm) >= l.dwell() {
+			l.level, l.calm, l.fell = l.calmest, time.Time{}, now
 		}
 	}
 	if l.level == bus.PressureNormal {
 		l.after, l.risen = 0, 0
 	}
 	return l.level
+}
+
+func (l *levels) dwell() time.Duration {
+	if l.again {
+		return dwellAgain
+	}
+	return dwell
 }
 
 // due is the level that a reading by itself asks for, given the level before.

@@ -3,6 +3,7 @@
 package governor
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -78,21 +79,78 @@ func TestStillRisingAfterShedding(t *testing.T) {
 	}
 }
 
-// A load that goes up and down every few seconds is two changes in ten minutes.
+// A load that comes and goes is two changes in ten minutes at most, whatever it is up to;
+// if its pauses are longer than what a level dwells, from the second time on. A pause of a
+// minute is the end of a load, after which everything is normal again.
 func TestOscillatingLoad(t *testing.T) {
-	l, now, changes, level := Config{LimitMB: 100, WarnPercent: 80, CriticalPercent: 95}.levels(), time.Unix(0, 0), 0, bus.PressureNormal
-	for second := range 600 {
+	for _, tc := range []struct {
+		load, pause time.Duration
+		high        float64
+		first, ever int // changes in the first ten minutes, and in any ten after that
+	}{
+		{8 * time.Second, 12 * time.Second, 85, 1, 0},
+		{15 * time.Second, 15 * time.Second, 96, 1, 0},
+		{20 * time.Second, 28 * time.Second, 85, 1, 0},
+		{20 * time.Second, 35 * time.Second, 85, 3, 0},
+		{45 * time.Second, 45 * time.Second, 99, 3, 0},
+		{10 * time.Minute, 45 * time.Second, 85, 1, 2},
+		{5 * time.Minute, time.Minute, 85, 3, 4}, // as many as there are loads, and ends of loads
+	} {
+		t.Run(tc.load.String()+" of every "+(tc.load+tc.pause).String(), func(t *testing.T) {
+			changes := changesOf(tc.load, tc.pause, tc.high)
+			if got := within(changes, 0); got != tc.first {
+				t.Errorf("%d changes in the first ten minutes, want %d: %v", got, tc.first, changes)
+			}
+			most := 0
+			for from := 10 * time.Minute; from < 50*time.Minute; from += time.Second {
+				most = max(most, within(changes, from))
+			}
+			if most != tc.ever {
+				t.Errorf("%d changes in later ten minutes, want %d: %v", most, tc.ever, changes)
+			}
+		})
+	}
+}
+
+// changesOf are the moments in an hour at which the level changes.
+func changesOf(load, pause time.Duration, high float64) (changes []time.Duration) {
+	l, level := Config{LimitMB: 100, WarnPercent: 80, CriticalPercent: 95}.levels(), bus.PressureNormal
+	for at := time.Duration(0); at < time.Hour; at += time.Second {
 		percent := 60.0
-		if second%20 < 8 {
-			percent = 85
+		if at%(load+pause) < load {
+			percent = high
 		}
-		if got := l.next(now.Add(time.Duration(second)*time.Second), percent, 0); got != level {
+		if got := l.next(time.Unix(0, 0).Add(at), percent, 0); got != level {
 			level = got
-			changes++
+			changes = append(changes, at)
 		}
 	}
-	if changes > 2 {
-		t.Errorf("%d changes", changes)
+	return changes
+}
+
+// within counts the moments of the ten minutes that begin then.
+func within(moments []time.Duration, from time.Duration) (n int) {
+	for _, m := range moments {
+		if m >= from && m < from+10*time.Minute {
+			n++
+		}
+	}
+	return n
+}
+
+// A level that is back is left within a minute all the same, and one that comes much later is new.
+func TestLevelThatIsBack(t *testing.T) {
+	l, now := Config{LimitMB: 100, WarnPercent: 80, CriticalPercent: 95}.levels(), time.Unix(0, 0)
+	over := func(pause time.Duration) (left time.Duration) {
+		now = now.Add(pause)
+		l.next(now, 85, 0)
+		for left = 0; l.next(now.Add(left), 60, 0) != bus.PressureNormal; left += time.Second {
+		}
+		now = now.Add(left)
+		return left
+	}
+	if got := []time.Duration{over(0), over(lately - time.Second), over(lately)}; !slices.Equal(got, []time.Duration{dwell, dwellAgain, dwell}) || dwellAgain >= time.Minute {
+		t.Errorf("left after %v", got)
 	}
 }
 
