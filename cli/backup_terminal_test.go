@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // On a terminal a bar tells how far a backup is, and is gone when it is done; elsewhere, and
@@ -26,11 +25,8 @@ func TestBackupProgress(t *testing.T) {
 	s.wait(t, "copying")
 	s.wait(t, "writing")
 	s.wait(t, "100 % of")
-	// The terminal passes on what was written a moment later.
-	for end := time.Now().Add(10 * time.Second); !strings.HasSuffix(s.String(), "\r\x1b[K") && time.Now().Before(end); {
-		time.Sleep(time.Millisecond)
-	}
-	if shown := s.String(); !strings.HasSuffix(shown, "\r\x1b[K") || strings.Contains(shown, "\n") {
+	s.until(t, "\r\x1b[K", strings.HasSuffix) // the terminal passes on what was written a moment later
+	if shown := s.String(); strings.Contains(shown, "\n") {
 		t.Errorf("what stays is %q", shown)
 	}
 	if !strings.Contains(out.String(), ".tar.zst\n") || strings.ContainsAny(out.String(), "\r\x1b") {

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services/agent/llm/llmtest/fakellm"
 	"github.com/blufio/blufio/services/serve"
@@ -46,15 +47,12 @@ func freeze(p *patient) {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", info.PID))
 	p.check(err)
 	for _, name := range threads {
-		for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		var state string
+		bustest.Eventually(p, "the daemon stands still", func() bool {
 			stat, err := os.ReadFile(name)
-			if _, state, _ := strings.Cut(string(stat), ") "); err != nil || strings.HasPrefix(state, "T") {
-				break
-			}
-			if time.Now().After(end) {
-				p.Fatalf("the daemon does not stand still: %s", stat)
-			}
-		}
+			_, state, _ = strings.Cut(string(stat), ") ")
+			return err != nil || strings.HasPrefix(state, "T")
+		}, func() any { return state })
 	}
 }
 
@@ -138,17 +136,10 @@ func TestDoctorFindsABrokenDaemon(t *testing.T) {
 // failRelay takes the relay's table away for as long as it needs to notice.
 func failRelay(p *patient) {
 	p.sql("ALTER TABLE event RENAME TO gone")
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(p.log.String(), "room failed"); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			p.Fatalf("the relay does not fail\n%s", &p.log)
-		}
-	}
+	bustest.Eventually(p, "the relay fails", func() bool { return strings.Contains(p.log.String(), "room failed") }, func() any { return &p.log })
 	p.sql("ALTER TABLE gone RENAME TO event")
-	for end := time.Now().Add(20 * time.Second); p.command("status").Run() != nil; { // it exits 0 when all is well again
-		if time.Now().After(end) {
-			p.Fatalf("the relay does not come back\n%s", &p.log)
-		}
-	}
+	// It exits 0 when all is well again.
+	bustest.Eventually(p, "the relay comes back", func() bool { return p.command("status").Run() == nil }, func() any { return &p.log })
 }
 
 // crowdBus takes all of the bus's connections but two, one of which is doctor's.

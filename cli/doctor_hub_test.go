@@ -6,9 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -38,12 +38,10 @@ func ownHub(t *testing.T) (*server.Server, []string) {
 func (p *patient) untilStatus(text string) {
 	p.Helper()
 	var out []byte
-	for end := time.Now().Add(30 * time.Second); !strings.Contains(string(out), text); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			p.Fatalf("no %q in\n%s", text, out)
-		}
+	bustest.Eventually(p, "the status has "+text, func() bool {
 		out, _ = p.command("status", "--json").Output() // degraded has a code of its own
-	}
+		return strings.Contains(string(out), text)
+	}, func() any { return string(out) })
 }
 
 func TestDoctorFindsWhatIsWrongWithAHub(t *testing.T) {

@@ -14,9 +14,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services/serve"
 	"github.com/nats-io/nats.go"
@@ -53,11 +53,7 @@ func TestDoctorFindsTrouble(t *testing.T) {
 func endRelay(p *patient) {
 	p.sql("ALTER TABLE event RENAME TO gone")
 	p.Cleanup(func() { p.sql("ALTER TABLE gone RENAME TO event") })
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(p.log.String(), "room failed"); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			p.Fatalf("the relay does not fail\n%s", &p.log)
-		}
-	}
+	bustest.Eventually(p, "the relay fails", func() bool { return strings.Contains(p.log.String(), "room failed") }, func() any { return &p.log })
 }
 
 // operator is a connection as the command line has one.
@@ -110,15 +106,13 @@ func slowClient(p *patient) {
 	p.check(err)
 	p.check(slow.Flush())
 	close(s.asleep)
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(p.metrics(), "\nblufio_bus_slow_consumers_total 1\n"); {
-		if time.Now().After(end) {
-			p.Fatal("it is not cut off")
-		}
+	bustest.Eventually(p, "it is cut off", func() bool {
 		for range 20 {
 			_, err := bus.JobGet.Ask(p.Context(), asking, bus.JobQuery{ID: job.ID}) // all findings, each time
 			p.check(err)
 		}
-	}
+		return strings.Contains(p.metrics(), "\nblufio_bus_slow_consumers_total 1\n")
+	})
 }
 
 // settleUnpriced books a call of a model whose price nobody knows.
@@ -204,11 +198,7 @@ func fatten(p *patient) {
 		p.check(err)
 	}
 	heavy := regexp.MustCompile(`(?m)^blufio_memory_anonymous_bytes [4-9]\.\d+e\+07$|^blufio_memory_anonymous_bytes \d\.\d+e\+08$`)
-	for end := time.Now().Add(20 * time.Second); !heavy.MatchString(p.metrics()); {
-		if time.Now().After(end) {
-			p.Fatal("the daemon does not become heavy")
-		}
-	}
+	bustest.Eventually(p, "the daemon is heavy", func() bool { return heavy.MatchString(p.metrics()) })
 }
 
 // gateway is a connection to it.

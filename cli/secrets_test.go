@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/agent/llm/llmtest/fakellm"
 	"github.com/blufio/blufio/services/channel/telegram/telegramtest/fakebot"
 	"github.com/blufio/blufio/services/serve"
@@ -239,12 +240,7 @@ func (p *planted) telegram() {
 	p.bot.Fail("getUpdates", fakebot.Fault{Code: 500, Description: p.text("POLL") + p.bot.URL() + "/bot" + botToken})
 	p.bot.Say(person, "hello from MARK-CHAT")
 	// Two are there because the answer may be shown before it is sent. It is given up then.
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(p.command("", "queue", "list"), "MARK-TELEGRAM"); {
-		if time.Now().After(end) {
-			p.t.Error("no reply was given up")
-			return
-		}
-	}
+	bustest.Eventually(p.t, "a reply is given up", func() bool { return strings.Contains(p.command("", "queue", "list"), "MARK-TELEGRAM") })
 }
 
 // look asks for everything that there is to see.

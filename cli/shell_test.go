@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"golang.org/x/term"
 )
 
@@ -106,15 +108,8 @@ func (h *house) messagesHanded() []bus.Message {
 // untilHanded waits until that many messages were handed over, refused ones included.
 func (h *house) untilHanded(n int) {
 	h.t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for late := time.After(10 * time.Second); len(h.messagesHanded()) < n; {
-		select {
-		case <-tick.C:
-		case <-late:
-			h.t.Fatalf("only %d messages were handed over", len(h.messagesHanded()))
-		}
-	}
+	bustest.Eventually(h.t, fmt.Sprintf("%d messages are handed over", n), func() bool { return len(h.messagesHanded()) >= n },
+		func() any { return h.messagesHanded() })
 }
 
 // TestShellStreams: an answer is shown while it is made, and its end when it is there.

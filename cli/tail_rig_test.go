@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 )
@@ -195,15 +196,7 @@ func (r *relayed) questions() int {
 // listens waits until n questions were asked: each session listens before it asks.
 func (r *relayed) listens(n int) {
 	r.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; {
-		if r.questions() >= n {
-			return
-		}
-		if time.Now().After(end) {
-			r.t.Fatalf("%d questions, want %d", r.questions(), n)
-		}
-		pause(r.t.Context(), time.Millisecond)
-	}
+	bustest.Eventually(r.t, fmt.Sprintf("%d questions", n), func() bool { return r.questions() >= n }, func() any { return r.questions() })
 }
 
 // shows expects these lines next, as "5" for the event at 5, "gap 1-4", "epoch two".

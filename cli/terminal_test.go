@@ -76,8 +76,14 @@ func (s *screen) String() string {
 // wait waits until the screen has shown what.
 func (s *screen) wait(t *testing.T, what string) {
 	t.Helper()
+	s.until(t, what, strings.Contains)
+}
+
+// until waits until what it has shown fits what.
+func (s *screen) until(t *testing.T, what string, fits func(shown, what string) bool) {
+	t.Helper()
 	deadline := time.After(10 * time.Second)
-	for !strings.Contains(s.String(), what) {
+	for !fits(s.String(), what) {
 		select {
 		case <-s.more:
 		case <-deadline:

@@ -35,7 +35,7 @@ func TestStartAndStopOrder(t *testing.T) {
 		}}
 	}
 	h := open(t, bustest.New(t), nil, noted("one", nil), noted("two", slow), noted("three", nil))
-	eventually(t, "the second begins", func() bool { j.mu.Lock(); defer j.mu.Unlock(); return len(j.lines) == 3 })
+	bustest.Eventually(t, "the second begins", func() bool { j.mu.Lock(); defer j.mu.Unlock(); return len(j.lines) == 3 })
 	j.equals(t, "one begins", "one is ready", "two begins")
 	close(slow)
 	wait(t, h.ready)

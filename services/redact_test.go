@@ -118,7 +118,7 @@ func TestRoomsLetNoSecretOut(t *testing.T) {
 		t.Errorf("said: %s", out)
 	}
 	for _, want := range []string{"at [redacted]", `"err":"[redacted]"`, "oh: [redacted]", "lost [redacted]"} {
-		eventually(t, "logged: "+want, func() bool { return strings.Contains(clean.String(), want) })
+		bustest.Eventually(t, "logged: "+want, func() bool { return strings.Contains(clean.String(), want) })
 	}
 	if shows(clean.String()) {
 		t.Errorf("logged: %s", &clean)

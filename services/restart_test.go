@@ -60,7 +60,7 @@ func TestRestart(t *testing.T) {
 				t.Errorf("before: %+v", st)
 			}
 			close(fail)
-			eventually(t, "the room is restarting", func() bool { return h.status("cost").State == bus.Degraded })
+			bustest.Eventually(t, "the room is restarting", func() bool { return h.status("cost").State == bus.Degraded })
 			st := h.status("cost")
 			if st.Restarts != 1 || len(st.Problems) != 1 || !services.NotRunning(st.Problems[0]) ||
 				st.Problems[0].Code != "room_restarting" || st.Problems[0].Title != "the room is restarting: "+tt.want {
@@ -177,7 +177,7 @@ func TestTroubleIsCounted(t *testing.T) {
 			return nats.Connect(b.Server().URL(), b.Device().NATSOption(), nats.CustomInboxPrefix(embedded.OperatorInbox))
 		}
 	}, refused)
-	eventually(t, "a denial is counted", func() bool {
+	bustest.Eventually(t, "a denial is counted", func() bool {
 		return strings.Contains(page(t, h.registry), `blufio_bus_trouble_total{reason="denied",service="cost"} 1`)
 	})
 	const trouble = `# HELP blufio_bus_trouble_total Messages dropped or refused by the bus, by room and reason.
@@ -222,7 +222,7 @@ func TestErrorsAndQueuesAreCounted(t *testing.T) {
 	wait(t, h.ready)
 	want := func(lines ...string) {
 		t.Helper()
-		eventually(t, strings.Join(lines, "\n"), func() bool {
+		bustest.Eventually(t, strings.Join(lines, "\n"), func() bool {
 			p := page(t, h.registry)
 			for _, l := range lines {
 				if !strings.Contains(p, l+"\n") {
@@ -256,7 +256,7 @@ func TestErrorsAndQueuesAreCounted(t *testing.T) {
 
 func TestRestartsAreErrors(t *testing.T) {
 	h := open(t, bustest.New(t), nil, failing("cost", breaks, untilAsked))
-	eventually(t, "it is counted", func() bool {
+	bustest.Eventually(t, "it is counted", func() bool {
 		return strings.Contains(page(t, h.registry), `blufio_errors_total{kind="restart",service="cost"} 1`)
 	})
 }

@@ -142,18 +142,6 @@ func wait[T any](t *testing.T, c <-chan T) (v T) {
 	return v
 }
 
-// eventually waits for what another goroutine brings about and nothing tells of.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("still not: %s", what)
-		}
-	}
-}
-
 func (h *house) status(name string) bus.ServiceStatus {
 	for _, s := range h.Report().Services {
 		if s.Name == name {

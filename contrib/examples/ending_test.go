@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/blufio/blufio/bus/bustest"
 )
 
 // A listener that may not hear, or may no longer, says so and ends: it does not wait for
@@ -54,12 +56,9 @@ func TestListenersThatMayNotHear(t *testing.T) {
 // answered waits until the stream has the event of an answer.
 func (r *rig) answered(t *testing.T) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if strings.Contains(r.blufio("events", "--no-follow", "--json"), "evt.reply.delivered") {
-			return
-		}
-	}
-	t.Fatal("no answer was delivered")
+	bustest.Eventually(t, "an answer is delivered", func() bool {
+		return strings.Contains(r.blufio("events", "--no-follow", "--json"), "evt.reply.delivered")
+	})
 }
 
 // ends runs a listener that is to end by itself.

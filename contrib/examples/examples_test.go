@@ -116,7 +116,7 @@ func (r *rig) say(text string) { r.blufio("send", text) }
 // kept are the names of the events in the stream, once there are no more to come.
 func (r *rig) kept() (names []string) {
 	r.t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	bustest.Eventually(r.t, "two messages are answered", func() bool {
 		names = nil
 		for line := range strings.Lines(r.blufio("events", "--no-follow", "--json")) {
 			var e struct{ Event string }
@@ -126,12 +126,9 @@ func (r *rig) kept() (names []string) {
 			names = append(names, e.Event)
 		}
 		delivered := slices.Index(names, "evt.reply.delivered")
-		if delivered >= 0 && slices.Contains(names[delivered+1:], "evt.reply.delivered") {
-			return names
-		}
-	}
-	r.t.Fatalf("two messages were sent, and these are the events: %v", names)
-	return nil
+		return delivered >= 0 && slices.Contains(names[delivered+1:], "evt.reply.delivered")
+	}, func() any { return names })
+	return names
 }
 
 // args are those of a run that hears events of a pattern, in the stream or live.

@@ -336,19 +336,10 @@ func (r *rig) chat(session, text string) bus.Reply {
 	}
 }
 
-// until waits for what no one announces; it polls.
+// until waits for what no one announces.
 func (r *rig) until(what string, done func() bool) {
 	r.t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			r.t.Fatalf("waited in vain until %s", what)
-		}
-	}
+	bustest.Eventually(r.t, what, done)
 }
 
 func (r *rig) get(id string) bus.MessageRecord {

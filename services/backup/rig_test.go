@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,11 +145,7 @@ func (r *rig) fill(n int) {
 // until waits for something to become true.
 func (r *rig) until(what string, true func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(patience); !true(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			r.t.Fatalf("not within %s: %s; %+v", patience, what, r.get(20))
-		}
-	}
+	bustest.Eventually(r.t, what, true, func() any { return r.get(20) })
 }
 
 func (r *rig) get(files int) bus.BackupSummary {
@@ -187,10 +184,8 @@ func (r *rig) facts() (names []string) {
 // wantFacts wants these in the end: what happened is known a moment before it is told.
 func (r *rig) wantFacts(want ...string) {
 	r.t.Helper()
-	got := r.facts()
-	for end := time.Now().Add(patience); !slices.Equal(got, want) && len(got) < len(want) && time.Now().Before(end); got = r.facts() {
-		time.Sleep(2 * time.Millisecond)
-	}
+	var got []string
+	bustest.Eventually(r.t, fmt.Sprintf("facts %v", want), func() bool { got = r.facts(); return len(got) >= len(want) }, func() any { return got })
 	if !slices.Equal(got, want) {
 		r.t.Errorf("facts %v, want %v", got, want)
 	}

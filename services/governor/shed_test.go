@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/bustest"
@@ -46,17 +45,6 @@ func (h *hearers) seen() (asked, levels []string) {
 	return slices.Clone(h.asked), slices.Clone(h.levels)
 }
 
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(10 * time.Second); !ok(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("still not: %s", what)
-		}
-	}
-}
-
 // Under pressure every room is asked, what it gave up is counted, and memory goes
 // back to the system; not with every reading, but again while it lasts. A room that
 // is not there holds nobody up.
@@ -66,13 +54,13 @@ func TestShedding(t *testing.T) {
 	h.join(t, house)
 	roomtest.Start(t, house, b.Service)
 	b.rss(82)
-	until(t, "the rooms are asked once", func() bool { asked, _ := h.seen(); return len(asked) == 1 && b.freed.Load() == 1 })
-	until(t, "many readings pass", func() bool { return b.taken() > 50 })
+	bustest.Eventually(t, "the rooms are asked once", func() bool { asked, _ := h.seen(); return len(asked) == 1 && b.freed.Load() == 1 })
+	bustest.Eventually(t, "many readings pass", func() bool { return b.taken() > 50 })
 	if asked, _ := h.seen(); !slices.Equal(asked, []string{bus.PressureWarn}) {
 		t.Errorf("asked %v within %s", asked, shedEvery)
 	}
 	b.later(shedEvery)
-	until(t, "the rooms are asked again", func() bool { asked, _ := h.seen(); return len(asked) == 2 && b.freed.Load() == 2 })
+	bustest.Eventually(t, "the rooms are asked again", func() bool { asked, _ := h.seen(); return len(asked) == 2 && b.freed.Load() == 2 })
 	if got := testutil.ToFloat64(b.shedBytes.WithLabelValues("agent")); got != 2000 {
 		t.Errorf("%v bytes counted", got)
 	}
@@ -81,7 +69,7 @@ func TestShedding(t *testing.T) {
 	}
 	b.rss(20)
 	b.later(dwell)
-	until(t, "the level falls", func() bool { b.later(dwell); return b.last().Pressure == bus.PressureNormal })
+	bustest.Eventually(t, "the level falls", func() bool { b.later(dwell); return b.last().Pressure == bus.PressureNormal })
 	_, levels := h.seen()
 	if len(levels) == 0 || levels[0] != bus.PressureNormal || !slices.Contains(levels, bus.PressureWarn) {
 		t.Errorf("levels %v", levels)
@@ -110,7 +98,7 @@ func TestLevelIsRepeated(t *testing.T) {
 	}
 	c := bus.PressureCritical
 	want := []string{c, c, c, c, c, bus.PressureNormal}
-	until(t, "all is heard", func() bool { _, levels := h.seen(); return len(levels) >= len(want) })
+	bustest.Eventually(t, "all is heard", func() bool { _, levels := h.seen(); return len(levels) >= len(want) })
 	if _, levels := h.seen(); !slices.Equal(levels, want) {
 		t.Errorf("heard %v", levels)
 	}
@@ -122,7 +110,7 @@ func TestPauseSheds(t *testing.T) {
 	house, h := bustest.New(t), &hearers{}
 	h.join(t, house)
 	roomtest.Start(t, house, b.Service)
-	until(t, "the pause after the start", func() bool { return b.freed.Load() == 1 })
+	bustest.Eventually(t, "the pause after the start", func() bool { return b.freed.Load() == 1 })
 	if asked, _ := h.seen(); !slices.Equal(asked, []string{bus.PressureNormal}) {
 		t.Errorf("asked %v", asked)
 	}
@@ -204,9 +192,9 @@ func TestGoLimitIsGivenBack(t *testing.T) {
 	b := newBench(t)
 	b.goMost = 50 << 20
 	stop := roomtest.Start(t, bustest.New(t), b.Service)
-	until(t, "it is steered", func() bool { return b.taken() > 3 })
+	bustest.Eventually(t, "it is steered", func() bool { return b.taken() > 3 })
 	b.rss(80)
-	until(t, "it is lowered", func() bool { return b.limitGo(-1) == 16<<20 })
+	bustest.Eventually(t, "it is lowered", func() bool { return b.limitGo(-1) == 16<<20 })
 	stop()
 	if got := b.limitGo(-1); got != 50<<20 {
 		t.Errorf("left at %d", got)

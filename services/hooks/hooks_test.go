@@ -140,14 +140,7 @@ func TestCutOffIsNoFailure(t *testing.T) {
 	defer stop(nil)
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx, hooks.PreStart) }()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(started); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the hook does not run")
-		}
-	}
+	bustest.Eventually(t, "the hook runs", func() bool { _, err := os.Stat(started); return err == nil })
 	stop(errors.New("terminated signal received"))
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("ended with %v", err)

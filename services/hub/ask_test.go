@@ -49,7 +49,7 @@ func TestAskAnother(t *testing.T) {
 	o := newOutside(t, "")
 	a := o.join("kitchen", func(_ *embedded.Config, s *Service) { s.bounds.askWait = time.Second })
 	b := o.join("garage")
-	eventually(t, "they are joined", func() bool { _, err := a.ask("garage", "ctl.status"); return err == nil })
+	bustest.Eventually(t, "they are joined", func() bool { _, err := a.ask("garage", "ctl.status"); return err == nil })
 	got, err := a.ask("garage", "ctl.status")
 	var st bus.Status
 	if err != nil || json.Unmarshal(got.Answer, &st) != nil || st.Node != "garage" {
@@ -90,7 +90,7 @@ func TestAskAnother(t *testing.T) {
 		o.check(err)
 	}
 	o.check(owner.Flush())
-	eventually(t, "they are known", func() bool { _, err := a.ask("liar", "ctl.status"); return err == nil })
+	bustest.Eventually(t, "they are known", func() bool { _, err := a.ask("liar", "ctl.status"); return err == nil })
 	if got, err := a.ask("liar", "ctl.status"); err != nil || got.Error == nil || got.Error.Code != bus.CodeInternal {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -101,9 +101,9 @@ func TestAskAnother(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	b.stop()
-	eventually(t, "garage has gone", func() bool { _, err := a.ask("garage", "ctl.status"); return bus.CodeOf(err) == bus.CodeNotFound })
+	bustest.Eventually(t, "garage has gone", func() bool { _, err := a.ask("garage", "ctl.status"); return bus.CodeOf(err) == bus.CodeNotFound })
 	o.stop()
-	eventually(t, "the hub has gone", func() bool { _, err := a.ask("garage", "ctl.status"); return bus.CodeOf(err) == bus.CodeUnavailable })
+	bustest.Eventually(t, "the hub has gone", func() bool { _, err := a.ask("garage", "ctl.status"); return bus.CodeOf(err) == bus.CodeUnavailable })
 	if got, err := a.ask("kitchen", "ctl.status"); err != nil || got.Error != nil {
 		t.Errorf("its own: %+v, %v", got, err)
 	}
@@ -117,7 +117,7 @@ func TestRollIsBounded(t *testing.T) {
 	t.Parallel()
 	o := newOutside(t, "")
 	d := o.join("kitchen", func(_ *embedded.Config, s *Service) { s.bounds.rollMost = 20 })
-	eventually(t, "it is joined", func() bool { return d.server.HubConnected() })
+	bustest.Eventually(t, "it is joined", func() bool { return d.server.HubConnected() })
 	owner := o.connect()
 	var answers atomic.Pointer[[][]byte]
 	_, err := owner.Subscribe(bus.NodesHello, func(*nats.Msg) {
@@ -141,7 +141,7 @@ func TestRollIsBounded(t *testing.T) {
 		o.check(err)
 		return n
 	}
-	eventually(t, "the owner is heard", func() bool { return len(roll(row(1)).Nodes) == 2 })
+	bustest.Eventually(t, "the owner is heard", func() bool { return len(roll(row(1)).Nodes) == 2 })
 	_, err = owner.Subscribe(bus.NodesHello, func(m *nats.Msg) { // what is said under another name, or in an inbox
 		_ = owner.Publish(bus.NodeHere("n1"), []byte(`{"node":"forged","id":"i","state":"healthy","version":"1"}`))
 		_ = m.Respond([]byte(`{"node":"forged","id":"i","state":"healthy","version":"1"}`))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/nats-io/nats.go"
 )
 
@@ -68,7 +69,7 @@ func TestTheHubsOwnerDoesNotGetIn(t *testing.T) {
 	owner := o.connect()
 	a.record(1, 1)
 	b.record(1, 1)
-	eventually(t, "both are joined", func() bool { return len(held(t, s, "kitchen"))+len(held(t, s, "garage")) == 2 })
+	bustest.Eventually(t, "both are joined", func() bool { return len(held(t, s, "kitchen"))+len(held(t, s, "garage")) == 2 })
 	house, watch := a.inside()
 	asked := bus.StatusGet.Spec().Subject()
 	const mark = "planted-by-the-hub"
@@ -108,7 +109,7 @@ func TestTheHubsOwnerDoesNotGetIn(t *testing.T) {
 	}
 	o.check(owner.PublishMsg(&nats.Msg{Subject: bus.NodeClaim("kitchen"), Reply: "blufio.node.kitchen.v1.evt.x", Data: []byte(`{"node":"garage","id":"x"}`)}))
 	o.check(owner.Flush())
-	eventually(t, "they were refused", func() bool { return meter(t, a.room, "blufio_hub_calls_total") >= 17 })
+	bustest.Eventually(t, "they were refused", func() bool { return meter(t, a.room, "blufio_hub_calls_total") >= 17 })
 	// The room works all the same, and asks in the house by itself.
 	m, err := owner.Request(bus.NodeSubject("kitchen", "ctl.status"), []byte(`{"`+mark+`":1}`), 5*time.Second)
 	var st bus.Status
@@ -141,7 +142,7 @@ func TestNothingElseLeaves(t *testing.T) {
 	out := listen(t, o.connect())
 	a, b := o.join("kitchen"), o.join("garage")
 	b.record(1, 1)
-	eventually(t, "garage is joined", func() bool { return len(held(t, s, "garage")) == 1 })
+	bustest.Eventually(t, "garage is joined", func() bool { return len(held(t, s, "garage")) == 1 })
 	house, watch := a.inside()
 	talker := b.connect("agent").NATS()
 	for _, subject := range []string{"blufio.v1.msg.delta.terminal", "blufio.v1.house.pulse", "blufio.v1.evt.forged", "blufio.v1.ctl.x", "secret.y", "$JS.API.x", "_INBOX.z"} {
@@ -149,7 +150,7 @@ func TestNothingElseLeaves(t *testing.T) {
 	}
 	o.check(talker.Flush())
 	b.record(20, 1)
-	eventually(t, "its events are out", func() bool { return len(held(t, s, "garage")) == 21 })
+	bustest.Eventually(t, "its events are out", func() bool { return len(held(t, s, "garage")) == 21 })
 	for _, m := range append(house.heard(), watch.heard()...) { // kitchen's own room asks its own relay, and nothing else is said there
 		if strings.Contains(string(m.Data), "inner talk") || strings.HasPrefix(m.Subject, "blufio.node") || strings.Contains(m.Subject, ".evt.") || strings.Contains(m.Subject, "secret") {
 			t.Errorf("heard in kitchen: %s %s", m.Subject, m.Data)
@@ -169,7 +170,7 @@ func TestFloodOfQuestions(t *testing.T) {
 	o := newOutside(t, "")
 	block := make(chan struct{})
 	d := o.join("kitchen")
-	eventually(t, "it is joined", func() bool { return d.server.HubConnected() })
+	bustest.Eventually(t, "it is joined", func() bool { return d.server.HubConnected() })
 	door := newDoor(t.Context(), d.room, d.server.Leaf())
 	nc := o.connect()
 	inbox := nc.NewInbox()

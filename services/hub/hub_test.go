@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services"
 	"github.com/nats-io/nats.go"
@@ -29,23 +30,23 @@ func TestEventsReachTheHub(t *testing.T) {
 	s := o.stream(nil)
 	d := o.join("kitchen")
 	d.record(10, 1)
-	eventually(t, "ten are there", func() bool { return len(held(t, s, "kitchen")) == 10 })
+	bustest.Eventually(t, "ten are there", func() bool { return len(held(t, s, "kitchen")) == 10 })
 	for round := range 2 {
 		last := 10 + round*200
 		d.record(50, 1)
 		o.stop()
 		d.record(100, 1)
-		eventually(t, "the hub is missed", func() bool { return d.problem() == "hub_away" })
+		bustest.Eventually(t, "the hub is missed", func() bool { return d.problem() == "hub_away" })
 		o.start()
 		d.record(50, 1)
 		s = o.stream(nil)
-		eventually(t, "all are there", func() bool { return len(held(t, s, "kitchen")) >= last+200 })
+		bustest.Eventually(t, "all are there", func() bool { return len(held(t, s, "kitchen")) >= last+200 })
 	}
 	d.stop()
 	inOrder(t, held(t, s, "kitchen"), 1, 410)
 	d.record(5, 1)
 	d.start(o)
-	eventually(t, "what was recorded meanwhile too", func() bool { return len(held(t, s, "kitchen")) >= 415 })
+	bustest.Eventually(t, "what was recorded meanwhile too", func() bool { return len(held(t, s, "kitchen")) >= 415 })
 	inOrder(t, held(t, s, "kitchen"), 1, 415)
 	if d.room.behind() != 0 || d.problem() != "" {
 		t.Errorf("behind %d, problem %q", d.room.behind(), d.problem())
@@ -60,7 +61,7 @@ func TestForgottenIdsAreNotStoredTwice(t *testing.T) {
 	s := o.stream(func(c *jetstream.StreamConfig) { c.Duplicates = 100 * time.Millisecond })
 	d := o.join("kitchen")
 	d.record(20, 1)
-	eventually(t, "twenty are there", func() bool { return len(held(t, s, "kitchen")) == 20 })
+	bustest.Eventually(t, "twenty are there", func() bool { return len(held(t, s, "kitchen")) == 20 })
 	d.stop()
 	// As after a crash: the cursor lags behind.
 	lag, _, err := loadCursor(t.Context(), d.store)
@@ -75,10 +76,10 @@ func TestForgottenIdsAreNotStoredTwice(t *testing.T) {
 		return !ack.Duplicate
 	}
 	probe()
-	eventually(t, "ids are forgotten", probe)
+	bustest.Eventually(t, "ids are forgotten", probe)
 	d.start(o)
 	d.record(1, 1)
-	eventually(t, "the new one is there", func() bool { return len(held(t, s, "kitchen")) >= 21 })
+	bustest.Eventually(t, "the new one is there", func() bool { return len(held(t, s, "kitchen")) >= 21 })
 	inOrder(t, held(t, s, "kitchen"), 1, 21)
 }
 
@@ -89,14 +90,14 @@ func TestGap(t *testing.T) {
 	s := o.stream(nil)
 	d := o.join("kitchen", small(1))
 	d.record(2, 1)
-	eventually(t, "two are there", func() bool { return len(held(t, s, "kitchen")) == 2 })
+	bustest.Eventually(t, "two are there", func() bool { return len(held(t, s, "kitchen")) == 2 })
 	o.stop()
 	d.record(30, 100<<10)
-	eventually(t, "the stream has come to the end", func() bool { return d.room.newest.Load() == 32 })
+	bustest.Eventually(t, "the stream has come to the end", func() bool { return d.room.newest.Load() == 32 })
 	o.start()
 	s = o.stream(nil)
 	var msgs []*jetstream.RawStreamMsg
-	eventually(t, "the last is there", func() bool {
+	bustest.Eventually(t, "the last is there", func() bool {
 		msgs = held(t, s, "kitchen")
 		return msgs[len(msgs)-1].Header.Get(bus.HeaderSeq) == "32"
 	})
@@ -106,7 +107,7 @@ func TestGap(t *testing.T) {
 		t.Fatalf("%s %s, %v", gap.Subject, gap.Data, err)
 	}
 	inOrder(t, msgs[3:], fact.To+1, 32)
-	eventually(t, "they are counted as lost", func() bool { return counted(t, d, "blufio_hub_lost_total") == float64(fact.To-fact.From+1) })
+	bustest.Eventually(t, "they are counted as lost", func() bool { return counted(t, d, "blufio_hub_lost_total") == float64(fact.To-fact.From+1) })
 }
 
 // A hub without a stream is told of, with the command that makes one, and nothing
@@ -116,19 +117,19 @@ func TestHubWithoutAStream(t *testing.T) {
 	o := newOutside(t, "")
 	d := o.join("kitchen")
 	d.record(3, 1)
-	eventually(t, "the stream is missed", func() bool { return d.problem() == "hub_stream" })
+	bustest.Eventually(t, "the stream is missed", func() bool { return d.problem() == "hub_stream" })
 	if p := d.room.health()[0]; !strings.Contains(p.Hint, "nats stream add BLUFIO --subjects 'blufio.node.*.v1.evt.>'") {
 		t.Errorf("%+v", p)
 	}
 	s := o.stream(func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 2, jetstream.DiscardNew })
-	eventually(t, "the refusal is told", func() bool {
+	bustest.Eventually(t, "the refusal is told", func() bool {
 		p := d.room.health()
 		return len(p) == 1 && strings.Contains(p[0].Title, "maximum messages exceeded")
 	})
 	s = o.stream(func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardNew })
-	eventually(t, "all are there", func() bool { return len(held(t, s, "kitchen")) == 3 })
+	bustest.Eventually(t, "all are there", func() bool { return len(held(t, s, "kitchen")) == 3 })
 	inOrder(t, held(t, s, "kitchen"), 1, 3)
-	eventually(t, "all is well", func() bool { return d.problem() == "" })
+	bustest.Eventually(t, "all is well", func() bool { return d.problem() == "" })
 }
 
 // An event that the hub's stream will never take does not hold up the others. The
@@ -141,7 +142,7 @@ func TestEventTooLargeForTheHub(t *testing.T) {
 	d.record(1, 1)
 	d.record(1, 3000)
 	d.record(1, 1)
-	eventually(t, "the last is there", func() bool { return len(held(t, s, "kitchen")) == 3 })
+	bustest.Eventually(t, "the last is there", func() bool { return len(held(t, s, "kitchen")) == 3 })
 	gaps := 0
 	for _, m := range held(t, s, "kitchen") {
 		if strings.Contains(string(m.Data), `"from":2,"to":2`) && m.Header.Get(bus.HeaderSeq) == "2" {
@@ -151,7 +152,7 @@ func TestEventTooLargeForTheHub(t *testing.T) {
 	if gaps != 1 {
 		t.Errorf("%d gaps", gaps)
 	}
-	eventually(t, "one is counted as lost", func() bool { return counted(t, d, "blufio_hub_lost_total") == 1 })
+	bustest.Eventually(t, "one is counted as lost", func() bool { return counted(t, d, "blufio_hub_lost_total") == 1 })
 }
 
 // Two daemons of one name hear of each other: neither sends events nor answers
@@ -162,10 +163,10 @@ func TestTwoOfOneName(t *testing.T) {
 	s := o.stream(nil)
 	a := o.join("kitchen")
 	a.record(1, 1)
-	eventually(t, "the first is there", func() bool { return len(held(t, s, "kitchen")) == 1 })
+	bustest.Eventually(t, "the first is there", func() bool { return len(held(t, s, "kitchen")) == 1 })
 	b := o.join("kitchen")
 	b.record(1, 1)
-	eventually(t, "both know", func() bool { return a.problem() == "hub_name" && b.problem() == "hub_name" })
+	bustest.Eventually(t, "both know", func() bool { return a.problem() == "hub_name" && b.problem() == "hub_name" })
 	nc := o.connect()
 	m, err := nc.Request(bus.NodeSubject("kitchen", "ctl.status"), nil, 5*time.Second)
 	if err != nil || bus.CodeOf(bus.ReplyError(m)) != bus.CodeConflict {
@@ -178,7 +179,7 @@ func TestTwoOfOneName(t *testing.T) {
 		t.Errorf("%d events", len(got))
 	}
 	a.stop()
-	eventually(t, "the other one is alone", func() bool { return b.problem() == "" && len(held(t, s, "kitchen")) == 2 })
+	bustest.Eventually(t, "the other one is alone", func() bool { return b.problem() == "" && len(held(t, s, "kitchen")) == 2 })
 	msgs := held(t, s, "kitchen")
 	if msgs[0].Header.Get(bus.HeaderEpoch) == msgs[1].Header.Get(bus.HeaderEpoch) {
 		t.Error("one epoch for two databases")
@@ -235,7 +236,7 @@ func TestWindow(t *testing.T) {
 	d.record(300, 20<<10)
 	most := int64(0)
 	o.stream(nil)
-	eventually(t, "all are there", func() bool {
+	bustest.Eventually(t, "all are there", func() bool {
 		most = max(most, d.room.flying.Load())
 		return d.room.cursor.Load() == 300
 	})

@@ -246,7 +246,7 @@ func (d *daemon) hears(nc *nats.Conn) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	eventually(d.t, "it is heard at the hub", func() bool {
+	bustest.Eventually(d.t, "it is heard at the hub", func() bool {
 		leaf := d.room.leaf.Load()
 		if leaf == nil || leaf.Publish(last.Subject, nil) != nil {
 			return false
@@ -278,16 +278,6 @@ func (d *daemon) problem() string {
 		return p[0].Code
 	}
 	return ""
-}
-
-// eventually polls until so is true.
-func eventually(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	for end := time.Now().Add(15 * time.Second); !so(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never so: %s", what)
-		}
-	}
 }
 
 // held is what the hub's stream has of one daemon.

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -368,10 +367,13 @@ func TestStatusDoesNotWaitForTheDatabase(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for r.room.mu.TryLock() { // until the revocation waits
-		r.room.mu.Unlock()
-		runtime.Gosched()
-	}
+	bustest.Eventually(t, "the revocation waits", func() bool {
+		free := r.room.mu.TryLock()
+		if free {
+			r.room.mu.Unlock()
+		}
+		return !free
+	})
 	told := make(chan struct{})
 	go func() {
 		defer close(told)

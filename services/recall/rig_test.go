@@ -138,11 +138,7 @@ func (r *rig) settle() {
 
 func (r *rig) until(what string, is func() bool) {
 	r.Helper()
-	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			r.Fatalf("not within 10 s: %s; %+v", what, r.state())
-		}
-	}
+	bustest.Eventually(r, what, is, func() any { return r.state() })
 }
 
 func (r *rig) all(history bool) []bus.RecallEntry {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/roomtest"
 )
 
@@ -139,7 +140,7 @@ func TestStreamRefusesOne(t *testing.T) {
 	}
 	r.writeAll(t, append([]bus.RestartedFact{{Service: strings.Repeat("x", 2000)}}, make([]bus.RestartedFact, 99)...)...)
 	r.hears(t, 1, 101)
-	eventually(t, "all are stored", func() bool {
+	bustest.Eventually(t, "all are stored", func() bool {
 		seqs, _ := r.stored(t)
 		slices.Sort(seqs) // the one behind those that came through
 		return slices.Equal(seqs, to(101))
@@ -183,10 +184,10 @@ func TestNewEventsOvertakeTheBacklog(t *testing.T) {
 	r.record(t, 2000)
 	r.hears(t, 1, 2000)
 	close(g.free)
-	eventually(t, "the first is stored", func() bool { seqs, _ := r.tail(t); return seqs > 0 })
+	bustest.Eventually(t, "the first is stored", func() bool { seqs, _ := r.tail(t); return seqs > 0 })
 	r.record(t, 1)
 	r.hears(t, 2001, 2001)
-	eventually(t, "all is stored", func() bool { n, _ := r.tail(t); return n == 2001 })
+	bustest.Eventually(t, "all is stored", func() bool { n, _ := r.tail(t); return n == 2001 })
 	stop()
 	if seqs, _ := r.stored(t); !slices.Equal(seqs, to(2001)) {
 		t.Errorf("the stream holds %d, not in order", len(seqs))
@@ -214,7 +215,7 @@ func TestLogIsBounded(t *testing.T) {
 	})
 	r.record(t, 100)
 	r.hears(t, 1, 100)
-	eventually(t, "the log is pruned", func() bool { return r.state(t).First == 81 })
+	bustest.Eventually(t, "the log is pruned", func() bool { return r.state(t).First == 81 })
 	close(g.free)
 	r.holds(t, append(span(81, 100), 101)...)
 	r.hears(t, 101, 101)
@@ -246,7 +247,7 @@ func TestStoredRowsAreKeptForAWhile(t *testing.T) {
 	}
 	r.record(t, 1)
 	_, stop = r.start(t, func(s *Service) { s.bounds.keep, s.bounds.pruneEvery = 20*time.Millisecond, 2*time.Millisecond })
-	eventually(t, "stored rows are gone", func() bool { return r.state(t).First == 0 })
+	bustest.Eventually(t, "stored rows are gone", func() bool { return r.state(t).First == 0 })
 	r.record(t, 1)
 	r.holds(t, to(12)...)
 	stop()

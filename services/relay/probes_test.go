@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services"
 )
 
@@ -24,7 +25,7 @@ func TestStreamProbe(t *testing.T) {
 	s, _ := r.start(t, nil)
 	r.record(t, 5)
 	r.holds(t, to(5)...)
-	eventually(t, "all are known to be stored", func() bool { return s.progress.stored() == 5 })
+	bustest.Eventually(t, "all are known to be stored", func() bool { return s.progress.stored() == 5 })
 	wants(t, s.probeStoring(t.Context()), bus.LevelOK, "0 wait")
 	wants(t, s.probeStream(t.Context()), bus.LevelOK, "5 events")
 
@@ -45,7 +46,7 @@ func TestStreamProbeOfANewStream(t *testing.T) {
 	r := newRig(t)
 	s, _ := r.start(t, nil)
 	r.record(t, 2)
-	eventually(t, "all are known to be stored", func() bool { return s.progress.stored() == 2 })
+	bustest.Eventually(t, "all are known to be stored", func() bool { return s.progress.stored() == 2 })
 	if err := s.reading.Load().Recreate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,7 @@ func TestStoringProbe(t *testing.T) {
 	r := newRig(t)
 	away := &stream{Stream: r.b.Server(), open: func(context.Context) error { return errAway }}
 	s, _ := r.start(t, func(s *Service) { s.stream = away })
-	eventually(t, "the stream is away", func() bool { return s.probeStoring(t.Context()).Level == bus.LevelFail })
+	bustest.Eventually(t, "the stream is away", func() bool { return s.probeStoring(t.Context()).Level == bus.LevelFail })
 	wants(t, s.probeStoring(t.Context()), bus.LevelFail, "away")
 	wants(t, s.probeStream(t.Context()), bus.LevelSkip, "BLF-BUS-003")
 }

@@ -208,39 +208,18 @@ func (r *rig) stored(t *testing.T) (seqs []int64, epochs []string) {
 func (r *rig) holds(t *testing.T, want ...int64) {
 	t.Helper()
 	var got []int64
-	for end := time.Now().Add(deadline); ; {
-		if got, _ = r.stored(t); slices.Equal(got, want) {
-			return
-		}
-		if time.Now().After(end) || len(got) > len(want) {
+	bustest.Eventually(t, fmt.Sprintf("the stream holds %v", want), func() bool {
+		if got, _ = r.stored(t); len(got) > len(want) {
 			t.Fatalf("the stream holds %v, want %v", got, want)
 		}
-		settle(t)
-	}
+		return slices.Equal(got, want)
+	}, func() any { return got })
 }
 
 // noted waits until the database knows that seq is stored.
 func (r *rig) noted(t *testing.T, seq int64) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d is noted", seq), func() bool { return r.state(t).Relayed == seq })
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(deadline); !ok(); settle(t) {
-		if time.Now().After(end) {
-			t.Fatalf("still not: %s", what)
-		}
-	}
-}
-
-// settle is the pause between two looks.
-func settle(t *testing.T) {
-	t.Helper()
-	select {
-	case <-time.After(2 * time.Millisecond):
-	case <-t.Context().Done():
-	}
+	bustest.Eventually(t, fmt.Sprintf("%d is noted", seq), func() bool { return r.state(t).Relayed == seq })
 }
 
 func to(n int64) (seqs []int64) { return span(1, n) }

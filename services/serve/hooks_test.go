@@ -54,11 +54,7 @@ func TestHooksOfALife(t *testing.T) {
 				GoLimit: func(int64) int64 { return 1 << 40 }, Free: func() {}, DropProgram: func() error { return nil }}
 		})
 		m.set(85, 0)
-		for end := time.Now().Add(10 * time.Second); len(d.read(t)) < 3; time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("no alert: %q", d.read(t))
-			}
-		}
+		bustest.Eventually(t, "there is an alert", func() bool { return len(d.read(t)) >= 3 }, func() any { return d.read(t) })
 	})
 	got := d.read(t)
 	slices.Sort(got[1:3]) // the start's and the alert's run side by side
@@ -108,14 +104,7 @@ func TestStopDuringTheFirstHook(t *testing.T) {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- Run(ctx, o) }()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(d.program + ".runs"); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the hook does not run")
-		}
-	}
+	bustest.Eventually(t, "the hook runs", func() bool { _, err := os.Stat(d.program + ".runs"); return err == nil })
 	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("ended with %v", err)

@@ -14,20 +14,11 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
-
-// wait polls until what is so.
-func wait(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !so(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never so: %s", what)
-		}
-	}
-}
 
 // status asks for another daemon's status, as `blufio --node NAME status` does.
 func (m *member) status(ctx context.Context, node string) (st bus.Status, err error) {
@@ -112,7 +103,7 @@ func arrived(t *testing.T, m *member, s jetstream.Stream) {
 	t.Helper()
 	node := m.cfg.Daemon.Node
 	var lacks error
-	wait(t, "every event of "+node, func() bool {
+	bustest.Eventually(t, "every event of "+node, func() bool {
 		if events, _ := m.recorded(t); len(events) != counts(t, s)[node] {
 			return false
 		}
@@ -156,7 +147,7 @@ func TestFleet(t *testing.T) {
 	}
 	for _, asker := range all {
 		for _, name := range names {
-			wait(t, name+" answers", func() bool {
+			bustest.Eventually(t, name+" answers", func() bool {
 				st, err := asker.status(t.Context(), name)
 				return err == nil && st.Node == name && st.State == bus.Healthy && st.Version == "test"
 			})
@@ -173,14 +164,14 @@ func TestFleet(t *testing.T) {
 		stops = append(stops, m.load(t))
 	}
 	reaches := func(what string, least int) {
-		wait(t, what, func() bool {
+		bustest.Eventually(t, what, func() bool {
 			have := counts(t, s)
 			return !slices.ContainsFunc(names, func(n string) bool { return have[n] < least })
 		})
 	}
 	reaches("events come while all is well", 30)
 	h.stop()
-	wait(t, "that the hub is away is told", func() bool {
+	bustest.Eventually(t, "that the hub is away is told", func() bool {
 		_, err := all[0].status(t.Context(), "garage")
 		return bus.CodeOf(err) == bus.CodeUnavailable
 	})
@@ -193,7 +184,7 @@ func TestFleet(t *testing.T) {
 	stops[2] = all[2].load(t)
 	for _, m := range all { // they go on meanwhile
 		begun, _ := m.recorded(t)
-		wait(t, m.cfg.Daemon.Node+" records events without the hub", func() bool { events, _ := m.recorded(t); return len(events) >= len(begun)+30 })
+		bustest.Eventually(t, m.cfg.Daemon.Node+" records events without the hub", func() bool { events, _ := m.recorded(t); return len(events) >= len(begun)+30 })
 	}
 	h.start()
 	s = h.stream()
@@ -217,7 +208,7 @@ func TestFleet(t *testing.T) {
 	h.start()
 	s = h.stream()
 	for _, name := range names[1:] {
-		wait(t, name+" is back", func() bool { st, err := all[0].status(t.Context(), name); return err == nil && st.Node == name })
+		bustest.Eventually(t, name+" is back", func() bool { st, err := all[0].status(t.Context(), name); return err == nil && st.Node == name })
 	}
 	for _, m := range all {
 		arrived(t, m, s)
@@ -226,7 +217,7 @@ func TestFleet(t *testing.T) {
 	had := counts(t, s)["garage"]
 	_, err = bus.MessageReceive.Ask(t.Context(), all[1].Conn, bus.Message{Channel: "terminal", Owner: "owner", Text: "hello"})
 	check(t, err)
-	wait(t, "garage sends again", func() bool { return counts(t, s)["garage"] > had })
+	bustest.Eventually(t, "garage sends again", func() bool { return counts(t, s)["garage"] > had })
 	all[1].stop()
 	msgs := kept(t, s)["garage"]
 	if last := msgs[len(msgs)-1].Subject; last != bus.NodeSubject("garage", bus.DaemonStopping.Spec().Name) {
@@ -296,8 +287,8 @@ func TestKeyUnderAnotherName(t *testing.T) {
 	})
 	check(t, err)
 	check(t, nc.Flush())
-	wait(t, "garage is joined", func() bool { st, err := garage.status(t.Context(), "garage"); return err == nil && st.Node == "garage" })
-	wait(t, "attic tells what is wrong", func() bool {
+	bustest.Eventually(t, "garage is joined", func() bool { st, err := garage.status(t.Context(), "garage"); return err == nil && st.Node == "garage" })
+	bustest.Eventually(t, "attic tells what is wrong", func() bool {
 		st, err := bus.StatusGet.Ask(t.Context(), attic.Conn, bus.StatusQuery{})
 		return err == nil && slices.ContainsFunc(st.Services, func(s bus.ServiceStatus) bool {
 			return slices.ContainsFunc(s.Problems, func(p bus.Problem) bool {

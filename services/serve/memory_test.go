@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/governor"
 )
 
@@ -124,13 +125,13 @@ func TestMemoryRunsOut(t *testing.T) {
 		{"/v1/messages", `{"session":"old","text":"hello again"}`, http.StatusAccepted},
 		{"/v1/messages?wait=5s", `{"session":"second","text":"hello again"}`, http.StatusOK},
 	} {
-		st, header, answer := post(t, info.Gateway+tc.path, token.Token, tc.body)
-		for end := time.Now().Add(5 * time.Second); st != tc.want && time.Now().Before(end); { // the agent hears of the level a moment later
+		var st int
+		var header http.Header
+		var answer string
+		bustest.Eventually(t, fmt.Sprintf("%s %s: %d", tc.path, tc.body, tc.want), func() bool { // the agent hears of the level a moment later
 			st, header, answer = post(t, info.Gateway+tc.path, token.Token, tc.body)
-		}
-		if st != tc.want {
-			t.Errorf("%s %s: %d %s", tc.path, tc.body, st, answer)
-		}
+			return st == tc.want
+		}, func() any { return fmt.Sprint(st, " ", answer) })
 		if st == http.StatusServiceUnavailable && (header.Get("Retry-After") != "30" || !strings.Contains(answer, "memory is short") || !json.Valid([]byte(answer))) {
 			t.Errorf("%s: %v %s", tc.path, header, answer)
 		}
@@ -164,14 +165,10 @@ func awaitReading(t *testing.T, info Info, m *machine) {
 // awaitMetric waits until a series without labels has a value.
 func awaitMetric(t *testing.T, info Info, name, want string) {
 	t.Helper()
-	page := ""
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		page = scrape(t, info)
-		if strings.Contains("\n"+page, "\n"+name+" "+want+"\n") {
-			return
-		}
-	}
-	_, line, _ := strings.Cut("\n"+page, "\n"+name+" ")
-	line, _, _ = strings.Cut(line, "\n")
-	t.Fatalf("%s is %s, want %s", name, line, want)
+	got := ""
+	bustest.Eventually(t, name+" is "+want, func() bool {
+		_, after, _ := strings.Cut("\n"+scrape(t, info), "\n"+name+" ")
+		got, _, _ = strings.Cut(after, "\n")
+		return got == want
+	}, func() any { return got })
 }

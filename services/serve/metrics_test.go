@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/config"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
@@ -169,11 +169,10 @@ func TestFirstScrape(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	var after map[string]*dto.MetricFamily
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if after = families(t, info); value(after["blufio_response_latency_seconds"], "") == 1 || time.Now().After(end) {
-			break
-		}
-	}
+	bustest.Eventually(t, "the latency is measured", func() bool {
+		after = families(t, info)
+		return value(after["blufio_response_latency_seconds"], "") == 1
+	})
 	for _, part := range []string{"queue", "context", "provider", "store", "delivery"} {
 		if n := value(after["blufio_response_part_seconds"], part); n != 1 {
 			t.Errorf("%s was measured %v times", part, n)

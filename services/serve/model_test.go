@@ -4,6 +4,7 @@ package serve
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -76,17 +77,14 @@ func say(t *testing.T, c *bus.Conn, text string) bus.MessageRecord {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		m, err := bus.MessageGet.Ask(t.Context(), c, bus.MessageQuery{ID: acc.ID})
-		if err != nil {
+	var m bus.MessageRecord
+	bustest.Eventually(t, "the message has an end", func() bool {
+		if m, err = bus.MessageGet.Ask(t.Context(), c, bus.MessageQuery{ID: acc.ID}); err != nil {
 			t.Fatal(err)
 		}
-		if m.State != bus.StateQueued && m.State != bus.StateRunning {
-			return m
-		}
-	}
-	t.Fatal("no answer within 20 s")
-	return bus.MessageRecord{}
+		return m.State != bus.StateQueued && m.State != bus.StateRunning
+	}, func() any { return m })
+	return m
 }
 
 // A model on the real wire: its tools work, its tokens are booked to the
@@ -121,18 +119,14 @@ func TestModelAnswersAndIsBooked(t *testing.T) {
 // booked waits until that much is booked, and nothing is reserved.
 func booked(t *testing.T, c *bus.Conn, want bus.MicroUSD) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		sum, err := bus.CostGet.Ask(t.Context(), c, bus.CostQuery{})
-		if err != nil {
+	var sum bus.CostSummary
+	bustest.Eventually(t, want.String()+" are booked and nothing is reserved", func() bool {
+		var err error
+		if sum, err = bus.CostGet.Ask(t.Context(), c, bus.CostQuery{}); err != nil {
 			t.Fatal(err)
 		}
-		if sum.Today == want && sum.Reserved == 0 {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("booked %s, reserved %s; want %s and nothing reserved", sum.Today, sum.Reserved, want)
-		}
-	}
+		return sum.Today == want && sum.Reserved == 0
+	}, func() any { return fmt.Sprintf("booked %s, reserved %s", sum.Today, sum.Reserved) })
 }
 
 // Anthropic's wire from end to end: a tool, and a ledger that is the vendor's own

@@ -5,7 +5,6 @@ package serve
 import (
 	"encoding/json"
 	"fmt"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/nats-io/nats.go"
 )
 
@@ -228,14 +228,13 @@ func TestAttacks(t *testing.T) {
 		if m := say(t, g.op, "still there?"); m.State != bus.StateAnswered {
 			t.Errorf("under a flood: %+v", m)
 		}
-		for {
-			if _, err := bus.StatusGet.Ask(t.Context(), g.op, bus.StatusQuery{}); err == nil {
-				break
-			} else if !bus.Retryable(err) { // busy with the flood
+		bustest.Eventually(t, "the status is told", func() bool {
+			_, err := bus.StatusGet.Ask(t.Context(), g.op, bus.StatusQuery{})
+			if err != nil && !bus.Retryable(err) { // else it is busy with the flood
 				t.Fatal(err)
 			}
-			runtime.Gosched()
-		}
+			return err == nil
+		})
 		c.check(t)
 	})
 	c.asked = append(c.asked, "$SRV.", "blufio.v1.msg.", "blufio.v1.ctl.") // where owners may publish themselves

@@ -291,16 +291,6 @@ func TestListenersEqualTheContract(t *testing.T) {
 	}
 }
 
-// eventually waits for what another goroutine brings about.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still not: %s", what)
-		}
-	}
-}
-
 // sorted are a set's members, for a message.
 func sorted(set map[string]bool) string {
 	var all []string

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/nats-io/nats.go"
 )
 
@@ -347,7 +348,7 @@ func (g *guarded) hearsWhatItMay(t *testing.T, c *caller, column int, literal ma
 		}
 		delete(missing, "said-"+text)
 	}
-	eventually(t, c.name+" hears what it may", func() bool {
+	bustest.Eventually(t, c.name+" hears what it may", func() bool {
 		for {
 			select {
 			case m := <-heard:

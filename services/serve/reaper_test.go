@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/blufio/blufio/bus/bustest"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,11 +37,7 @@ func TestReap(t *testing.T) {
 	}
 	await := func(what string, pid int) {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); !slices.Contains(zombies(), pid); time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("%s is no zombie", what)
-			}
-		}
+		bustest.Eventually(t, what+" is a zombie", func() bool { return slices.Contains(zombies(), pid) })
 	}
 	await("the orphan", orphan)
 	seen := reapTwice(nil)

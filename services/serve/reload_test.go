@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/agent/llm/llmtest/fakellm"
 	"github.com/blufio/blufio/services/channel/telegram/telegramtest/fakebot"
 	"github.com/blufio/blufio/services/config"
@@ -168,12 +169,7 @@ func (r *reloadRig) events() []bus.EventRecord {
 func (r *reloadRig) eventually(what string, see func() string, want string) {
 	r.Helper()
 	got := ""
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if got = see(); strings.Contains(got, want) {
-			return
-		}
-	}
-	r.Fatalf("%s: %.300s, want %s", what, got, want)
+	bustest.Eventually(r, what+": "+want, func() bool { got = see(); return strings.Contains(got, want) }, func() any { return fmt.Sprintf("%.300s", got) })
 }
 
 // liveCase is one key that can change: what is seen of it with the value before and

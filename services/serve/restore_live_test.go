@@ -118,11 +118,7 @@ func (r *resumed) times(question string) int {
 
 func (r *resumed) until(what string, done func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			r.t.Fatalf("waited in vain until %s; the chat is %+v", what, r.bot.Chat(person))
-		}
-	}
+	bustest.Eventually(r.t, what, done, func() any { return r.bot.Chat(person) })
 }
 
 // told is how often the person reads it.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/nats-io/nats.go"
 )
@@ -137,7 +138,7 @@ func TestSlowListenersAreCutOff(t *testing.T) {
 	if got := g.server.Stats().SlowConsumers; got != 3 {
 		t.Errorf("after %d turns %d listeners were cut off, want 3", len(beside), got)
 	}
-	eventually(t, "they are gone", func() bool {
+	bustest.Eventually(t, "they are gone", func() bool {
 		return !slices.ContainsFunc(g.listenedOn(t), func(l embedded.Listener) bool { return l.Client == rudeName })
 	})
 	if grown := highest - before; grown > 48<<20 {

@@ -5,6 +5,7 @@ package tool_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/agent/tool"
 )
 
@@ -70,11 +72,7 @@ func TestShellIsBounded(t *testing.T) {
 		_, err := tools["shell"].Call(running, tool.Call{Person: "ann", Input: json.RawMessage(`{"argv":["sleep","60"]}`), Now: now})
 		ended <- err
 	}()
-	for end := time.Now().Add(10 * time.Second); gauge(t, ts, "blufio_tool_commands") != 1; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the command does not run")
-		}
-	}
+	bustest.Eventually(t, "the command runs", func() bool { return gauge(t, ts, "blufio_tool_commands") == 1 })
 	soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if _, err := tools["shell"].Call(soon, tool.Call{Person: "ann", Input: json.RawMessage(`{"argv":["sleep","0"]}`), Now: now}); bus.CodeOf(err) != bus.CodeBusy {
@@ -144,11 +142,8 @@ func gone(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	bustest.Eventually(t, fmt.Sprintf("process %d has ended", pid), func() bool {
 		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-		if err != nil || strings.Contains(string(stat), ") Z ") || syscall.Kill(pid, 0) != nil {
-			return
-		}
-	}
-	t.Errorf("process %d lives on", pid)
+		return err != nil || strings.Contains(string(stat), ") Z ") || syscall.Kill(pid, 0) != nil
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 )
 
 // complete posts a chat completion as subject "me".
@@ -385,7 +386,7 @@ func TestStreamAbort(t *testing.T) {
 	r.agent.say("m1", 1, 0, 0, "Hel")
 	s.until(func(ev event) bool { text, _ := deltaOf(t, ev); return text == "Hel" })
 	s.close()
-	eventually(t, "no waiter stays", func() bool { return r.service.waiters.len() == 0 })
+	bustest.Eventually(t, "no waiter stays", func() bool { return r.service.waiters.len() == 0 })
 	if err := r.agent.reply("m1", bus.StateAnswered, "Hello"); err != nil {
 		t.Fatal(err)
 	}
@@ -424,15 +425,5 @@ func TestTooManyCompletions(t *testing.T) {
 	r.open("POST", "/v1/chat/completions", helloStream, r.completionHeader()...)
 	if a := r.complete(hello); a.status != 503 || a.blame(t).Code != "busy" || len(r.agent.order) != 1 {
 		t.Errorf("got %d %s", a.status, a.body)
-	}
-}
-
-// eventually waits for what no event tells.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
 	}
 }

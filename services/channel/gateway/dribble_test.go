@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/blufio/blufio/bus/bustest"
 )
 
 // dribble announces a body of so many bytes and sends the head and given ones of it.
@@ -57,7 +59,7 @@ func TestDribblersHoldUpNobody(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "all slots for large bodies are taken", func() bool { return len(r.service.large) == cap(r.service.large) })
+	bustest.Eventually(t, "all slots for large bodies are taken", func() bool { return len(r.service.large) == cap(r.service.large) })
 	if a := r.post("/v1/messages", "hello"); a.status != 202 || len(r.service.large) != cap(r.service.large) {
 		t.Errorf("a small message: %d %s, with %d large bodies", a.status, a.body, len(r.service.large))
 	}

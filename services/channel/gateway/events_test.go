@@ -146,7 +146,7 @@ func TestEventsLive(t *testing.T) {
 	e.expect("10", "11", "12")
 	e.close()
 	filtered.close()
-	eventually(t, "no stream stays", func() bool { return len(r.service.streams) == 0 })
+	bustest.Eventually(t, "no stream stays", func() bool { return len(r.service.streams) == 0 })
 }
 
 func TestEventsReplay(t *testing.T) {
@@ -429,7 +429,7 @@ func TestEventsAreRefused(t *testing.T) {
 	if a := r.do("HEAD", "/v1/events", "", status...); a.status != 200 || a.header.Get("Content-Type") != "text/event-stream" {
 		t.Errorf("HEAD: %d %v", a.status, a.header)
 	}
-	eventually(t, "the slot is free", func() bool { return len(r.service.streams) == 0 })
+	bustest.Eventually(t, "the slot is free", func() bool { return len(r.service.streams) == 0 })
 	r.watch("/v1/events")
 	if a := r.do("GET", "/v1/events", "", status...); a.status != http.StatusServiceUnavailable {
 		t.Errorf("one too many: %d %s", a.status, a.body)
@@ -461,7 +461,7 @@ func TestEventsOfTheRelay(t *testing.T) {
 	status := "Bearer " + r.token("me", "status")
 	r.do("GET", "/v1/sessions", "")
 	var e *eventReader
-	eventually(t, "the stream is open and holds the event", func() bool {
+	bustest.Eventually(t, "the stream is open and holds the event", func() bool {
 		if e != nil {
 			e.close()
 		}

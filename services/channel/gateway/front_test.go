@@ -117,23 +117,18 @@ func TestHealth(t *testing.T) {
 		t.Errorf("before the first pulse: %d %s", a.status, a.body)
 	}
 	control := r.bus.Connect(t, "control", bus.Pulse)
-	deadline := time.Now().Add(10 * time.Second)
-	for { // a live event says nothing of its arrival
+	var a answer
+	bustest.Eventually(t, "it is healthy", func() bool { // a live event says nothing of its arrival
 		err := bus.Pulse.Publish(control, bus.Health{Time: time.Now(), State: bus.Healthy, Checks: []bus.HealthCheck{{Name: "database", OK: true}}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := r.do("GET", "/health", "")
-		if a.status == 200 {
-			var h bus.Health
-			if a.decode(t, &h); h.State != bus.Healthy || len(h.Checks) != 1 {
-				t.Errorf("got %s", a.body)
-			}
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("never healthy: %s", a.body)
-		}
+		a = r.do("GET", "/health", "")
+		return a.status == 200
+	}, func() any { return a.body })
+	var h bus.Health
+	if a.decode(t, &h); h.State != bus.Healthy || len(h.Checks) != 1 {
+		t.Errorf("got %s", a.body)
 	}
 	if a := r.do("HEAD", "/health", ""); a.status != 200 || a.body != "" || a.header.Get("Content-Length") == "" {
 		t.Errorf("HEAD: %d %q", a.status, a.body)
@@ -398,29 +393,21 @@ func TestShedClosesIdleConnections(t *testing.T) {
 		}
 		return freed.Bytes
 	}
-	until := func(what string, ok func() bool) {
-		t.Helper()
-		for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("still not: %s", what)
-			}
-		}
-	}
 	idle := func() int { f := r.service.front; f.mu.Lock(); defer f.mu.Unlock(); return len(f.idle) }
 	waiting := make(chan answer, 1)
 	go func() { waiting <- r.post("/v1/messages?wait=10s", "hello") }()
-	until("one waits", func() bool { return r.service.waiters.len() == 1 })
+	bustest.Eventually(t, "one waits", func() bool { return r.service.waiters.len() == 1 })
 	if a := r.do("GET", "/health", ""); a.status == 0 {
 		t.Fatal(a)
 	}
-	until("one is idle", func() bool { return idle() == 1 })
+	bustest.Eventually(t, "one is idle", func() bool { return idle() == 1 })
 	if n := shed(bus.PressureNormal); n != 0 || idle() != 1 {
 		t.Errorf("in a pause: %d bytes, %d idle", n, idle())
 	}
 	if n := shed(bus.PressureWarn); n != connBytes || idle() != 0 {
 		t.Errorf("under pressure: %d bytes, %d idle", n, idle())
 	}
-	until("it is closed", func() bool { return r.service.meter.connections.Load() == 1 })
+	bustest.Eventually(t, "it is closed", func() bool { return r.service.meter.connections.Load() == 1 })
 	r.agent.mu.Lock()
 	id := r.agent.order[0]
 	r.agent.mu.Unlock()

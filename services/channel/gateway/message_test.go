@@ -263,7 +263,7 @@ func TestTooManyBodies(t *testing.T) {
 	if n := <-held; n != Defaults().MaxBodies {
 		t.Errorf("%d slots are taken while a socket's message is stored", n)
 	}
-	eventually(t, "its slot is free", func() bool { return len(r.service.bodies) == Defaults().MaxBodies-1 })
+	bustest.Eventually(t, "its slot is free", func() bool { return len(r.service.bodies) == Defaults().MaxBodies-1 })
 }
 
 func TestDrainAnswersWaiters(t *testing.T) {

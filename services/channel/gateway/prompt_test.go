@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/blufio/blufio/bus/bustest"
 )
 
 // The transcript has its bound: instructions are kept first, then the latest.
@@ -119,7 +121,7 @@ func TestWaitingCompletionIsSmall(t *testing.T) {
 			rec.Text = ""
 		}
 	})
-	eventually(t, "a waiting completion holds less than half its body", func() bool { return (heap()-before)/n < len(body)/2 })
+	bustest.Eventually(t, "a waiting completion holds less than half its body", func() bool { return (heap()-before)/n < len(body)/2 })
 	cancel()
 	wg.Wait()
 }

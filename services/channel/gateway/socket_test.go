@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/coder/websocket"
 )
 
@@ -137,7 +138,7 @@ func TestSocket(t *testing.T) {
 	if f := p.expect("reply", "c"); *f.Text != "late" {
 		t.Errorf("got %+v", f)
 	}
-	eventually(t, "no waiter stays", func() bool { return r.service.waiters.len() == 0 })
+	bustest.Eventually(t, "no waiter stays", func() bool { return r.service.waiters.len() == 0 })
 }
 
 func TestSocketErrors(t *testing.T) {
@@ -196,9 +197,9 @@ func TestSocketBounds(t *testing.T) {
 	if _, err := large.read(); websocket.CloseStatus(err) != websocket.StatusMessageTooBig {
 		t.Errorf("a large frame: %v", err)
 	}
-	eventually(t, "its slot is free", func() bool { return len(r.service.streams) == 1 })
+	bustest.Eventually(t, "its slot is free", func() bool { return len(r.service.streams) == 1 })
 	_ = p.ws.CloseNow()
-	eventually(t, "nothing stays", func() bool { return len(r.service.streams) == 0 && r.service.waiters.len() == 0 })
+	bustest.Eventually(t, "nothing stays", func() bool { return len(r.service.streams) == 0 && r.service.waiters.len() == 0 })
 }
 
 func TestSocketLate(t *testing.T) {
@@ -291,7 +292,7 @@ func TestDrainAwaitsHandOver(t *testing.T) {
 	p.send(`{"type":"message","id":"1","text":"hello"}`)
 	<-storing
 	_ = p.ws.CloseNow()
-	eventually(t, "it is handed over alone", func() bool { return len(r.service.streams) == 1 && r.service.waiters.len() == 1 })
+	bustest.Eventually(t, "it is handed over alone", func() bool { return len(r.service.streams) == 1 && r.service.waiters.len() == 1 })
 	r.stop()
 	if s, w := len(r.service.streams), r.service.waiters.len(); s > 0 || w > 0 {
 		t.Errorf("Run ended with %d sockets and %d messages under way", s, w)
@@ -316,7 +317,7 @@ func TestSocketHandsOverWithoutItsClient(t *testing.T) {
 		t.Error("the client's leaving undid the hand-over")
 	}
 	close(release)
-	eventually(t, "nothing stays", func() bool { return len(r.service.streams) == 0 && r.service.waiters.len() == 0 })
+	bustest.Eventually(t, "nothing stays", func() bool { return len(r.service.streams) == 0 && r.service.waiters.len() == 0 })
 	if c := r.service.Door().Channel(); c.LastSuccess == nil {
 		t.Error("it was not handed over")
 	}
@@ -328,7 +329,7 @@ func TestSocketPing(t *testing.T) {
 		func(c *Config) { c.WriteTimeout = 100 * time.Millisecond })
 	alive := r.socket()
 	r.socket() // it never reads
-	eventually(t, "the silent one is cut off", func() bool {
+	bustest.Eventually(t, "the silent one is cut off", func() bool {
 		alive.send(`{"type":"ping","id":"a"}`) // reading, it answers pings as well
 		alive.expect("pong", "a")
 		return len(r.service.streams) == 1
@@ -349,5 +350,5 @@ func TestSocketWriteTimeout(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "it is cut off", func() bool { return len(r.service.streams) == 0 && r.service.waiters.len() == 0 })
+	bustest.Eventually(t, "it is cut off", func() bool { return len(r.service.streams) == 0 && r.service.waiters.len() == 0 })
 }

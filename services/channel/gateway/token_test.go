@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/coder/websocket"
 )
@@ -136,7 +137,7 @@ func TestRevocationEndsEverything(t *testing.T) {
 	if a := r.get("/v1/sessions", "me", "chat"); a.status != 200 {
 		t.Errorf("another token: %d %s", a.status, a.body)
 	}
-	eventually(t, "nothing else stays", func() bool { return len(r.service.streams) == 1 && r.service.waiters.len() == 0 })
+	bustest.Eventually(t, "nothing else stays", func() bool { return len(r.service.streams) == 1 && r.service.waiters.len() == 0 })
 	r.stop()
 	issued, revoked := facts(r, bus.TokenIssued), facts(r, bus.TokenRevoked)
 	if len(issued) == 0 || len(revoked) != 1 || revoked[0].ID != token.ID || revoked[0].Name != "phone" || revoked[0].Subject != "me" || issued[0].ID != token.ID {
@@ -228,7 +229,7 @@ func TestTokensOutliveTheRoom(t *testing.T) {
 		return a.ID == b.ID && a.Name == b.Name && a.Rate == b.Rate && a.State == b.State && slices.Equal(a.Scopes, b.Scopes) && a.Subject == b.Subject &&
 			a.Expires.Equal(b.Expires) && (a.LastUsed == nil) == (b.LastUsed == nil) && (a.Revoked == nil) == (b.Revoked == nil)
 	}
-	eventually(t, "the same is known, the last use a little later", func() bool {
+	bustest.Eventually(t, "the same is known, the last use a little later", func() bool {
 		got := after()
 		return slices.EqualFunc(got, before, same) && len(got) == 2
 	})
@@ -279,12 +280,12 @@ func TestTokensAreBounded(t *testing.T) {
 	if a := r.do("GET", "/metrics", ""); !strings.Contains(a.body, "blufio_gateway_tokens_ended 3\n") || !strings.Contains(a.body, "blufio_gateway_tokens_ended_limit 3\n") {
 		t.Error("the gauges do not show those that ended")
 	}
-	eventually(t, "the database forgets as well", func() bool { return rows() == 6 })
+	bustest.Eventually(t, "the database forgets as well", func() bool { return rows() == 6 })
 	clock.add(2 * time.Minute)
 	r.issue(req) // there is room: they have expired
 	clock.add(keepEnded + 2*time.Minute)
 	r.service.noteTokens(false)
-	eventually(t, "what ended long ago is forgotten", func() bool { return rows() == 0 && len(r.service.passes.list(true)) == 0 })
+	bustest.Eventually(t, "what ended long ago is forgotten", func() bool { return rows() == 0 && len(r.service.passes.list(true)) == 0 })
 	if a := r.do("GET", "/v1/sessions", "", "Authorization", "Bearer "+last.Token); a.status != 401 {
 		t.Errorf("a forgotten token: %d", a.status)
 	}
@@ -325,11 +326,11 @@ func TestLastUse(t *testing.T) {
 			return ms != nil && *ms == want.UnixMilli()
 		}
 	}
-	eventually(t, "it is stored", used(third))
+	bustest.Eventually(t, "it is stored", used(third))
 	clock.add(time.Second)
 	fourth := use()
 	r.stop()
-	eventually(t, "the end notes the rest", used(fourth))
+	bustest.Eventually(t, "the end notes the rest", used(fourth))
 }
 
 // A revocation counts at once also when the database fails, says so, and is stored
@@ -358,7 +359,7 @@ func TestRevocationThatCannotBeStored(t *testing.T) {
 		t.Errorf("a token that is not stored is issued (%v)", err)
 	}
 	rename("away", "gateway_tokens")
-	eventually(t, "it is stored", func() bool {
+	bustest.Eventually(t, "it is stored", func() bool {
 		var n int
 		err := r.store.QueryRow(t.Context(), `SELECT count(*) FROM gateway_tokens WHERE revoked_at IS NOT NULL`).Scan(&n)
 		return err == nil && n == 1 && len(r.service.passes.unstored()) == 0

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/channel/telegram/telegramtest/fakebot"
 	"github.com/blufio/blufio/services/config"
 )
@@ -65,7 +66,7 @@ func TestTokenComesAndGoes(t *testing.T) {
 	r.confirmed()
 	r.mustDeliver(reply("m1", "hello yourself"))
 	live.set("", nil)
-	r.poll("the channel stops", func() bool { return r.room.Door().Channel().State == bus.Stopped })
+	bustest.Eventually(t, "the channel stops", func() bool { return r.room.Door().Channel().State == bus.Stopped })
 	r.fake.Say(ann, "is anyone there?")
 	if n := len(facts(r, bus.ChannelDown)) + len(facts(r, bus.ChannelUp)); n != 0 || problem(r) != "" {
 		t.Errorf("%d events, problem %q", n, problem(r))
@@ -97,7 +98,7 @@ func TestChangeIsHeard(t *testing.T) {
 // confirmed is taken once.
 func TestTokenIsReplaced(t *testing.T) {
 	r, live := liveRig(t, "4242:the-token-before-it")
-	r.poll("the token is refused", func() bool { return problem(r) == "telegram_token" })
+	bustest.Eventually(t, "the token is refused", func() bool { return problem(r) == "telegram_token" })
 	r.fake.Say(ann, "hello")
 	live.set(r.fake.Token(), nil)
 	r.wait(1)
@@ -111,7 +112,7 @@ func TestTokenIsReplaced(t *testing.T) {
 func TestTokenIsNotAvailable(t *testing.T) {
 	r, live := liveRig(t, "")
 	live.set("", bus.Errorf(bus.CodeUnavailable, "the vault is not open").WithHint("put the key back"))
-	r.poll("it is told", func() bool { return problem(r) == "telegram_token" })
+	bustest.Eventually(t, "it is told", func() bool { return problem(r) == "telegram_token" })
 	if p := r.room.Door().Health()[0]; p.Title != "the vault is not open" || p.Hint != "put the key back" || r.room.Door().Channel().State != bus.Degraded {
 		t.Errorf("%+v", p)
 	}

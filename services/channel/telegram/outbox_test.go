@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/channel/telegram/telegramtest/fakebot"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -78,7 +79,7 @@ func TestDraftsWithoutAReplyEnd(t *testing.T) {
 	r.delta("quiet63", 1, 0, 1, " yes") // pieces are heard in their order: the one before is heard when this is shown
 	r.until("the next piece is shown", func() bool { return slices.Contains(r.texts(ann), "hm yes") })
 	r.clock.add(16 * time.Minute)
-	r.poll("a draft is shown again", func() bool {
+	bustest.Eventually(t, "a draft is shown again", func() bool {
 		r.delta("m2", 1, 0, 0, "a real answer")
 		got := r.texts(ann)
 		return got[len(got)-1] == "a real answer"
@@ -93,7 +94,7 @@ func TestRefusedDraftEnds(t *testing.T) {
 	r := newRig(t).start()
 	r.fake.Fail("sendMessage", fakebot.Fault{Code: 403, Description: "Forbidden: bot was blocked by the user"})
 	r.delta("m1", 1, 0, 0, "not wanted")
-	r.poll("another attempt is shown", func() bool {
+	bustest.Eventually(t, "another attempt is shown", func() bool {
 		r.delta("m1", 2, 0, 0, "wanted")
 		return slices.Equal(r.texts(ann), []string{"wanted"})
 	})
@@ -111,7 +112,7 @@ func TestRestOfADraftGoes(t *testing.T) {
 		before := len(r.fake.Chat(ann))
 		r.until("two messages are shown", func() bool { return len(r.fake.Chat(ann)) == before+2 })
 		r.fake.Fail("deleteMessage", fault)
-		r.poll("it is delivered", func() bool { return r.deliver(reply(name, "Stopped.")) == nil })
+		bustest.Eventually(t, "it is delivered", func() bool { return r.deliver(reply(name, "Stopped.")) == nil })
 		if got := r.texts(ann); len(got) != before+1 || got[before] != "Stopped." {
 			t.Errorf("%s: the chat has %d messages", name, len(got))
 		}
@@ -158,7 +159,7 @@ func TestFullDiskDoublesNothing(t *testing.T) {
 	}
 	free()
 	for _, rep := range []bus.Reply{reply("m1", "the answer"), reply("m2", "another"), reply("m3", "not yet")} {
-		r.poll("it is delivered", func() bool { return r.deliver(rep) == nil })
+		bustest.Eventually(t, "it is delivered", func() bool { return r.deliver(rep) == nil })
 	}
 	if got := r.texts(ann); !slices.Equal(got, []string{"the answer", "another", "not yet"}) {
 		t.Errorf("the chat is %q", got)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/channel/telegram/telegramtest/fakebot"
 )
 
@@ -132,7 +133,7 @@ func TestOffsetIsNotKept(t *testing.T) {
 	r.until("the offset is given up", func() bool { return offset() == 0 })
 
 	r.fake.Fail("getUpdates", slices.Repeat([]fakebot.Fault{{Code: 502}}, 10_000)...)
-	r.poll("Telegram is away", func() bool { return r.room.Door().Channel().LastError != nil })
+	bustest.Eventually(t, "Telegram is away", func() bool { return r.room.Door().Channel().LastError != nil })
 	r.clock.add(25 * time.Hour)
 	failed := len(r.fake.Requests("getUpdates"))
 	r.until("it is asked again", func() bool { return len(r.fake.Requests("getUpdates")) > failed+2 })

@@ -192,22 +192,6 @@ func (r *rig) until(what string, done func() bool) {
 	}
 }
 
-// poll waits for what no one announces.
-func (r *rig) poll(what string, done func() bool) {
-	r.t.Helper()
-	ctx, cancel := r.patience()
-	defer cancel()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			r.t.Fatalf("waited in vain until %s", what)
-		}
-	}
-}
-
 func (r *rig) confirmed() {
 	r.t.Helper()
 	r.until("everything is confirmed", func() bool { return r.fake.Unconfirmed() == 0 })

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/channel/telegram"
 	"github.com/blufio/blufio/services/channel/telegram/telegramtest/fakebot"
 	"github.com/blufio/blufio/services/config"
@@ -140,7 +141,7 @@ func TestOnlyTheAllowed(t *testing.T) {
 	if text := r.texts(666)[0]; !strings.Contains(text, "allow = [666]") {
 		t.Errorf("told %q", text)
 	}
-	r.poll("the refusal is an event", func() bool {
+	bustest.Eventually(t, "the refusal is an event", func() bool {
 		n := int64(0)
 		for _, f := range facts(r, bus.AccessDenied) {
 			n += f.Count

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/channel/telegram/telegramtest/fakebot"
 )
 
@@ -195,13 +196,13 @@ func TestTroubleIsSeen(t *testing.T) {
 			}
 			r.start()
 			failed := func() bool { return r.room.Door().Channel().LastError != nil }
-			r.poll("a poll failed", failed)
+			bustest.Eventually(t, "a poll failed", failed)
 			if c.problem != "telegram_token" && problem(r) != "" {
 				t.Errorf("at once: %s", problem(r))
 			}
 			r.clock.add(61 * time.Second)
-			r.poll("the problem is seen", func() bool { return problem(r) == c.problem })
-			r.poll("an event tells it", func() bool { return len(facts(r, bus.ChannelDown)) == 1 })
+			bustest.Eventually(t, "the problem is seen", func() bool { return problem(r) == c.problem })
+			bustest.Eventually(t, "an event tells it", func() bool { return len(facts(r, bus.ChannelDown)) == 1 })
 			if s := r.room.Door().Channel().State; s != bus.Degraded {
 				t.Errorf("state %s", s)
 			}
@@ -212,7 +213,7 @@ func TestTroubleIsSeen(t *testing.T) {
 			r.fake.Say(ann, "hello")
 			r.wait(1)
 			r.clock.add(3 * time.Minute)
-			r.poll("another event tells that it is over", func() bool { return len(facts(r, bus.ChannelUp)) == 1 })
+			bustest.Eventually(t, "another event tells that it is over", func() bool { return len(facts(r, bus.ChannelUp)) == 1 })
 			if problem(r) != "" || r.room.Door().Channel().State != bus.Healthy {
 				t.Errorf("afterwards: %q, %+v", problem(r), r.room.Door().Channel())
 			}

@@ -5,9 +5,11 @@ package command_test
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -70,23 +72,24 @@ func TestDoesNotRun(t *testing.T) {
 
 // What takes too long is killed with all that it started.
 func TestTimeout(t *testing.T) {
-	pid := filepath.Join(t.TempDir(), "pid")
-	c := command.Command{Argv: []string{"sh", "-c", "sleep 60 & echo $! >" + pid + "; wait"}, Dir: t.TempDir(), Timeout: 300 * time.Millisecond}
-	if _, err := c.Run(t.Context()); !errors.Is(err, command.ErrTimeout) {
-		t.Fatalf("got %v", err)
+	pipe := filepath.Join(t.TempDir(), "pipe") // it ends when nobody is left who holds it
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	data, err := os.ReadFile(pid)
+	held, err := os.OpenFile(pipe, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) { // the kernel takes a moment to bury it
-		state, err := os.ReadFile("/proc/" + strings.TrimSpace(string(data)) + "/stat")
-		if err != nil || strings.Contains(string(state), ") Z ") {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("its child lives: %s", state)
-		}
+	defer held.Close()
+	c := command.Command{Argv: []string{"sh", "-c", "exec >" + pipe + "; sleep 60 & echo begun; wait"}, Dir: t.TempDir(), Timeout: 300 * time.Millisecond}
+	if _, err := c.Run(t.Context()); !errors.Is(err, command.ErrTimeout) {
+		t.Fatalf("got %v", err)
+	}
+	if err := held.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(held); err != nil || string(got) != "begun\n" {
+		t.Errorf("its child lives: %q, %v", got, err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -37,23 +38,13 @@ func newRig(t *testing.T, l Limits) *rig {
 			t.Error(err)
 		}
 	}
+	bustest.Eventually(t, "the table runs", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return r.ctx != nil })
 	return r
-}
-
-// start tries until the table runs.
-func (r *rig) start(run func(context.Context, func(any)) (any, error)) (string, error) {
-	for {
-		id, err := r.Start("test", run)
-		if bus.CodeOf(err) != bus.CodeUnavailable || r.Context().Err() != nil {
-			return id, err
-		}
-		time.Sleep(time.Millisecond)
-	}
 }
 
 func (r *rig) must(run func(context.Context, func(any)) (any, error)) string {
 	r.Helper()
-	id, err := r.start(run)
+	id, err := r.Start("test", run)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -155,7 +146,7 @@ func TestBounds(t *testing.T) {
 	end := make(chan struct{})
 	wait := func(context.Context, func(any)) (any, error) { <-end; return nil, nil }
 	ids := []string{r.must(wait), r.must(wait)}
-	if _, err := r.start(wait); bus.CodeOf(err) != bus.CodeBusy {
+	if _, err := r.Start("test", wait); bus.CodeOf(err) != bus.CodeBusy {
 		t.Errorf("a third one: %v", err)
 	}
 	close(end)

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"testing"
@@ -20,11 +21,16 @@ import (
 // do sends a request and reads the whole answer.
 func do(t *testing.T, c *http.Client, method, url, body string, header http.Header) (string, error) {
 	t.Helper()
+	return doWithin(t.Context(), t, c, method, url, body, header)
+}
+
+func doWithin(ctx context.Context, t *testing.T, c *http.Client, method, url, body string, header http.Header) (string, error) {
+	t.Helper()
 	var from io.Reader
 	if body != "" {
 		from = strings.NewReader(body)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), method, url, from)
+	req, err := http.NewRequestWithContext(ctx, method, url, from)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,14 +281,15 @@ func TestCloseIdle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := do(t, c, http.MethodGet, url, "", nil); err != nil {
+	idle := make(chan error, 1) // a moment after the answer is read
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{PutIdleConn: func(err error) { idle <- err }})
+	if _, err := doWithin(ctx, t, c, http.MethodGet, url, "", nil); err != nil {
 		t.Fatal(err)
 	}
-	freed := int64(0)
-	for end := time.Now().Add(10 * time.Second); freed == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		freed = CloseIdle(c) // the connection becomes idle a moment after its answer is read
+	if err := <-idle; err != nil {
+		t.Fatal(err)
 	}
-	if freed != ConnBytes {
+	if freed := CloseIdle(c); freed != ConnBytes {
 		t.Errorf("%d bytes", freed)
 	}
 	close(release)

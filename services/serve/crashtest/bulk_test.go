@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -39,9 +40,9 @@ func (d *daemon) peakMB(t *testing.T) int {
 	return kB >> 10
 }
 
-// bulk sends n messages of one sender, in turn to each of its sessions, and counts
-// how often it was told to come back.
-func bulk(ctx context.Context, p plan, sender, n int, busy *atomic.Int64) error {
+// bulk sends n messages of one sender, in turn to each of its sessions, and calls busy
+// when it is told to come back.
+func bulk(ctx context.Context, p plan, sender, n int, busy func()) error {
 	c, err := dial(p, bus.MessageReceive)
 	if err != nil {
 		return err
@@ -57,7 +58,7 @@ func bulk(ctx context.Context, p plan, sender, n int, busy *atomic.Int64) error 
 			if !errors.Is(passing(err), errAway) {
 				return err
 			}
-			busy.Add(1)
+			busy()
 			select {
 			case <-time.After(tryAgain):
 			case <-ctx.Done():
@@ -80,17 +81,12 @@ func TestBulk(t *testing.T) {
 	each := longer(20, 625)
 	var busy atomic.Int64
 	var all []func(context.Context) error
-	for s := range bulkSenders {
-		all = append(all, func(ctx context.Context) error { return bulk(ctx, p, s, each, &busy) })
-	}
 	hold := m.hold() // until the queue is full
-	all = append(all, func(ctx context.Context) error {
-		for busy.Load() == 0 && ctx.Err() == nil {
-			time.Sleep(lookEvery)
-		}
-		close(hold)
-		return nil
-	})
+	release := sync.OnceFunc(func() { close(hold) })
+	defer release()
+	for s := range bulkSenders {
+		all = append(all, func(ctx context.Context) error { return bulk(ctx, p, s, each, func() { busy.Add(1); release() }) })
+	}
 	began := time.Now()
 	if err := services.Work(t.Context(), all...); err != nil {
 		t.Fatal(err)

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/failpoint"
@@ -209,19 +208,14 @@ func (r restorable) workWith(t *testing.T, old map[string]int) {
 // wantVault waits for the vault to open, which takes a while with a passphrase.
 func (r restorable) wantVault(t *testing.T) {
 	t.Helper()
-	for end := time.Now().Add(startLimit); ; time.Sleep(lookEvery) {
+	until(t, "the vault is open", startLimit, func() bool {
 		var list bus.SecretList
 		out := r.run(t, "", 0, "config", "list-secrets", "--json")
 		if err := json.Unmarshal([]byte(out), &list); err != nil || len(list.Secrets) != 1 || list.Secrets[0].Name != "fixture.secret" {
 			t.Fatalf("the vault: %s, %v", out, err)
 		}
-		if list.State == bus.VaultOpen {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("the vault does not open: %s", out)
-		}
-	}
+		return list.State == bus.VaultOpen
+	})
 }
 
 // A daemon that dies while it brings the database up to date has done all of it or nothing,

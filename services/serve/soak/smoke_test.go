@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/blufio/blufio/bus/bustest"
 )
 
 // The whole way in some seconds: the real binary, every phase, both files, nothing
@@ -57,17 +59,17 @@ func restarts(t *testing.T, r *run) {
 	if err := d.start(); err != nil {
 		t.Fatal(err)
 	}
+	defer func() {
+		if err := d.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
 	first := d.at().PID
 	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(startLimit); d.at().PID == first && time.Now().Before(end); {
-		time.Sleep(5 * time.Millisecond)
-	}
-	if err := d.stop(); err != nil {
-		t.Error(err)
-	}
-	if died := d.died(); d.at().PID == first || len(died) != 1 || !strings.Contains(died[0], "killed") {
-		t.Errorf("after a kill: deaths %q, process %d and then %d", died, first, d.at().PID)
+	bustest.Eventually(t, "there is another process", func() bool { return d.at().PID != first }, func() any { return d.died() })
+	if died := d.died(); len(died) != 1 || !strings.Contains(died[0], "killed") {
+		t.Errorf("after a kill: deaths %q", died)
 	}
 }

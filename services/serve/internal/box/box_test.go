@@ -3,12 +3,12 @@
 package box
 
 import (
+	"bufio"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
-	"time"
 )
 
 // fakeGroup has the files that the kernel would make.
@@ -80,13 +80,17 @@ func TestCheck(t *testing.T) {
 	if err != nil {
 		t.Skipf("no memory control group can be made here: %v", err)
 	}
-	args := Wrap(g, true, "sleep", "60")
+	args := Wrap(g, true, "sh", "-c", "echo there; exec sleep 60")
 	cmd := exec.Command(args[0], args[1:]...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(10 * time.Second); Check(g, true, cmd.Process.Pid) != nil && time.Now().Before(end); { // the shell is on its way there
-		time.Sleep(time.Millisecond)
+	if word, err := bufio.NewReader(out).ReadString('\n'); word != "there\n" { // the shell is on its way until then
+		t.Errorf("it says %q, %v", word, err)
 	}
 	if err := Check(g, true, cmd.Process.Pid); err != nil {
 		t.Error(err)
