@@ -27,7 +27,9 @@
 // memory.max and memory.high, in version 1 memory.limit_in_bytes. They may change
 // while the process runs and are read again once a minute.
 //
-// A fixed weight, as of a loaded model, is left out on both sides.
+// A fixed weight, as of a loaded model, is left out on both sides. Most of a model is
+// pages of its file: they are part of the resident set, but not of what the kernel
+// cannot get back. There only the rest of the weight is left out.
 //
 // # Levels
 //

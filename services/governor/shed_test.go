@@ -235,7 +235,7 @@ func TestGoGrowsByLess(t *testing.T) {
 func TestBaseline(t *testing.T) {
 	b := newBench(t)
 	weight := int64(50 << 20)
-	b.Service.deps.Baseline = func() int64 { return weight }
+	b.Service.deps.Baseline = func() (all, anonymous int64) { return weight, weight / 16 }
 	b.rss(85) // 35 of 50
 	b.step()
 	if m := b.last(); m.Pressure != bus.PressureNormal || m.Baseline != weight {
@@ -245,6 +245,35 @@ func TestBaseline(t *testing.T) {
 	b.step()
 	if m := b.last(); m.Pressure != bus.PressureWarn {
 		t.Errorf("without: %+v", m.Memory)
+	}
+}
+
+// Of a control group's limit only what no file backs is left out: the kernel gets the
+// rest of a model back, and it is not in what counts. Where the process stands for the
+// group, all of it is.
+func TestBaselineInControlGroup(t *testing.T) {
+	const weight, anonymous = 48 << 20, 2 << 20
+	b := newBench(t)
+	b.cfg.LimitMB = 200
+	b.Service.deps.Baseline = func() (int64, int64) { return weight, anonymous }
+	b.set(cgroupFile, "0::/\n")
+	b.set("sys/fs/cgroup/memory.current", fmt.Sprintln(128<<20))
+	b.set("sys/fs/cgroup/memory.max", fmt.Sprintln(128<<20))
+	for _, c := range []struct {
+		anon, rss int
+		want      string
+	}{
+		{102, 120, bus.PressureNormal}, {103, 120, bus.PressureWarn}, // 80 % of 126 and 2 more are 102.8
+		{121, 120, bus.PressureWarn}, {122, 120, bus.PressureCritical}, // 95 % and 2: 121.7
+		{0, 111, bus.PressureNormal}, {0, 112, bus.PressureWarn}, {0, 124, bus.PressureCritical}, // 80 % of 80 and 48 more, and 95 %
+	} {
+		b.levels = b.cfg.levels()
+		b.set("sys/fs/cgroup/memory.stat", fmt.Sprintf("anon %d\nkernel 0\n", c.anon<<20))
+		b.rss(c.rss)
+		b.step()
+		if m := b.last(); m.Pressure != c.want || m.Baseline != weight {
+			t.Errorf("%+v: %s, want %s", c, m.Pressure, c.want)
+		}
 	}
 }
 
