@@ -64,7 +64,8 @@
 // # Without evidence
 //
 // What cannot be read is never shown as zero. If the resident set is unreadable,
-// gov.read answers an error, its gauge is absent and health says why. If the
+// gov.read answers an error, its gauge is absent and health says why; the level stays
+// for a quarter of a minute, then it is normal, and nobody is refused any more. If the
 // control group's limit is, the configured one holds and health says why too; a
 // machine without control groups is nothing unusual and says nothing.
 package governor

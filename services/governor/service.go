@@ -103,6 +103,7 @@ type Service struct {
 	goSet   int64     // the one it has
 	shedAt  time.Time // when shedding was last asked for
 	toldAt  time.Time // when the level was last said
+	readAt  time.Time // when the process could last be read
 
 	pagesStay string // why the program's last stayed, as was logged; of relieve alone
 

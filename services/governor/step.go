@@ -44,6 +44,7 @@ func (s *Service) step() {
 		s.judge(&next, now, relieved)
 		s.steer(&next, g)
 	}
+	s.evidence(&next, now)
 	s.mu.Lock()
 	s.reading = next
 	s.mu.Unlock()
@@ -60,6 +61,16 @@ func (s *Service) step() {
 	s.tell(now, next.Pressure, next.Pressure != before.Pressure)
 	if acts {
 		s.ask(now, next.Pressure, s.back.due(g.Allocated))
+	}
+}
+
+// evidence keeps the level for as long as one holds that is not said again. Without a
+// reading for longer it is normal: nobody is turned away because of what is not known.
+func (s *Service) evidence(r *reading, now time.Time) {
+	if r.err == nil {
+		s.readAt = now
+	} else if r.Pressure != bus.PressureNormal && now.Sub(s.readAt) >= bus.LevelHolds {
+		r.Pressure, s.levels = bus.PressureNormal, s.cfg.levels()
 	}
 }
 
