@@ -391,6 +391,9 @@ blufio_memory_resident_bytes 8.388608e+06
 # HELP blufio_memory_rss_bytes Resident set of the process, its program file's pages included; absent when it cannot be read.
 # TYPE blufio_memory_rss_bytes gauge
 blufio_memory_rss_bytes 8.4934656e+07
+# HELP blufio_memory_used_ratio Share taken of the limit or of the control group's, whichever is nearer, as the thresholds see it; absent when it cannot be read.
+# TYPE blufio_memory_used_ratio gauge
+blufio_memory_used_ratio 0.81
 `
 	if err := testutil.CollectAndCompare(b.Door().Metrics[0], strings.NewReader(want)); err != nil {
 		t.Error(err)

@@ -5,6 +5,7 @@ package governor
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/roomtest"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
@@ -274,6 +276,58 @@ func TestBaselineInControlGroup(t *testing.T) {
 		if m := b.last(); m.Pressure != c.want || m.Baseline != weight {
 			t.Errorf("%+v: %s, want %s", c, m.Pressure, c.want)
 		}
+	}
+}
+
+// gauge is the value of one without labels.
+func gauge(t *testing.T, reg *prometheus.Registry, name string) float64 {
+	t.Helper()
+	all, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range all {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("there is no %s", name)
+	return 0
+}
+
+// What is told of memory is what is judged: of the bound that is nearer.
+func TestTold(t *testing.T) {
+	b := newBench(t)
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(b.Door().Metrics[0])
+	weight, anonymous := int64(0), int64(0)
+	b.Service.deps.Baseline = func() (int64, int64) { return weight, anonymous }
+	b.set(cgroupFile, "0::/\n")
+	b.set("sys/fs/cgroup/memory.current", "1\n")
+	for _, c := range []struct {
+		anon, limit, rss, weight int // MiB
+		ratio                    float64
+		told                     string
+	}{
+		{97, 1000, 97, 0, 0.97, "97 of 100 MiB"},
+		{48, 50, 60, 0, 0.96, "48 of 50 MiB of the control group"},
+		{48, 50, 60, 16, 47. / 49, "48 of 50 MiB of the control group, 96 % without the model"},
+		{30, 50, 98, 20, 0.975, "98 of 100 MiB, 98 % without the model"},
+		{30, 50, 120, 0, 1.2, "120 of 100 MiB"},
+	} {
+		weight, anonymous = int64(c.weight)<<20, int64(c.weight)<<20/16
+		b.set("sys/fs/cgroup/memory.max", fmt.Sprintln(c.limit<<20))
+		b.set("sys/fs/cgroup/memory.stat", fmt.Sprintf("anon %d\nkernel 0\n", c.anon<<20))
+		b.rss(c.rss)
+		b.ticks = 0
+		b.step()
+		if got := gauge(t, reg, "blufio_memory_used_ratio"); math.Abs(got-c.ratio) > 1e-9 {
+			t.Errorf("%+v: the gauge says %v", c, got)
+		}
+		if got := b.health(); len(got) != 1 || got[0].Title != "memory is about to run out: "+c.told {
+			t.Errorf("%+v: health %+v", c, got)
+		}
+		wants(t, b.probeMemory(t.Context()), bus.LevelFail, c.told)
 	}
 }
 

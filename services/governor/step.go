@@ -3,6 +3,7 @@
 package governor
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -110,13 +111,35 @@ func (r *reading) bounds(cfg Config) (own, group bound) {
 // weight; of 0: there is no bound.
 type bound struct{ used, of, fixed int64 }
 
-// judge finds the level. The bound that is nearer counts.
-func (s *Service) judge(r *reading, now time.Time, relieved bool) {
-	own, group := r.bounds(s.cfg)
-	percent := share(own.used, own.of, own.fixed)
+// nearer is the bound that counts, how much of it is used in percent, the fixed weight
+// left out, and whether it is the control group's.
+func (r *reading) nearer(cfg Config) (b bound, percent float64, ofGroup bool) {
+	own, group := r.bounds(cfg)
+	percent = share(own.used, own.of, own.fixed)
 	if group.of > 0 {
-		percent = max(percent, share(group.used, group.of, group.fixed))
+		if p := share(group.used, group.of, group.fixed); p >= percent {
+			return group, p, true
+		}
 	}
+	return own, percent, false
+}
+
+// taken tells what of the bound that counts is used.
+func (r *reading) taken(cfg Config) string {
+	b, percent, ofGroup := r.nearer(cfg)
+	text := fmt.Sprintf("%d of %d MiB", b.used>>20, b.of>>20)
+	if ofGroup {
+		text += " of the control group"
+	}
+	if b.fixed > 0 {
+		text += fmt.Sprintf(", %.0f %% without the model", percent)
+	}
+	return text
+}
+
+// judge finds the level.
+func (s *Service) judge(r *reading, now time.Time, relieved bool) {
+	_, percent, _ := r.nearer(s.cfg)
 	stalled := 0.0
 	if r.stallOurs { // that the machine waits for memory may be somebody else's doing
 		stalled = r.stall.full
