@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/roomtest"
+	"golang.org/x/sys/unix"
 )
 
 // machine is a room that reads the machine it runs on.
@@ -51,4 +53,55 @@ func BenchmarkStep(b *testing.B) {
 	for b.Loop() {
 		s.step()
 	}
+}
+
+// BenchmarkGoverning is what a second takes of a processor, with the real pace of the
+// readings, for a process is slower after a pause: of readings alone, and of a long pause,
+// in which the program's pages go every few seconds. It is counted for the whole process,
+// so the page faults that follow are in it. `make bench` runs it and has the bars.
+func BenchmarkGoverning(b *testing.B) {
+	for name, pages := range map[string]bool{"reading": false, "pause": true} {
+		b.Run(name, func(b *testing.B) { governing(b, pages) })
+	}
+}
+
+func governing(b *testing.B, pages bool) {
+	s := machine(b)
+	allocs := 0.0
+	for range limitsEvery/2 - 5 { // each is two readings, of which the second is counted
+		allocs += testing.AllocsPerRun(1, s.step)
+	}
+	s.back.calm = calmAgain
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	before, drops, seconds := used(b), 0, 0
+	for b.Loop() {
+		<-tick.C
+		s.step()
+		seconds++
+		select {
+		case <-s.wanted: // the program's pages: there is nothing else in a pause
+			if pages {
+				s.dropProgram(b.Context())
+				drops++
+			}
+		default:
+		}
+	}
+	if s.pagesStay != "" {
+		b.Fatal(s.pagesStay)
+	}
+	b.ReportMetric(float64(used(b)-before)/float64(time.Millisecond)/float64(seconds), "cpu-ms/s")
+	b.ReportMetric(float64(drops), "drops")
+	b.ReportMetric(allocs, "allocs")
+}
+
+// used is the processor's time of this process.
+func used(b *testing.B) time.Duration {
+	b.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -86,11 +86,11 @@ func (h *hours) begin(now time.Time) {
 	h.heap.begin()
 }
 
-// own is what the process holds of its own: pages of its program file, which come and
-// go, and the fixed weight are not.
+// own is what the process holds of its own: pages of files, which come and go, and what
+// else is fixed weight are not.
 func (r *reading) own() int64 {
 	if r.anonymous > 0 {
-		return max(0, r.anonymous-r.Baseline)
+		return max(0, r.anonymous-r.weight)
 	}
 	return max(0, r.RSS-r.Baseline)
 }

@@ -27,7 +27,9 @@
 // memory.max and memory.high, in version 1 memory.limit_in_bytes. They may change
 // while the process runs and are read again once a minute.
 //
-// A fixed weight, as of a loaded model, is left out on both sides.
+// A fixed weight, as of a loaded model, is left out on both sides. Most of a model is
+// pages of its file: they are part of the resident set, but not of what the kernel
+// cannot get back. There only the rest of the weight is left out.
 //
 // # Levels
 //
@@ -62,7 +64,8 @@
 // # Without evidence
 //
 // What cannot be read is never shown as zero. If the resident set is unreadable,
-// gov.read answers an error, its gauge is absent and health says why. If the
+// gov.read answers an error, its gauge is absent and health says why; the level stays
+// for a quarter of a minute, then it is normal, and nobody is refused any more. If the
 // control group's limit is, the configured one holds and health says why too; a
 // machine without control groups is nothing unusual and says nothing.
 package governor

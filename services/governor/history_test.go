@@ -3,6 +3,7 @@
 package governor
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -67,7 +68,7 @@ func TestAnHourIsOneRow(t *testing.T) {
 func TestHoursThatAreNone(t *testing.T) {
 	b := newBench(t)
 	weight := int64(0)
-	b.deps.Baseline = func() int64 { return weight }
+	b.deps.Baseline = func() (all, anonymous int64) { return weight, 0 }
 	b.pass(61 * time.Minute)
 	b.pass(20 * time.Minute)
 	b.later(2 * time.Hour)
@@ -81,6 +82,27 @@ func TestHoursThatAreNone(t *testing.T) {
 	b.pass(time.Hour)
 	if all := b.on(weight); len(all) != 1 || all[0].own.least != 9<<20 {
 		t.Errorf("%+v", all)
+	}
+}
+
+// What the process holds of its own is all that no file backs, but for that part of a
+// model: its file hides no growth.
+func TestOwnBesideAModel(t *testing.T) {
+	b := newBench(t)
+	b.deps.Baseline = func() (all, anonymous int64) { return 48 << 20, 2 << 20 }
+	b.rss(80)
+	for anon, want := range map[int]int64{32: 30, 40: 38, 1: 0} {
+		b.set(statusFile, fmt.Sprintf("RssAnon: %d kB\n", anon<<10))
+		b.step()
+		if got := b.last(); got.own() != want<<20 {
+			t.Errorf("of %d MiB anonymous %d are its own, want %d", anon, got.own()>>20, want)
+		}
+	}
+	b.set(statusFile)
+	b.sensors.status.close()
+	b.step()
+	if got := b.last(); got.own() != 32<<20 {
+		t.Errorf("where the kernel does not tell, %d MiB", got.own()>>20)
 	}
 }
 

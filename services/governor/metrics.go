@@ -32,6 +32,7 @@ var (
 		"Share of the last 10 s in which some task, or all at once, waited for memory; absent where the kernel does not tell.", []string{"tasks"}, nil)
 	historyDesc      = desc("history_rows", "Rows of memory's history, one for each full hour, which doctor compares with now.")
 	historyLimitDesc = desc("history_rows_limit", "Bound of blufio_memory_history_rows, fixed: the oldest are forgotten.")
+	usedDesc         = desc("used_ratio", "Share taken of the limit or of the control group's, whichever is nearer, as the thresholds see it; absent when it cannot be read.")
 	pressureDesc     = desc("pressure", "Memory pressure level: 0 normal, 1 warn, 2 critical.")
 )
 
@@ -45,7 +46,7 @@ type gauges struct{ s *Service }
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{heapDesc, residentDesc, goLimitDesc, rssDesc, anonymousDesc, limitDesc, baselineDesc,
-		groupDesc, groupAllDesc, groupLimitDesc, stallDesc, pressureDesc, historyDesc, historyLimitDesc} {
+		groupDesc, groupAllDesc, groupLimitDesc, stallDesc, usedDesc, pressureDesc, historyDesc, historyLimitDesc} {
 		ch <- d
 	}
 }
@@ -73,6 +74,8 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(residentDesc, float64(r.resident))
 	gauge(goLimitDesc, float64(r.goLimit))
 	gauge(rssDesc, float64(r.RSS))
+	_, percent, _ := r.nearer(g.s.cfg)
+	gauge(usedDesc, percent/100)
 	gauge(pressureDesc, rank(r.Pressure))
 	known(anonymousDesc, r.anonymous)
 	known(groupAllDesc, r.current)

@@ -44,7 +44,7 @@ func Probes(s *Service) []services.Probe {
 
 func (s *Service) probeMemory(context.Context) services.Result {
 	r := s.last()
-	seen := fmt.Sprintf("%d of %d MiB are taken", r.RSS>>20, r.Limit>>20)
+	seen := "taken are " + r.taken(s.cfg)
 	switch {
 	case r.err != nil:
 		return services.Fail("the memory of the process is not known: %v", r.err).WithFix("mount /proc where blufio runs")

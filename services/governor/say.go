@@ -96,7 +96,7 @@ func (s *Service) health() []bus.Problem {
 	}
 	if r.err == nil && r.Pressure == bus.PressureCritical {
 		problems = append(problems, bus.Problem{Code: "memory_critical",
-			Title: fmt.Sprintf("memory is about to run out: %d of %d MiB", r.RSS>>20, r.Limit>>20),
+			Title: "memory is about to run out: " + r.taken(s.cfg),
 			Hint:  "no new session is begun meanwhile; raise memory.limit_mb or the control group's limit, or give blufio less to do"})
 	}
 	return problems

@@ -28,11 +28,13 @@ const limitsEvery = 60
 
 // Deps are what the room works with.
 type Deps struct {
-	Store    *sqlite.Store // with eventlog.Schema and Schema
-	Events   *eventlog.Log // of the same store
-	Logger   *slog.Logger
-	Version  string       // of the program: its memory is compared with that of the same one
-	Baseline func() int64 // fixed weight, as of an embedding model, in bytes; nil: none
+	Store   *sqlite.Store // with eventlog.Schema and Schema
+	Events  *eventlog.Log // of the same store
+	Logger  *slog.Logger
+	Version string // of the program: its memory is compared with that of the same one
+	// Baseline is a fixed weight, as of an embedding model, in bytes, and what of it no
+	// file backs; nil: none.
+	Baseline func() (all, anonymous int64)
 
 	// What it reads and moves; the defaults are the machine's and the runtime's.
 	Root        fs.FS             // holds proc and sys/fs/cgroup
@@ -48,7 +50,7 @@ type Deps struct {
 
 func (d *Deps) defaults() {
 	if d.Baseline == nil {
-		d.Baseline = func() int64 { return 0 }
+		d.Baseline = func() (int64, int64) { return 0, 0 }
 	}
 	if d.Root == nil {
 		d.Root = os.DirFS("/")
@@ -101,6 +103,7 @@ type Service struct {
 	goSet   int64     // the one it has
 	shedAt  time.Time // when shedding was last asked for
 	toldAt  time.Time // when the level was last said
+	readAt  time.Time // when the process could last be read
 
 	pagesStay string // why the program's last stayed, as was logged; of relieve alone
 

@@ -300,6 +300,38 @@ func TestWithoutEvidence(t *testing.T) {
 	}
 }
 
+// What can be read no longer holds nobody up: the level is said for a while, then it is
+// normal. It is what a reading says as soon as there is one.
+func TestLevelWithoutEvidence(t *testing.T) {
+	b := newBench(t)
+	house, h := b.connect(), &hearers{}
+	h.join(t, house)
+	b.rss(97)
+	b.step()
+	b.later(time.Minute) // as after a suspension: what counts is when it was read
+	b.step()
+	b.set(statmFile)
+	for range 5 {
+		b.flush() // what is said with a reading is on record before the next
+		b.later(repeat)
+		b.step()
+	}
+	c, n := bus.PressureCritical, bus.PressureNormal
+	want := []string{c, c, c, c, n}
+	until(t, "all is heard", func() bool { _, levels := h.seen(); return len(levels) >= len(want) })
+	if _, levels := h.seen(); !slices.Equal(levels, want) {
+		t.Errorf("heard %v, want %v", levels, want)
+	}
+	if got := b.said(); !slices.Equal(got, []string{"normal>critical", "critical>normal"}) {
+		t.Errorf("said %v", got)
+	}
+	b.rss(90) // of what was known before nothing is left: it is a warning, not still critical
+	b.step()
+	if m := b.last(); m.Pressure != bus.PressureWarn {
+		t.Errorf("read again: %+v", m.Memory)
+	}
+}
+
 // The control group's limit is followed while the process runs.
 func TestLimit(t *testing.T) {
 	b := newBench(t)
@@ -359,6 +391,9 @@ blufio_memory_resident_bytes 8.388608e+06
 # HELP blufio_memory_rss_bytes Resident set of the process, its program file's pages included; absent when it cannot be read.
 # TYPE blufio_memory_rss_bytes gauge
 blufio_memory_rss_bytes 8.4934656e+07
+# HELP blufio_memory_used_ratio Share taken of the limit or of the control group's, whichever is nearer, as the thresholds see it; absent when it cannot be read.
+# TYPE blufio_memory_used_ratio gauge
+blufio_memory_used_ratio 0.81
 `
 	if err := testutil.CollectAndCompare(b.Door().Metrics[0], strings.NewReader(want)); err != nil {
 		t.Error(err)

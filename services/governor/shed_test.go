@@ -5,6 +5,7 @@ package governor
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/roomtest"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
@@ -223,7 +225,7 @@ func TestGoGrowsByLess(t *testing.T) {
 func TestBaseline(t *testing.T) {
 	b := newBench(t)
 	weight := int64(50 << 20)
-	b.Service.deps.Baseline = func() int64 { return weight }
+	b.Service.deps.Baseline = func() (all, anonymous int64) { return weight, weight / 16 }
 	b.rss(85) // 35 of 50
 	b.step()
 	if m := b.last(); m.Pressure != bus.PressureNormal || m.Baseline != weight {
@@ -233,6 +235,87 @@ func TestBaseline(t *testing.T) {
 	b.step()
 	if m := b.last(); m.Pressure != bus.PressureWarn {
 		t.Errorf("without: %+v", m.Memory)
+	}
+}
+
+// Of a control group's limit only what no file backs is left out: the kernel gets the
+// rest of a model back, and it is not in what counts. Where the process stands for the
+// group, all of it is.
+func TestBaselineInControlGroup(t *testing.T) {
+	const weight, anonymous = 48 << 20, 2 << 20
+	b := newBench(t)
+	b.cfg.LimitMB = 200
+	b.Service.deps.Baseline = func() (int64, int64) { return weight, anonymous }
+	b.set(cgroupFile, "0::/\n")
+	b.set("sys/fs/cgroup/memory.current", fmt.Sprintln(128<<20))
+	b.set("sys/fs/cgroup/memory.max", fmt.Sprintln(128<<20))
+	for _, c := range []struct {
+		anon, rss int
+		want      string
+	}{
+		{102, 120, bus.PressureNormal}, {103, 120, bus.PressureWarn}, // 80 % of 126 and 2 more are 102.8
+		{121, 120, bus.PressureWarn}, {122, 120, bus.PressureCritical}, // 95 % and 2: 121.7
+		{0, 111, bus.PressureNormal}, {0, 112, bus.PressureWarn}, {0, 124, bus.PressureCritical}, // 80 % of 80 and 48 more, and 95 %
+	} {
+		b.levels = b.cfg.levels()
+		b.set("sys/fs/cgroup/memory.stat", fmt.Sprintf("anon %d\nkernel 0\n", c.anon<<20))
+		b.rss(c.rss)
+		b.step()
+		if m := b.last(); m.Pressure != c.want || m.Baseline != weight {
+			t.Errorf("%+v: %s, want %s", c, m.Pressure, c.want)
+		}
+	}
+}
+
+// gauge is the value of one without labels.
+func gauge(t *testing.T, reg *prometheus.Registry, name string) float64 {
+	t.Helper()
+	all, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range all {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("there is no %s", name)
+	return 0
+}
+
+// What is told of memory is what is judged: of the bound that is nearer.
+func TestTold(t *testing.T) {
+	b := newBench(t)
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(b.Door().Metrics[0])
+	weight, anonymous := int64(0), int64(0)
+	b.Service.deps.Baseline = func() (int64, int64) { return weight, anonymous }
+	b.set(cgroupFile, "0::/\n")
+	b.set("sys/fs/cgroup/memory.current", "1\n")
+	for _, c := range []struct {
+		anon, limit, rss, weight int // MiB
+		ratio                    float64
+		told                     string
+	}{
+		{97, 1000, 97, 0, 0.97, "97 of 100 MiB"},
+		{48, 50, 60, 0, 0.96, "48 of 50 MiB of the control group"},
+		{48, 50, 60, 16, 47. / 49, "48 of 50 MiB of the control group, 96 % without the model"},
+		{30, 50, 98, 20, 0.975, "98 of 100 MiB, 98 % without the model"},
+		{30, 50, 120, 0, 1.2, "120 of 100 MiB"},
+	} {
+		weight, anonymous = int64(c.weight)<<20, int64(c.weight)<<20/16
+		b.set("sys/fs/cgroup/memory.max", fmt.Sprintln(c.limit<<20))
+		b.set("sys/fs/cgroup/memory.stat", fmt.Sprintf("anon %d\nkernel 0\n", c.anon<<20))
+		b.rss(c.rss)
+		b.ticks = 0
+		b.step()
+		if got := gauge(t, reg, "blufio_memory_used_ratio"); math.Abs(got-c.ratio) > 1e-9 {
+			t.Errorf("%+v: the gauge says %v", c, got)
+		}
+		if got := b.health(); len(got) != 1 || got[0].Title != "memory is about to run out: "+c.told {
+			t.Errorf("%+v: health %+v", c, got)
+		}
+		wants(t, b.probeMemory(t.Context()), bus.LevelFail, c.told)
 	}
 }
 

@@ -3,6 +3,7 @@
 package governor
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -12,6 +13,7 @@ import (
 type reading struct {
 	bus.Memory
 	anonymous  int64 // of RSS, backed by no file
+	weight     int64 // of Baseline, backed by no file
 	resident   int64 // Go's
 	goLimit    int64
 	group      int64 // what of the control group's memory the kernel cannot get back
@@ -43,6 +45,7 @@ func (s *Service) step() {
 		s.judge(&next, now, relieved)
 		s.steer(&next, g)
 	}
+	s.evidence(&next, now)
 	s.mu.Lock()
 	s.reading = next
 	s.mu.Unlock()
@@ -62,6 +65,16 @@ func (s *Service) step() {
 	}
 }
 
+// evidence keeps the level for as long as one holds that is not said again. Without a
+// reading for longer it is normal: nobody is turned away because of what is not known.
+func (s *Service) evidence(r *reading, now time.Time) {
+	if r.err == nil {
+		s.readAt = now
+	} else if r.Pressure != bus.PressureNormal && now.Sub(s.readAt) >= bus.LevelHolds {
+		r.Pressure, s.levels = bus.PressureNormal, s.cfg.levels()
+	}
+}
+
 // read looks at the process and at its control group.
 func (s *Service) read(r reading, g Go) reading {
 	if s.ticks == 0 {
@@ -70,7 +83,8 @@ func (s *Service) read(r reading, g Go) reading {
 		r.Limit = lower(s.cfg.limit(), r.groupLimit)
 	}
 	s.ticks = (s.ticks + 1) % limitsEvery
-	r.Heap, r.resident, r.Baseline = g.Objects, g.Resident, s.deps.Baseline()
+	r.Heap, r.resident = g.Objects, g.Resident
+	r.Baseline, r.weight = s.deps.Baseline()
 	rss, anonymous, err := s.sensors.process()
 	if r.err = err; err != nil {
 		return r
@@ -83,25 +97,49 @@ func (s *Service) read(r reading, g Go) reading {
 
 // bounds are the two things that may run out: what the owner allows the process, and
 // what the kernel allows its control group, of which it counts what it cannot get
-// back. Where it does not say how much that is, the process stands for it.
+// back. Where it does not say how much that is, the process stands for it. A model's
+// file is part of the resident set, and none of what the kernel cannot get back.
 func (r *reading) bounds(cfg Config) (own, group bound) {
-	own = bound{r.RSS, cfg.limit()}
-	if group = (bound{r.group, r.groupLimit}); r.group == 0 {
-		group.used = r.RSS
+	own = bound{r.RSS, cfg.limit(), r.Baseline}
+	if group = (bound{r.group, r.groupLimit, r.weight}); r.group == 0 {
+		group.used, group.fixed = r.RSS, r.Baseline
 	}
 	return own, group
 }
 
-// bound is how much is used of how much, in bytes; of 0: there is no bound.
-type bound struct{ used, of int64 }
+// bound is how much is used of how much, in bytes, and what of the used is fixed
+// weight; of 0: there is no bound.
+type bound struct{ used, of, fixed int64 }
 
-// judge finds the level. The bound that is nearer counts.
-func (s *Service) judge(r *reading, now time.Time, relieved bool) {
-	own, group := r.bounds(s.cfg)
-	percent := share(own.used, own.of, r.Baseline)
+// nearer is the bound that counts, how much of it is used in percent, the fixed weight
+// left out, and whether it is the control group's.
+func (r *reading) nearer(cfg Config) (b bound, percent float64, ofGroup bool) {
+	own, group := r.bounds(cfg)
+	percent = share(own.used, own.of, own.fixed)
 	if group.of > 0 {
-		percent = max(percent, share(group.used, group.of, r.Baseline))
+		if p := share(group.used, group.of, group.fixed); p >= percent {
+			return group, p, true
+		}
 	}
+	return own, percent, false
+}
+
+// taken tells what of the bound that counts is used.
+func (r *reading) taken(cfg Config) string {
+	b, percent, ofGroup := r.nearer(cfg)
+	text := fmt.Sprintf("%d of %d MiB", b.used>>20, b.of>>20)
+	if ofGroup {
+		text += " of the control group"
+	}
+	if b.fixed > 0 {
+		text += fmt.Sprintf(", %.0f %% without the model", percent)
+	}
+	return text
+}
+
+// judge finds the level.
+func (s *Service) judge(r *reading, now time.Time, relieved bool) {
+	_, percent, _ := r.nearer(s.cfg)
 	stalled := 0.0
 	if r.stallOurs { // that the machine waits for memory may be somebody else's doing
 		stalled = r.stall.full

@@ -69,8 +69,8 @@ func TestAnotherEmbedder(t *testing.T) {
 	if hits := r.find("Fact about fact-7"); len(hits) == 0 || hits[0].By == "" {
 		t.Errorf("%+v", hits)
 	}
-	if r.Baseline() <= 0 || r.Baseline()%(baselineMB<<20) != 0 {
-		t.Errorf("its weight is told as %d", r.Baseline())
+	if all, anonymous := r.Baseline(); all <= 0 || all%(baselineMB<<20) != 0 || anonymous <= 0 || anonymous >= all {
+		t.Errorf("its weight is told as %d, %d of it without a file", all, anonymous)
 	}
 	for _, id := range []string{"BLF-RCL-001", "BLF-RCL-002", "BLF-RCL-003"} {
 		if p := r.probe(id); p.Level != bus.LevelOK {

@@ -22,7 +22,7 @@ type embedder interface {
 	Probe(ctx context.Context) error
 	Name() string
 	Dim() int
-	Baseline() int64
+	Baseline() (all, anonymous int64)
 	Shed() (int64, error)
 	Close() error
 }
@@ -72,7 +72,7 @@ func (c Config) open(ctx context.Context, d Deps, m *meter) (*engaged, error) {
 
 // engine is the embedder in use, if there is one, or why there is none.
 type engine struct {
-	baseline atomic.Int64
+	baseline, anonymous atomic.Int64
 
 	mu  sync.Mutex
 	now *engaged
@@ -110,12 +110,17 @@ func (e *engine) measure() {
 		return
 	}
 	const step = baselineMB << 20
-	weight := (now.Baseline() + step - 1) / step * step
-	e.baseline.Store(max(weight, e.baseline.Load()))
+	all, anonymous := now.Baseline()
+	e.baseline.Store(max((all+step-1)/step*step, e.baseline.Load()))
+	e.anonymous.Store(max(anonymous, e.anonymous.Load()))
 }
 
-// Baseline is the fixed weight of the embedder, in bytes, as measured: what the governor's thresholds leave out.
-func (s *Service) Baseline() int64 { return s.engine.baseline.Load() }
+// Baseline is the fixed weight of the embedder, in bytes, as measured, and what of it no file backs: what the governor's
+// thresholds leave out.
+func (s *Service) Baseline() (all, anonymous int64) {
+	anonymous = s.engine.anonymous.Load() // first: it is never more than all
+	return s.engine.baseline.Load(), anonymous
+}
 
 // engage opens the embedder, trying again for as long as it does not work, and then makes vectors.
 func (s *Service) engage(ctx context.Context) error {

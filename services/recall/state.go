@@ -128,6 +128,6 @@ func (s *Service) metrics() []prometheus.Collector {
 		gauge("blufio_recall_index_bytes_limit", "Bound of blufio_recall_index_bytes, recall.index_mb: vectors become less precise, then facts are found by words alone.", fixed(s.shelf.max)),
 		gauge("blufio_recall_questions_bytes", "Memory of the vectors of the last questions; always 0 with the built-in embedder, which makes them anew.", func() float64 { return float64(s.cache.size()) }),
 		gauge("blufio_recall_questions_bytes_limit", "Bound of blufio_recall_questions_bytes, fixed: the oldest go.", fixed(s.cache.max)),
-		gauge("blufio_recall_baseline_bytes", "Memory of the embedding model, as measured; the governor's thresholds leave it out.", func() float64 { return float64(s.Baseline()) }),
+		gauge("blufio_recall_baseline_bytes", "Memory of the embedding model, as measured; the governor's thresholds leave it out.", func() float64 { all, _ := s.Baseline(); return float64(all) }),
 	}
 }

@@ -86,6 +86,7 @@ var promised = map[string][]string{
 	"blufio_memory_resident_bytes":     {""},
 	"blufio_memory_limit_bytes":        {""},
 	"blufio_memory_baseline_bytes":     {""},
+	"blufio_memory_used_ratio":         {""},
 	"blufio_memory_pressure":           {""},
 	"blufio_memory_history_rows":       {""},
 	"blufio_memory_shed_bytes_total":   {"agent", "gateway", "database"},

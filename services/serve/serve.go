@@ -247,7 +247,7 @@ func furnish(ctx context.Context, o Options, started time.Time, store *sqlite.St
 	r.hub = hub.New(hub.Deps{Server: server, Store: store, Logger: o.Logger, Now: o.Now})
 	o.Memory.Store, o.Memory.Events, o.Memory.Logger, o.Memory.Now, o.Memory.Version = store, events, o.Logger, o.Now, o.Version
 	if o.Memory.Baseline == nil {
-		o.Memory.Baseline = func() int64 { return r.recall.Baseline() }
+		o.Memory.Baseline = func() (all, anonymous int64) { return r.recall.Baseline() }
 	}
 	if r.governor, err = governor.New(cfg.Memory, o.Memory); err != nil {
 		return nil, err

@@ -7,7 +7,7 @@
 //	Probe(ctx) error                        sees that it works; takes as long as a short text
 //	Name() string                           tells vectors that can be compared with each other from others
 //	Dim() int                               how many numbers one has
-//	Baseline() int64                        bytes of memory that it takes now, as measured
+//	Baseline() (all, anonymous int64)       bytes of memory that it takes now, as measured, and what of them no file backs
 //	Shed() (int64, error)                   gives back what comes again by itself
 //	Close() error
 //

@@ -19,7 +19,7 @@ var _ = []interface {
 	Probe(ctx context.Context) error
 	Name() string
 	Dim() int
-	Baseline() int64
+	Baseline() (all, anonymous int64)
 	Shed() (int64, error)
 	Close() error
 }{static.Embedder{}, (*bert.Embedder)(nil), (*remote.Embedder)(nil)}

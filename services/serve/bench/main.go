@@ -129,7 +129,7 @@ func (r *run) parts() []part {
 	return []part{
 		{"size", "", false, r.size}, {"start", "", false, r.startup}, {"idle", "", false, r.idleMemory}, {"turns", "", false, r.turnsAndMemory},
 		{"telegram", "", false, r.telegramTurns}, {"sessions", "", false, r.manySessions}, {"tokens", "", false, r.tokens},
-		{"bus", "", false, r.busCall}, {"status", "", false, r.statusCommand},
+		{"bus", "", false, r.busCall}, {"status", "", false, r.statusCommand}, {"governor", "", true, r.governing},
 		{"embedders", recallGroup, true, r.embedders}, {"recalling", recallGroup, true, r.recalling},
 		{"shedding", recallGroup, true, r.shedding}, {"vectors", recallGroup, true, r.vectors},
 	}

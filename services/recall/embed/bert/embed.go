@@ -97,18 +97,18 @@ func (e *Embedder) vector(ctx context.Context, text string) ([]float32, error) {
 }
 
 // Baseline is how many bytes of memory the model takes now, as measured: what of its file is mapped and resident, its
-// vocabulary and its buffers. To measure it takes about a millisecond.
-func (e *Embedder) Baseline() int64 {
+// vocabulary and its buffers; and without the file. To measure it takes about a millisecond.
+func (e *Embedder) Baseline() (all, anonymous int64) {
 	<-e.turn
 	defer e.unlock()
-	n := e.words.Bytes() + e.m.bytes()
+	anonymous = e.words.Bytes() + e.m.bytes()
 	if e.work != nil {
-		n += e.work.bytes()
+		anonymous += e.work.bytes()
 	}
-	if !e.closed {
-		n += e.file.Resident()
+	if e.closed {
+		return anonymous, anonymous
 	}
-	return n
+	return anonymous + e.file.Resident(), anonymous
 }
 
 // Shed gives back the buffers and the resident part of the file, and returns about how many bytes that frees. The

@@ -62,7 +62,8 @@ func hold(dir string) error {
 		}
 	}
 	say("many")
-	fmt.Printf("baseline %d 0\n", e.Baseline())
+	all, anonymous := e.Baseline()
+	fmt.Printf("baseline %d %d\n", all, anonymous)
 	if _, err := e.Shed(); err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func (e *Embedder) Name() string { return fmt.Sprintf("remote-%s-%s-%d", e.host,
 func (e *Embedder) Dim() int { return int(e.dim.Load()) }
 
 // Baseline is 0: what is held between two requests is an idle connection, which Shed closes.
-func (e *Embedder) Baseline() int64 { return 0 }
+func (e *Embedder) Baseline() (all, anonymous int64) { return 0, 0 }
 
 // Shed closes idle connections and returns about how many bytes that frees.
 func (e *Embedder) Shed() (int64, error) { return outbound.CloseIdle(e.http), nil }

@@ -44,7 +44,7 @@ func (Embedder) Name() string { return Name }
 func (Embedder) Dim() int { return Dim }
 
 // Baseline is 0: nothing is held.
-func (Embedder) Baseline() int64 { return 0 }
+func (Embedder) Baseline() (all, anonymous int64) { return 0, 0 }
 
 // Shed frees nothing.
 func (Embedder) Shed() (int64, error) { return 0, nil }

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package main
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+// What the room's measurement prints is understood, and what it did not measure is no 0.
+func TestGoverned(t *testing.T) {
+	const reading = "goos: linux\nBenchmarkGoverning/reading-2   \t      60\t1000000000 ns/op\t         0 allocs\t 0.31 cpu-ms/s\t 0 drops\n"
+	const pause = "BenchmarkGoverning/pause   \t      60\t1000000000 ns/op\t         0 allocs\t 0.62 cpu-ms/s"
+	got, err := governed(reading + pause + "\t 15.00 drops\nPASS\n")
+	if err != nil || got["reading"]["cpu-ms/s"] != 0.31 || got["pause"]["cpu-ms/s"] != 0.62 || got["reading"]["allocs"] != 0 {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, out := range []string{"", "PASS\n", reading, pause + "\t15 drops\n", reading + pause + "\n", reading + pause + "\t0 drops\n"} {
+		if got, err := governed(out); err == nil {
+			t.Errorf("%q: %v", out, got)
+		}
+	}
+}
+
+// A bar of 0 is one.
+func TestNoughtIsABar(t *testing.T) {
+	for value, want := range map[float64]string{0: "held", 1: "**missed**", 0.02: "**missed**"} {
+		if got := (row{limit: nought, value: value}).verdict(); got != want {
+			t.Errorf("%v: %q", value, got)
+		}
+	}
+}
+
+// The account of a process grows with what it does.
+func TestEffort(t *testing.T) {
+	before, err := effortOf(os.Getpid())
+	if err != nil {
+		t.Skip(err)
+	}
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		_ = make([]byte, 1<<20)
+		if now, err := effortOf(os.Getpid()); err == nil && now.cpu > before.cpu+1 && now.faults > before.faults {
+			return
+		}
+	}
+	t.Errorf("it stays at %+v", before)
+}
