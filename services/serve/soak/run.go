@@ -206,7 +206,7 @@ func (r *run) rows() []row {
 	}
 	for _, p := range []string{steady, million} {
 		if len(during(all, p)) > 0 {
-			rows = append(rows, slopeRow(all, p, fitTurns)...)
+			rows = append(rows, slopeRow(all, p)...)
 		}
 	}
 	return append(append(rows, r.hostileRows(all)...), r.keptRows(all)...)

@@ -20,24 +20,30 @@ import (
 // point is the least of a block, at the turn where it was seen.
 type point struct{ turn, mb float64 }
 
-// minima returns the least of each full block of so many turns; at and mb are equally
-// long, at never falls.
-func minima(at []int64, mb []float64, block int64) []point {
-	var out []point
-	if len(at) == 0 {
-		return nil
+// minima returns the least of each full block of so many turns, from a turn on; at and
+// mb are equally long, at never falls. A block is full when there is something after it.
+func minima(at []int64, mb []float64, from, block int64) (out []point) {
+	for _, i := range lows(at, mb, from, block) {
+		out = append(out, point{float64(at[i]), mb[i]})
 	}
-	first := at[0]
-	number, least := int64(0), point{mb: math.Inf(1)}
+	return out
+}
+
+// lows tells where the minima are.
+func lows(at []int64, mb []float64, from, block int64) (out []int) {
+	number, least := int64(0), -1
 	for i, turn := range at {
-		if n := (turn - first) / block; n > number {
-			if !math.IsInf(least.mb, 1) {
+		if turn < from {
+			continue
+		}
+		if n := (turn - from) / block; n > number {
+			if least >= 0 {
 				out = append(out, least)
 			}
-			number, least = n, point{mb: math.Inf(1)}
+			number, least = n, -1
 		}
-		if mb[i] < least.mb {
-			least = point{float64(turn), mb[i]}
+		if least < 0 || mb[i] < mb[least] {
+			least = i
 		}
 	}
 	return out // the last block is not full

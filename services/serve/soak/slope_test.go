@@ -64,10 +64,13 @@ func TestMinima(t *testing.T) {
 	size := []float64{9, 7, 8, 6, 3, 4, 5, 2, 9, 1}
 	// Blocks of ten from turn 5 on; there is nothing in 25 to 34, and the last is not full.
 	want := []point{{14, 6}, {15, 3}, {36, 2}}
-	if got := minima(at, size, 10); !slices.Equal(got, want) {
+	if got := minima(at, size, 5, 10); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	if got := minima(nil, nil, 10); got != nil {
+	if got, want := minima(at, size, 15, 10), want[1:]; !slices.Equal(got, want) {
+		t.Errorf("from turn 15 on: %v, want %v", got, want)
+	}
+	if got := minima(nil, nil, 0, 10); got != nil {
 		t.Errorf("of nothing: %v", got)
 	}
 }

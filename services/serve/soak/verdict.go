@@ -187,22 +187,45 @@ func swingRow(all []sample) []row {
 	return []row{{fmt.Sprintf("load that comes and goes: level changes in %s (highest: %s)", changeIn, levelNames[highest]), fmt.Sprint(n), fmt.Sprintf("≤ %d", changeBar), crossed}}
 }
 
-// slopeRow fits the minima of the last turns of a phase. Turns are counted within
-// the phase alone.
-func slopeRow(all []sample, phase string, last int64) []row {
-	var at []int64
-	var size []float64
-	var done int64
-	for _, s := range stretches(all, phase) {
-		for _, one := range s {
-			at, size = append(at, done+one.turns-s[0].turns), append(size, float64(one.rss)/mb)
+// course is what a phase did, by the turns within it alone.
+type course struct {
+	at    []int64 // turn
+	size  []float64
+	index []int // of the samples
+}
+
+func courseOf(all []sample, phase string) (c course) {
+	var before, first int64 // turns in the stretches before; turn with which this one began
+	in := false
+	for i, s := range all {
+		if s.phase != phase {
+			in = false
+			continue
 		}
-		done = at[len(at)-1]
+		if !in {
+			before, first, in = c.turns(), s.turns, true
+		}
+		c.at, c.size, c.index = append(c.at, before+s.turns-first), append(c.size, float64(s.rss)/mb), append(c.index, i)
 	}
-	for len(at) > 0 && at[0] < done-last {
-		at, size = at[1:], size[1:]
+	return c
+}
+
+// turns are how many it had.
+func (c course) turns() int64 {
+	if len(c.at) == 0 {
+		return 0
 	}
-	points := minima(at, size, block)
+	return c.at[len(c.at)-1]
+}
+
+// fitted tells from which turn on the minima of how many turns are fitted.
+func (c course) fitted() (from, each int64) { return max(0, c.turns()-fitTurns), block }
+
+// slopeRow fits the minima of the last turns of a phase.
+func slopeRow(all []sample, phase string) []row {
+	c := courseOf(all, phase)
+	from, each := c.fitted()
+	points := minima(c.at, c.size, from, each)
 	if len(points) < leastFit {
 		return []row{{phase + ": slope of the minima of each 10 000 turns", fmt.Sprintf("only %d minima", len(points)), fmt.Sprintf("≤ %g MB per 100 000 turns", slopeBar), noProof}}
 	}

@@ -121,7 +121,7 @@ func TestSlopeRow(t *testing.T) {
 		{"hardly any turns", stretch(nil, million, 20, grows, 1000), noProof},
 		{"with idle and burst between", stretch(stretch(stretch(nil, million, 600, saw, 1000), burst, 100, flat(90), 2000), million, 600, saw, 1000), held},
 	} {
-		rows := slopeRow(tc.all, million, fitTurns)
+		rows := slopeRow(tc.all, million)
 		if len(rows) != 1 || rows[0].verdict != tc.want {
 			t.Errorf("%s: %+v, want %s", tc.name, rows, tc.want)
 		}
