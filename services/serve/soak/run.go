@@ -200,7 +200,7 @@ func (r *run) rows() []row {
 	all := r.sampler.all()
 	var rows []row
 	if r.tags == "" { // what only watches gives nothing back
-		rows = append(rows, idleRows(all)...)
+		rows = append(rows, idleRows(all, r.shownOnly)...)
 		rows = append(rows, steadyRows(all)...)
 		rows = append(rows, swingRow(all)...)
 	}

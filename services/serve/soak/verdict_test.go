@@ -46,9 +46,25 @@ func TestIdleRows(t *testing.T) {
 		{"too much, but looked at too soon", stretch(nil, rest, 20, falling, 0), []verdict{noProof}},
 		{"too much in one round of two", stretch(stretch(stretch(nil, idle, 60, flat(50), 0), steady, 5, flat(50), 50), idle, 60, flat(30), 0), []verdict{missed}},
 	} {
-		if got := verdictsOf(idleRows(tc.all)); !slices.Equal(got, tc.want) {
+		if got := verdictsOf(idleRows(tc.all, nil)); !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
 		}
+	}
+}
+
+// The bar of a minute after a burst is one for 1 000 sessions, and a daemon that is only
+// just up is not idle: of such a phase memory is shown.
+func TestIdleShownOnly(t *testing.T) {
+	all := stretch(stretch(stretch(nil, idle, 10, flat(50), 0), million, 100, flat(60), 1000), rest, 60, flat(58), 0)
+	w := options{turns: 1_500_000}.works()[0]
+	r := &run{work: w, daemon: &daemon{}, book: &book{}, sampler: &sampler{samples: all}}
+	for _, got := range r.rows()[:2] {
+		if got.verdict != shown || got.bar != "for comparison" {
+			t.Errorf("%+v", got)
+		}
+	}
+	if got := verdictsOf(idleRows(all, []string{idle})); !slices.Equal(got, []verdict{shown, missed}) {
+		t.Errorf("%v: what is not only shown is not judged", got)
 	}
 }
 
