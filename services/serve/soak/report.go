@@ -93,13 +93,17 @@ func (r *report) append(path string) error {
 	return errors.Join(err, f.Close())
 }
 
-// verdict is an error that names what was missed.
+// verdict is an error that names what was missed, and in a run of full length what
+// could not be judged: it was made to tell.
 func (r *report) verdict() error {
 	var errs []error
 	for _, run := range r.runs {
 		for _, w := range run.rows() {
-			if w.verdict == missed {
+			switch {
+			case w.verdict == missed:
 				errs = append(errs, fmt.Errorf("%s: %s: %s, not %s", run.name, w.what, w.measured, w.bar))
+			case (w.verdict == noProof || w.verdict == noCross) && r.full():
+				errs = append(errs, fmt.Errorf("%s: %s: %s: %s", run.name, w.what, w.measured, w.verdict))
 			}
 		}
 		for _, death := range run.daemon.died() {

@@ -206,10 +206,16 @@ func (r *run) rows() []row {
 	}
 	for _, p := range []string{steady, million} {
 		if len(during(all, p)) > 0 {
-			rows = append(rows, slopeRow(all, p)...)
+			rows = append(rows, slopeRow(all, p))
 		}
 	}
-	return append(append(rows, r.hostileRows(all)...), r.keptRows(all)...)
+	rows = append(append(rows, r.hostileRows(all)...), r.keptRows(all)...)
+	for i := range rows {
+		if rows[i].verdict == noProof && r.try() {
+			rows[i].verdict = aTry
+		}
+	}
+	return rows
 }
 
 // hostileRows judge how the hostile phases ended.

@@ -68,7 +68,7 @@ func judgedBy(all []sample) (out []int) {
 	}
 	for _, phase := range []string{steady, million} {
 		c := courseOf(all, phase)
-		from, each := c.fitted()
+		from, each, _ := c.fitted()
 		for _, i := range lows(c.at, c.size, from, each) {
 			out = append(out, c.index[i])
 		}

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -44,6 +43,7 @@ func TestIdleRows(t *testing.T) {
 		{"held", stretch(stretch(nil, idle, 60, flat(30), 0), rest, 60, falling, 0), []verdict{held, held}},
 		{"too much a minute after the burst", stretch(stretch(nil, idle, 60, flat(30), 0), rest, 60, flat(41), 0), []verdict{held, missed}},
 		{"too much, but looked at too soon", stretch(nil, rest, 20, falling, 0), []verdict{noProof}},
+		{"little, but looked at too soon", stretch(nil, rest, 20, flat(30), 0), []verdict{noProof}},
 		{"too much in one round of two", stretch(stretch(stretch(nil, idle, 60, flat(50), 0), steady, 5, flat(50), 50), idle, 60, flat(30), 0), []verdict{missed}},
 	} {
 		if got := verdictsOf(idleRows(tc.all, nil)); !slices.Equal(got, tc.want) {
@@ -119,31 +119,6 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// Growth is judged over the last million turns, of the phase alone.
-func TestSlopeRow(t *testing.T) {
-	rng := rand.New(rand.NewPCG(4, 2))
-	saw := func(s int) float64 { return 60 + float64(s%7) + rng.Float64() }
-	grows := func(s int) float64 { return saw(s) + 0.005*float64(s) } // 0.5 MB per 100 000 turns of 1 000 a second
-	warm := func(s int) float64 { return saw(s) - max(0, 20-float64(s)/20) }
-	for _, tc := range []struct {
-		name string
-		all  []sample
-		want verdict
-	}{
-		{"none", stretch(nil, million, 1100, saw, 1000), held},
-		{"some", stretch(nil, million, 1100, grows, 1000), missed},
-		{"only before the last million", stretch(nil, million, 1500, warm, 1000), held},
-		{"some, over too few turns", stretch(nil, million, 200, grows, 1000), noProof},
-		{"hardly any turns", stretch(nil, million, 20, grows, 1000), noProof},
-		{"with idle and burst between", stretch(stretch(stretch(nil, million, 600, saw, 1000), burst, 100, flat(90), 2000), million, 600, saw, 1000), held},
-	} {
-		rows := slopeRow(tc.all, million)
-		if len(rows) != 1 || rows[0].verdict != tc.want {
-			t.Errorf("%s: %+v, want %s", tc.name, rows, tc.want)
-		}
-	}
-}
-
 // A verdict names what was missed, and nothing else.
 func TestReportVerdict(t *testing.T) {
 	r := &run{work: work{name: "governed"}, options: options{limitMB: 128}, daemon: &daemon{}, book: &book{}, sampler: &sampler{}}
@@ -165,6 +140,35 @@ func TestReportVerdict(t *testing.T) {
 	}
 	if strings.Contains(err.Error(), "of round 1") {
 		t.Errorf("round 1 was held: %v", err)
+	}
+}
+
+// What a run of full length could not judge fails it; a try says that it was one.
+func TestReportNotJudged(t *testing.T) {
+	steadily := stretch(nil, steady, 60, flat(50), 50) // too short for a slope
+	calmly := levelsOf(time.Minute, 0, 0)              // swing, and no level is left
+	hand := []phase{{steady, time.Hour}}
+	for _, tc := range []struct {
+		name string
+		options
+		all  []sample
+		want string // in the error
+		row  verdict
+	}{
+		{"half an hour", options{total: round}, steadily, "only 0 minima: too short to judge", noProof},
+		{"half an hour of swing", options{total: round}, calmly, string(noCross), noCross},
+		{"a try", options{total: round / 2}, steadily, "", aTry},
+		{"few turns", options{turns: 1000}, steadily, "", aTry},
+		{"by hand, for an hour", options{byHand: hand}, steadily, "", noProof},
+	} {
+		r := &run{options: tc.options, work: work{name: "governed"}, daemon: &daemon{}, book: &book{}, sampler: &sampler{samples: tc.all}}
+		rep := &report{options: tc.options, runs: []*run{r}}
+		if err := rep.verdict(); tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%s: %v, want %q", tc.name, err, tc.want)
+		}
+		if !slices.Contains(verdictsOf(r.rows()), tc.row) {
+			t.Errorf("%s: %+v, want one %q", tc.name, r.rows(), tc.row)
+		}
 	}
 }
 
