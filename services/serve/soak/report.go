@@ -43,11 +43,7 @@ func (r *report) keep(run *run) error {
 	r.runs = append(r.runs, run)
 	all := run.sampler.all()
 	path := filepath.Join(r.out, r.name(run))
-	limit, warn := run.limitMB*mb, int64(run.warn)
-	if warn == 0 {
-		warn = 80 // as installed
-	}
-	c := curve{title: r.title(run), samples: all, marks: []mark{{"limit", limit, "#c0392b"}, {"warning, for anonymous", limit / 100 * warn, "#e5a823"}}}
+	c := curve{title: r.title(run), samples: all, marks: []mark{{"limit", run.limitMB * mb, "#c0392b"}, {"warning, for anonymous", run.warnAt(), "#e5a823"}}}
 	err := errors.Join(writeCSV(path+".csv", all), writeSVG(path+".svg", c))
 	r.report("%s.svg", path)
 	return err

@@ -156,21 +156,34 @@ func (r *run) phase(ctx context.Context, p phase) {
 	}
 }
 
-// recover waits until the daemon is normal again, and at least for as long as the
-// phase lasts. Normal is: no pressure, nothing waiting, and someone new gets an
-// answer.
+// warnAt is the memory at which the governor warns, in bytes: of the control group or
+// of what the daemon was told.
+func (r *run) warnAt() int64 {
+	percent := int64(r.warn)
+	if percent == 0 {
+		percent = 80 // as installed
+	}
+	return r.limitMB * mb / 100 * percent
+}
+
+// normal reports that a daemon is as before: no pressure, nothing waiting, and all that
+// is resident below what would warn. That is more than what the level looks at, which
+// leaves out the program's own pages.
+func normal(s sample, warnAt int64) bool { return s.pressure == 0 && s.inbox == 0 && s.rss < warnAt }
+
+// recover waits until the daemon is normal again and someone new gets an answer, and
+// at least for as long as the phase lasts.
 func (r *run) recover(ctx context.Context, last time.Duration) {
-	began, normal := time.Now(), time.Duration(unknown)
-	for n := 0; normal == unknown && time.Since(began) < max(last, calmFor) && ctx.Err() == nil; n++ {
-		s, ok := r.sampler.last()
-		if ok && s.pressure == 0 && s.inbox == 0 {
+	began, after := time.Now(), time.Duration(unknown)
+	for n := 0; after == unknown && time.Since(began) < max(last, calmFor) && ctx.Err() == nil; n++ {
+		if s, ok := r.sampler.last(); ok && normal(s, r.warnAt()) {
 			if a, err := r.speaker.say(ctx, fmt.Sprintf("newcomer-%d-%d", len(r.recovered), n), "are you well?", "10s"); err == nil && a.State == "answered" {
-				normal = time.Since(began)
+				after = time.Since(began)
 			}
 		}
 		sleep(ctx, 250*time.Millisecond)
 	}
-	r.recovered = append(r.recovered, normal)
+	r.recovered = append(r.recovered, after)
 	sleep(ctx, last-time.Since(began))
 }
 
@@ -228,7 +241,7 @@ func (r *run) hostileRows(all []sample) (rows []row) {
 		}
 	}
 	for n, d := range r.recovered {
-		what := "normal again after the hostile phase"
+		what := fmt.Sprintf("normal again (level, inbox, a newcomer's answer, RSS below %s) after the hostile phase", megabytes(r.warnAt()))
 		if len(r.recovered) > 1 {
 			what += fmt.Sprintf(" of round %d", n+1)
 		}

@@ -143,6 +143,35 @@ func TestReportVerdict(t *testing.T) {
 	}
 }
 
+// A daemon whose memory stays as the attack left it is not normal again, whatever its
+// level says.
+func TestNormal(t *testing.T) {
+	r := &run{options: options{limitMB: 100}}
+	early := &run{options: options{limitMB: 100}, work: work{warn: 28}}
+	if r.warnAt() != 80*mb || early.warnAt() != 28*mb {
+		t.Errorf("it warns at %s and %s", megabytes(r.warnAt()), megabytes(early.warnAt()))
+	}
+	for _, tc := range []struct {
+		name string
+		sample
+		want bool
+	}{
+		{"all is well", sample{rss: 79 * mb}, true},
+		{"memory stays", sample{rss: 80 * mb}, false},
+		{"pressure", sample{rss: 50 * mb, pressure: 1}, false},
+		{"messages wait", sample{rss: 50 * mb, inbox: 1}, false},
+		{"it does not tell", sample{rss: 50 * mb, pressure: unknown, inbox: unknown}, false},
+	} {
+		if got := normal(tc.sample, r.warnAt()); got != tc.want {
+			t.Errorf("%s: %v", tc.name, got)
+		}
+	}
+	r.recovered = []time.Duration{time.Second}
+	if got := r.hostileRows(nil)[0].what; !strings.Contains(got, "RSS below 80.0 MB") {
+		t.Errorf("the row does not say so: %s", got)
+	}
+}
+
 // What a run of full length could not judge fails it; a try says that it was one.
 func TestReportNotJudged(t *testing.T) {
 	steadily := stretch(nil, steady, 60, flat(50), 50) // too short for a slope
