@@ -64,7 +64,7 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 	r.daemon = &daemon{binary: filepath.Join(dir, "blufio"), dir: filepath.Join(dir, "data"), config: filepath.Join(dir, "blufio.toml"),
 		log: filepath.Join(dir, "daemon.log"), group: r.group, pinned: o.oneCPU}
 	if w.goPart > 0 {
-		r.daemon.env = []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", r.limitMB*w.goPart/100)}
+		r.daemon.env = []string{r.goLimit()}
 	}
 	if r.book, err = newBook(filepath.Join(dir, "accepted")); err != nil {
 		return nil, err
@@ -74,6 +74,9 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 	}
 	return r, r.outside.config(r.daemon.config, o, memory)
 }
+
+// goLimit is what Go's runtime is told beside the bounds, where it is.
+func (r *run) goLimit() string { return fmt.Sprintf("GOMEMLIMIT=%dMiB", r.limitMB*r.goPart/100) }
 
 // drive runs the daemon through its phases, stops it, and looks at what it kept.
 func (r *run) drive(ctx context.Context) (err error) {
@@ -227,6 +230,9 @@ func (r *run) rows() []row {
 		if rows[i].verdict == noProof && r.try() {
 			rows[i].verdict = aTry
 		}
+		if r.goPart > 0 && rows[i].verdict != shown {
+			rows[i].bar += ", with " + r.goLimit()
+		}
 	}
 	return rows
 }
@@ -267,7 +273,7 @@ func (r *run) keptRows(all []sample) []row {
 	}
 	accepted := r.book.accepted.Load()
 	rows = append(rows,
-		row{"messages accepted, and what became of them", fmt.Sprintf("%d: %s", accepted, strings.Join(states, ", ")), "for comparison", shown},
+		row{"messages accepted (completions: when answered), and what became of them", fmt.Sprintf("%d: %s", accepted, strings.Join(states, ", ")), "for comparison", shown},
 		row{"refused with a reason; without an answer", fmt.Sprintf("%d; %d", r.book.refused.Load(), r.book.broken.Load()), "for comparison", shown},
 		row{"accepted and lost; accepted and without an end", fmt.Sprintf("%d; %d", r.kept.lost, r.kept.open()), "0; 0", judged(r.kept.lost == 0 && r.kept.open() == 0)})
 	if n := len(all); n > 0 && all[n-1].refused > 0 {
