@@ -34,7 +34,8 @@
 //
 // A run as long as a round (30 minutes) appends to BENCHMARKS.md and leaves its table
 // and picture in contrib/benchmarks; a shorter one is a try and leaves them in
-// bin/soak. Durations are of the wall clock: a run is called by how long it lasted.
+// bin/soak. Durations are of the wall clock: a run is called by how long it lasted, and
+// the head of BENCHMARKS.md names the longest.
 //
 // Where no control group can be made, it says so and goes on without one; the
 // configured limit is then the only one.

@@ -119,7 +119,7 @@ func stretches(all []sample, phase string) (out [][]sample) {
 // in shownOnly they show it.
 func idleRows(all []sample, shownOnly []string) (rows []row) {
 	for _, part := range []struct{ phase, what string }{
-		{idle, "idle RSS, everything on, at the end of the phase, most of the rounds"}, {rest, "RSS a minute after a burst, most of the rounds"},
+		{idle, "idle RSS, with Telegram and commands, at the end of the phase, most of the rounds"}, {rest, "RSS a minute after a burst, most of the rounds"},
 	} {
 		var worst int64
 		full := true
@@ -156,7 +156,7 @@ func steadyRows(all []sample) (rows []row) {
 	rate := float64(turns) / lasted.Seconds()
 	worst := most(during(all, steady))
 	return []row{
-		{fmt.Sprintf("steady: turns a second in %d sessions", steadySessions), fmt.Sprintf("%.1f", rate), fmt.Sprintf("≥ %.0f", 0.95*steadyRate), judged(rate >= 0.95*steadyRate)},
+		{fmt.Sprintf("steady: turns a second, of %d sessions in turn, some %d at one time", steadySessions, atOnce), fmt.Sprintf("%.1f", rate), fmt.Sprintf("≥ %.0f", 0.95*steadyRate), judged(rate >= 0.95*steadyRate)},
 		{"steady: RSS, most", megabytes(worst), fmt.Sprintf("≤ %d MB", steadyBar), judged(worst <= steadyBar*mb)},
 	}
 }

@@ -3,6 +3,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -116,6 +119,33 @@ func TestChanges(t *testing.T) {
 		if got := swingRow(all)[0].verdict; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
+	}
+}
+
+// 1 000 sessions that take turns are not 1 000 turns at one time.
+func TestSteadyRowsTellHowManyAtOnce(t *testing.T) {
+	if got := steadyRows(stretch(nil, steady, 60, flat(50), 50))[0].what; !strings.Contains(got, "some 25 at one time") {
+		t.Error(got)
+	}
+}
+
+// The head of BENCHMARKS.md names the run of memory that lasted longest.
+func TestLongestRunIsNamed(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "BENCHMARKS.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var longest time.Duration
+	for _, m := range regexp.MustCompile(`(?m)^It lasted (\S+) by the wall clock`).FindAllStringSubmatch(string(text), -1) {
+		d, err := time.ParseDuration(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		longest = max(longest, d)
+	}
+	head, _, _ := strings.Cut(string(text), "\n## ")
+	if want := "The longest run so far lasted " + longest.String() + " by the wall clock"; longest == 0 || !strings.Contains(head, want) {
+		t.Errorf("its head does not say: %s", want)
 	}
 }
 
