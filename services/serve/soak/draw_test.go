@@ -126,18 +126,6 @@ func TestTicks(t *testing.T) {
 	}
 }
 
-func TestThin(t *testing.T) {
-	all := stretch(nil, steady, 12_345, flat(50), 50)
-	all[9_999].rss = 99 * mb
-	got := thin(all, mostRows)
-	if len(got) != mostRows || most(got) != 99*mb || !slices.IsSortedFunc(got, func(a, b sample) int { return int(a.at - b.at) }) {
-		t.Errorf("%d rows with at most %s", len(got), megabytes(most(got)))
-	}
-	if got := thin(all[:7], mostRows); len(got) != 7 {
-		t.Errorf("%d of 7 rows", len(got))
-	}
-}
-
 func TestReadMetrics(t *testing.T) {
 	got := readMetrics(strings.NewReader(`# HELP blufio_memory_heap_bytes Bytes.
 # TYPE blufio_memory_heap_bytes gauge

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -152,8 +153,8 @@ func fatCompletion() []byte {
 	return []byte(`{"model":"blufio","messages":[` + strings.Repeat(message+",", 250<<10/len(message)-1) + message + `]}`)
 }
 
-// complete sends a completion. Whether it is accepted or refused is not noted: it has
-// no id before its reply.
+// complete sends a completion. It has no id before its reply: it is noted when that is
+// there. Whether one that failed was accepted is not known.
 func (s *speaker) complete(ctx context.Context, body []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.d.at().Gateway+"/v1/chat/completions", bytes.NewReader(body))
 	if err != nil {
@@ -166,8 +167,16 @@ func (s *speaker) complete(ctx context.Context, body []byte) error {
 		return err
 	}
 	defer res.Body.Close()
-	_, err = io.Copy(io.Discard, res.Body)
-	return err
+	if res.StatusCode != http.StatusOK {
+		_, err = io.Copy(io.Discard, res.Body)
+		return err
+	}
+	var a answer
+	if err := json.NewDecoder(res.Body).Decode(&a); err != nil {
+		return err
+	}
+	s.book.accept(strings.TrimPrefix(a.ID, "chatcmpl-"))
+	return nil
 }
 
 // deaf asks for something and reads only whether it comes.

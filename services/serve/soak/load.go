@@ -18,6 +18,7 @@ import (
 const (
 	steadyRate     = 50 // turns a second
 	steadySessions = 1000
+	atOnce         = int(steadyRate * modelTime / time.Second) // of the sessions: the others have spoken, or will
 	burstWorkers   = 64
 	tryAgain       = 100 * time.Millisecond // after a refusal
 	hugeBytes      = 64 << 10               // agent.max_text_bytes

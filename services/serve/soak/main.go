@@ -15,9 +15,10 @@
 //	hostile.go   the crowd that wants it to fall: very many sessions, the longest texts
 //	             and requests, bodies that never end, listeners that never read
 //	outside.go   the model, which can be sick: it stalls and talks without end
-//	sample.go    the readings, and the CSV file
+//	sample.go    the readings, and the CSV file (thin.go: what of them is kept)
 //	slope.go     whether memory grows: Theil–Sen over minima, with a block bootstrap
-//	verdict.go   the readings against their bars
+//	growth.go    its verdict
+//	verdict.go   the other readings against their bars
 //	book.go      every accepted message, looked up in the database afterwards
 //	svg.go       the picture
 //
@@ -26,9 +27,15 @@
 // shorter, to one whose governor only watches (build tag ungoverned), for what is
 // bounded must hold by itself. They take at most 15 minutes more.
 //
+// Whether memory grows is judged in each run: by the bar of the last million turns where
+// there are half as many and more, and else by one for a leak with each turn (verdict.go).
+// A row that a run of full length could not judge makes it fail as one that was missed
+// does; of a try, or of phases by hand, it only says so.
+//
 // A run as long as a round (30 minutes) appends to BENCHMARKS.md and leaves its table
 // and picture in contrib/benchmarks; a shorter one is a try and leaves them in
-// bin/soak. Durations are of the wall clock: a run is called by how long it lasted.
+// bin/soak. Durations are of the wall clock: a run is called by how long it lasted, and
+// the head of BENCHMARKS.md names the longest.
 //
 // Where no control group can be made, it says so and goes on without one; the
 // configured limit is then the only one.
@@ -102,6 +109,9 @@ func (o options) try() bool {
 	}
 	return o.total < round
 }
+
+// full reports that a run is as long as it has to be to judge every row.
+func (o options) full() bool { return !o.try() && len(o.byHand) == 0 }
 
 func soak(ctx context.Context, o options) (err error) {
 	tmp, err := os.MkdirTemp(".", ".soak-") // here, not in /tmp: that may be memory

@@ -86,8 +86,9 @@ func summary(asked string) fakellm.Answer {
 // slow sets how long the model takes.
 func (o *outside) slow(d time.Duration) { o.models.OpenAI.Latency(d) }
 
-// config is the daemon's, with everything on: what is not set is as installed, but for
-// how long it bears a model's silence.
+// config is the daemon's, with Telegram and two commands: what is not set is as installed,
+// so that there is no sentence model, extraction, heartbeat, hub or hook. A model's
+// silence is borne for a shorter time.
 func (o *outside) config(path string, opt options, memory string) error {
 	return os.WriteFile(path, fmt.Appendf(nil, `[gateway]
 listen = "127.0.0.1:0"

@@ -74,13 +74,16 @@ type work struct {
 	acts   bool   // its governor has to: else it was not attacked hard enough
 	goPart int64  // of the limit, in percent, that Go's runtime is told by GOMEMLIMIT; 0: nothing, as installed
 	phases []phase
+	// Of these phases memory at rest is shown, not judged: they are too short to say
+	// anything, or come after more than the bar is for.
+	shownOnly []string
 }
 
 // works are the daemons of a run. The main one has the whole time; two shorter ones
 // come on top.
 func (o options) works() []work {
 	if o.turns > 0 {
-		return []work{{name: million, phases: []phase{{idle, 10 * time.Second}, {million, 0}, {rest, settle}}}}
+		return []work{{name: million, phases: []phase{{idle, 10 * time.Second}, {million, 0}, {rest, settle}}, shownOnly: []string{idle, rest}}}
 	}
 	if len(o.byHand) > 0 {
 		return []work{{name: "phases", phases: o.byHand}}
@@ -89,7 +92,7 @@ func (o options) works() []work {
 	return []work{
 		{name: "governed", acts: o.total >= round && o.limitMB <= tightMB, phases: plan(o.total)},
 		// A load that comes and goes has to cross a threshold to tell anything.
-		{name: swing, warn: 28, phases: []phase{{idle, scaled(10*time.Second, o.total)}, {swing, scaled(swingFor, o.total)}}},
+		{name: swing, warn: 28, phases: []phase{{idle, scaled(10*time.Second, o.total)}, {swing, scaled(swingFor, o.total)}}, shownOnly: []string{idle}},
 		// Bounds are of what is live. How much garbage may lie beside it is the collector's
 		// affair, which nobody else tells it here.
 		{name: "ungoverned", tags: "ungoverned", goPart: 60, phases: []phase{{idle, attack / 10}, {hostile, attack}, {calm, scaled(calmFor, o.total)}}},

@@ -43,11 +43,7 @@ func (r *report) keep(run *run) error {
 	r.runs = append(r.runs, run)
 	all := run.sampler.all()
 	path := filepath.Join(r.out, r.name(run))
-	limit, warn := run.limitMB*mb, int64(run.warn)
-	if warn == 0 {
-		warn = 80 // as installed
-	}
-	c := curve{title: r.title(run), samples: all, marks: []mark{{"limit", limit, "#c0392b"}, {"warning, for anonymous", limit / 100 * warn, "#e5a823"}}}
+	c := curve{title: r.title(run), samples: all, marks: []mark{{"limit", run.limitMB * mb, "#c0392b"}, {"warning, for anonymous", run.warnAt(), "#e5a823"}}}
 	err := errors.Join(writeCSV(path+".csv", all), writeSVG(path+".svg", c))
 	r.report("%s.svg", path)
 	return err
@@ -93,13 +89,17 @@ func (r *report) append(path string) error {
 	return errors.Join(err, f.Close())
 }
 
-// verdict is an error that names what was missed.
+// verdict is an error that names what was missed, and in a run of full length what
+// could not be judged: it was made to tell.
 func (r *report) verdict() error {
 	var errs []error
 	for _, run := range r.runs {
 		for _, w := range run.rows() {
-			if w.verdict == missed {
+			switch {
+			case w.verdict == missed:
 				errs = append(errs, fmt.Errorf("%s: %s: %s, not %s", run.name, w.what, w.measured, w.bar))
+			case (w.verdict == noProof || w.verdict == noCross) && r.full():
+				errs = append(errs, fmt.Errorf("%s: %s: %s: %s", run.name, w.what, w.measured, w.verdict))
 			}
 		}
 		for _, death := range run.daemon.died() {

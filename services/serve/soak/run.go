@@ -64,7 +64,7 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 	r.daemon = &daemon{binary: filepath.Join(dir, "blufio"), dir: filepath.Join(dir, "data"), config: filepath.Join(dir, "blufio.toml"),
 		log: filepath.Join(dir, "daemon.log"), group: r.group, pinned: o.oneCPU}
 	if w.goPart > 0 {
-		r.daemon.env = []string{fmt.Sprintf("GOMEMLIMIT=%dMiB", r.limitMB*w.goPart/100)}
+		r.daemon.env = []string{r.goLimit()}
 	}
 	if r.book, err = newBook(filepath.Join(dir, "accepted")); err != nil {
 		return nil, err
@@ -74,6 +74,9 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 	}
 	return r, r.outside.config(r.daemon.config, o, memory)
 }
+
+// goLimit is what Go's runtime is told beside the bounds, where it is.
+func (r *run) goLimit() string { return fmt.Sprintf("GOMEMLIMIT=%dMiB", r.limitMB*r.goPart/100) }
 
 // drive runs the daemon through its phases, stops it, and looks at what it kept.
 func (r *run) drive(ctx context.Context) (err error) {
@@ -156,21 +159,34 @@ func (r *run) phase(ctx context.Context, p phase) {
 	}
 }
 
-// recover waits until the daemon is normal again, and at least for as long as the
-// phase lasts. Normal is: no pressure, nothing waiting, and someone new gets an
-// answer.
+// warnAt is the memory at which the governor warns, in bytes: of the control group or
+// of what the daemon was told.
+func (r *run) warnAt() int64 {
+	percent := int64(r.warn)
+	if percent == 0 {
+		percent = 80 // as installed
+	}
+	return r.limitMB * mb / 100 * percent
+}
+
+// normal reports that a daemon is as before: no pressure, nothing waiting, and all that
+// is resident below what would warn. That is more than what the level looks at, which
+// leaves out the program's own pages.
+func normal(s sample, warnAt int64) bool { return s.pressure == 0 && s.inbox == 0 && s.rss < warnAt }
+
+// recover waits until the daemon is normal again and someone new gets an answer, and
+// at least for as long as the phase lasts.
 func (r *run) recover(ctx context.Context, last time.Duration) {
-	began, normal := time.Now(), time.Duration(unknown)
-	for n := 0; normal == unknown && time.Since(began) < max(last, calmFor) && ctx.Err() == nil; n++ {
-		s, ok := r.sampler.last()
-		if ok && s.pressure == 0 && s.inbox == 0 {
+	began, after := time.Now(), time.Duration(unknown)
+	for n := 0; after == unknown && time.Since(began) < max(last, calmFor) && ctx.Err() == nil; n++ {
+		if s, ok := r.sampler.last(); ok && normal(s, r.warnAt()) {
 			if a, err := r.speaker.say(ctx, fmt.Sprintf("newcomer-%d-%d", len(r.recovered), n), "are you well?", "10s"); err == nil && a.State == "answered" {
-				normal = time.Since(began)
+				after = time.Since(began)
 			}
 		}
 		sleep(ctx, 250*time.Millisecond)
 	}
-	r.recovered = append(r.recovered, normal)
+	r.recovered = append(r.recovered, after)
 	sleep(ctx, last-time.Since(began))
 }
 
@@ -200,16 +216,25 @@ func (r *run) rows() []row {
 	all := r.sampler.all()
 	var rows []row
 	if r.tags == "" { // what only watches gives nothing back
-		rows = append(rows, idleRows(all)...)
+		rows = append(rows, idleRows(all, r.shownOnly)...)
 		rows = append(rows, steadyRows(all)...)
 		rows = append(rows, swingRow(all)...)
 	}
 	for _, p := range []string{steady, million} {
 		if len(during(all, p)) > 0 {
-			rows = append(rows, slopeRow(all, p, fitTurns)...)
+			rows = append(rows, slopeRow(all, p))
 		}
 	}
-	return append(append(rows, r.hostileRows(all)...), r.keptRows(all)...)
+	rows = append(append(rows, r.hostileRows(all)...), r.keptRows(all)...)
+	for i := range rows {
+		if rows[i].verdict == noProof && r.try() {
+			rows[i].verdict = aTry
+		}
+		if r.goPart > 0 && rows[i].verdict != shown {
+			rows[i].bar += ", with " + r.goLimit()
+		}
+	}
+	return rows
 }
 
 // hostileRows judge how the hostile phases ended.
@@ -222,7 +247,7 @@ func (r *run) hostileRows(all []sample) (rows []row) {
 		}
 	}
 	for n, d := range r.recovered {
-		what := "normal again after the hostile phase"
+		what := fmt.Sprintf("normal again (level, inbox, a newcomer's answer, RSS below %s) after the hostile phase", megabytes(r.warnAt()))
 		if len(r.recovered) > 1 {
 			what += fmt.Sprintf(" of round %d", n+1)
 		}
@@ -248,7 +273,7 @@ func (r *run) keptRows(all []sample) []row {
 	}
 	accepted := r.book.accepted.Load()
 	rows = append(rows,
-		row{"messages accepted, and what became of them", fmt.Sprintf("%d: %s", accepted, strings.Join(states, ", ")), "for comparison", shown},
+		row{"messages accepted (completions: when answered), and what became of them", fmt.Sprintf("%d: %s", accepted, strings.Join(states, ", ")), "for comparison", shown},
 		row{"refused with a reason; without an answer", fmt.Sprintf("%d; %d", r.book.refused.Load(), r.book.broken.Load()), "for comparison", shown},
 		row{"accepted and lost; accepted and without an end", fmt.Sprintf("%d; %d", r.kept.lost, r.kept.open()), "0; 0", judged(r.kept.lost == 0 && r.kept.open() == 0)})
 	if n := len(all); n > 0 && all[n-1].refused > 0 {

@@ -211,30 +211,7 @@ func memoryOf(pid int) (rss, anonymous int64, err error) {
 	return rss, anonymous, nil
 }
 
-// mostRows bounds a CSV file that is kept.
-const mostRows = 5000
-
-// thin leaves at most n samples: of each run of neighbours the one with the largest
-// resident set, so that no peak is left out.
-func thin(all []sample, n int) []sample {
-	if len(all) <= n {
-		return all
-	}
-	out := make([]sample, 0, n)
-	for i := range n {
-		part := all[i*len(all)/n : (i+1)*len(all)/n]
-		most := part[0]
-		for _, s := range part {
-			if s.rss > most.rss {
-				most = s
-			}
-		}
-		out = append(out, most)
-	}
-	return out
-}
-
-// writeCSV writes samples as a table.
+// writeCSV writes samples as a table, from which the report can be made again.
 func writeCSV(path string, all []sample) (err error) {
 	f, err := os.Create(path)
 	if err != nil {

@@ -64,10 +64,13 @@ func TestMinima(t *testing.T) {
 	size := []float64{9, 7, 8, 6, 3, 4, 5, 2, 9, 1}
 	// Blocks of ten from turn 5 on; there is nothing in 25 to 34, and the last is not full.
 	want := []point{{14, 6}, {15, 3}, {36, 2}}
-	if got := minima(at, size, 10); !slices.Equal(got, want) {
+	if got := minima(at, size, 5, 10); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	if got := minima(nil, nil, 10); got != nil {
+	if got, want := minima(at, size, 15, 10), want[1:]; !slices.Equal(got, want) {
+		t.Errorf("from turn 15 on: %v, want %v", got, want)
+	}
+	if got := minima(nil, nil, 0, 10); got != nil {
 		t.Errorf("of nothing: %v", got)
 	}
 }
@@ -108,23 +111,66 @@ func TestFitIsReproducible(t *testing.T) {
 	}
 }
 
-// An upper bound must hold about as often as it says. Of noise with alike neighbours,
-// drawing residuals one by one would hold much less often.
+// A bound must hold about as often as it says, however alike neighbours are, and must
+// not be wide for that: of independent ones it is about what the normal distribution
+// gives for the spread that the slopes really have.
 func TestUpperBoundHolds(t *testing.T) {
-	const series, n, rho = 60, 50, 0.6
-	above, together := 0, 0
-	for seed := range uint64(series) {
-		got := fit(noisy(n, 0, rho, 1, seed), seed)
-		if got.upper >= 0 {
-			above++
+	const n, draws = 100, 100
+	series := 100
+	if testing.Short() || raced {
+		series = 10 // whether it goes at all
+	}
+	for _, rho := range []float64{0, 0.6, 0.8} {
+		above, below, together, width, square := 0, 0, 0, 0.0, 0.0
+		for seed := range uint64(series) {
+			got := fitBy(noisy(n, 0, rho, 1, seed), seed, draws)
+			if got.upper >= 0 {
+				above++
+			}
+			if got.lower <= 0 {
+				below++
+			}
+			together += got.run
+			width += (got.upper - got.slope) / float64(series)
+			square += got.slope * got.slope / float64(series)
 		}
-		together += got.run
+		if series < 100 {
+			continue
+		}
+		relative := width / (1.645 * math.Sqrt(square))
+		t.Logf("alike by %g: the upper bound holds in %d of %d, the lower in %d; %.2f times as wide as with the true spread", rho, above, series, below, relative)
+		if least := series * 90 / 100; above < least || below < least {
+			t.Errorf("alike by %g: the bounds hold in %d and %d of %d series, want %d and more", rho, above, below, series, least)
+		}
+		if rho == 0 && relative > 1.15 {
+			t.Errorf("of independent values the bound is %.2f times as wide as need be", relative)
+		}
+		if mean := float64(together) / float64(series); rho > 0 && mean < 3 {
+			t.Errorf("alike by %g: residuals are drawn %.1f together, too few", rho, mean)
+		}
 	}
-	if least := series * 80 / 100; above < least {
-		t.Errorf("the bound holds in %d of %d series, want %d and more", above, series, least)
+}
+
+// What is drawn too narrow is widened by as much, and never without an end.
+func TestWidening(t *testing.T) {
+	of := func(n int, rho float64) []float64 {
+		rest := make([]float64, n)
+		for i, p := range noisy(n, 0, rho, 1, 9) {
+			rest[i] = p.mb - 50
+		}
+		return rest
 	}
-	if mean := float64(together) / series; mean < 3 {
-		t.Errorf("residuals are drawn %.1f together: too few for what is that alike", mean)
+	if w := widening(of(400, 0), 1); w < 1 || w > 1.1 {
+		t.Errorf("independent values are widened %.2f times", w)
+	}
+	short, long := widening(of(400, 0.8), 3), widening(of(400, 0.8), 40)
+	if short < 1.5 || long > 1.3 || long < 1 {
+		t.Errorf("alike ones, drawn 3 and 40 together: %.2f and %.2f", short, long)
+	}
+	for _, n := range []int{1, 4, 5, 8} {
+		if w := widening(of(n, 0.9), 1); math.IsNaN(w) || w < 1 || w > 40 {
+			t.Errorf("of %d values: %g", n, w)
+		}
 	}
 }
 

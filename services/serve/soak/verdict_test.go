@@ -3,7 +3,9 @@
 package main
 
 import (
-	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -44,11 +46,28 @@ func TestIdleRows(t *testing.T) {
 		{"held", stretch(stretch(nil, idle, 60, flat(30), 0), rest, 60, falling, 0), []verdict{held, held}},
 		{"too much a minute after the burst", stretch(stretch(nil, idle, 60, flat(30), 0), rest, 60, flat(41), 0), []verdict{held, missed}},
 		{"too much, but looked at too soon", stretch(nil, rest, 20, falling, 0), []verdict{noProof}},
+		{"little, but looked at too soon", stretch(nil, rest, 20, flat(30), 0), []verdict{noProof}},
 		{"too much in one round of two", stretch(stretch(stretch(nil, idle, 60, flat(50), 0), steady, 5, flat(50), 50), idle, 60, flat(30), 0), []verdict{missed}},
 	} {
-		if got := verdictsOf(idleRows(tc.all)); !slices.Equal(got, tc.want) {
+		if got := verdictsOf(idleRows(tc.all, nil)); !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
 		}
+	}
+}
+
+// The bar of a minute after a burst is one for 1 000 sessions, and a daemon that is only
+// just up is not idle: of such a phase memory is shown.
+func TestIdleShownOnly(t *testing.T) {
+	all := stretch(stretch(stretch(nil, idle, 10, flat(50), 0), million, 100, flat(60), 1000), rest, 60, flat(58), 0)
+	w := options{turns: 1_500_000}.works()[0]
+	r := &run{work: w, daemon: &daemon{}, book: &book{}, sampler: &sampler{samples: all}}
+	for _, got := range r.rows()[:2] {
+		if got.verdict != shown || got.bar != "for comparison" {
+			t.Errorf("%+v", got)
+		}
+	}
+	if got := verdictsOf(idleRows(all, []string{idle})); !slices.Equal(got, []verdict{shown, missed}) {
+		t.Errorf("%v: what is not only shown is not judged", got)
 	}
 }
 
@@ -103,28 +122,30 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// Growth is judged over the last million turns, of the phase alone.
-func TestSlopeRow(t *testing.T) {
-	rng := rand.New(rand.NewPCG(4, 2))
-	saw := func(s int) float64 { return 60 + float64(s%7) + rng.Float64() }
-	grows := func(s int) float64 { return saw(s) + 0.005*float64(s) } // 0.5 MB per 100 000 turns of 1 000 a second
-	warm := func(s int) float64 { return saw(s) - max(0, 20-float64(s)/20) }
-	for _, tc := range []struct {
-		name string
-		all  []sample
-		want verdict
-	}{
-		{"none", stretch(nil, million, 1100, saw, 1000), held},
-		{"some", stretch(nil, million, 1100, grows, 1000), missed},
-		{"only before the last million", stretch(nil, million, 1500, warm, 1000), held},
-		{"some, over too few turns", stretch(nil, million, 200, grows, 1000), noProof},
-		{"hardly any turns", stretch(nil, million, 20, grows, 1000), noProof},
-		{"with idle and burst between", stretch(stretch(stretch(nil, million, 600, saw, 1000), burst, 100, flat(90), 2000), million, 600, saw, 1000), held},
-	} {
-		rows := slopeRow(tc.all, million, fitTurns)
-		if len(rows) != 1 || rows[0].verdict != tc.want {
-			t.Errorf("%s: %+v, want %s", tc.name, rows, tc.want)
+// 1 000 sessions that take turns are not 1 000 turns at one time.
+func TestSteadyRowsTellHowManyAtOnce(t *testing.T) {
+	if got := steadyRows(stretch(nil, steady, 60, flat(50), 50))[0].what; !strings.Contains(got, "some 25 at one time") {
+		t.Error(got)
+	}
+}
+
+// The head of BENCHMARKS.md names the run of memory that lasted longest.
+func TestLongestRunIsNamed(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "BENCHMARKS.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var longest time.Duration
+	for _, m := range regexp.MustCompile(`(?m)^It lasted (\S+) by the wall clock`).FindAllStringSubmatch(string(text), -1) {
+		d, err := time.ParseDuration(m[1])
+		if err != nil {
+			t.Fatal(err)
 		}
+		longest = max(longest, d)
+	}
+	head, _, _ := strings.Cut(string(text), "\n## ")
+	if want := "The longest run so far lasted " + longest.String() + " by the wall clock"; longest == 0 || !strings.Contains(head, want) {
+		t.Errorf("its head does not say: %s", want)
 	}
 }
 
@@ -149,6 +170,64 @@ func TestReportVerdict(t *testing.T) {
 	}
 	if strings.Contains(err.Error(), "of round 1") {
 		t.Errorf("round 1 was held: %v", err)
+	}
+}
+
+// A daemon whose memory stays as the attack left it is not normal again, whatever its
+// level says.
+func TestNormal(t *testing.T) {
+	r := &run{options: options{limitMB: 100}}
+	early := &run{options: options{limitMB: 100}, work: work{warn: 28}}
+	if r.warnAt() != 80*mb || early.warnAt() != 28*mb {
+		t.Errorf("it warns at %s and %s", megabytes(r.warnAt()), megabytes(early.warnAt()))
+	}
+	for _, tc := range []struct {
+		name string
+		sample
+		want bool
+	}{
+		{"all is well", sample{rss: 79 * mb}, true},
+		{"memory stays", sample{rss: 80 * mb}, false},
+		{"pressure", sample{rss: 50 * mb, pressure: 1}, false},
+		{"messages wait", sample{rss: 50 * mb, inbox: 1}, false},
+		{"it does not tell", sample{rss: 50 * mb, pressure: unknown, inbox: unknown}, false},
+	} {
+		if got := normal(tc.sample, r.warnAt()); got != tc.want {
+			t.Errorf("%s: %v", tc.name, got)
+		}
+	}
+	r.recovered = []time.Duration{time.Second}
+	if got := r.hostileRows(nil)[0].what; !strings.Contains(got, "RSS below 80.0 MB") {
+		t.Errorf("the row does not say so: %s", got)
+	}
+}
+
+// What a run of full length could not judge fails it; a try says that it was one.
+func TestReportNotJudged(t *testing.T) {
+	steadily := stretch(nil, steady, 60, flat(50), 50) // too short for a slope
+	calmly := levelsOf(time.Minute, 0, 0)              // swing, and no level is left
+	hand := []phase{{steady, time.Hour}}
+	for _, tc := range []struct {
+		name string
+		options
+		all  []sample
+		want string // in the error
+		row  verdict
+	}{
+		{"half an hour", options{total: round}, steadily, "only 0 minima: too short to judge", noProof},
+		{"half an hour of swing", options{total: round}, calmly, string(noCross), noCross},
+		{"a try", options{total: round / 2}, steadily, "", aTry},
+		{"few turns", options{turns: 1000}, steadily, "", aTry},
+		{"by hand, for an hour", options{byHand: hand}, steadily, "", noProof},
+	} {
+		r := &run{options: tc.options, work: work{name: "governed"}, daemon: &daemon{}, book: &book{}, sampler: &sampler{samples: tc.all}}
+		rep := &report{options: tc.options, runs: []*run{r}}
+		if err := rep.verdict(); tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%s: %v, want %q", tc.name, err, tc.want)
+		}
+		if !slices.Contains(verdictsOf(r.rows()), tc.row) {
+			t.Errorf("%s: %+v, want one %q", tc.name, r.rows(), tc.row)
+		}
 	}
 }
 
