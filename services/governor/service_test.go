@@ -318,7 +318,7 @@ func TestLevelWithoutEvidence(t *testing.T) {
 	}
 	c, n := bus.PressureCritical, bus.PressureNormal
 	want := []string{c, c, c, c, n}
-	until(t, "all is heard", func() bool { _, levels := h.seen(); return len(levels) >= len(want) })
+	bustest.Eventually(t, "all is heard", func() bool { _, levels := h.seen(); return len(levels) >= len(want) })
 	if _, levels := h.seen(); !slices.Equal(levels, want) {
 		t.Errorf("heard %v, want %v", levels, want)
 	}
