@@ -411,6 +411,45 @@ func TestSlowEventsClient(t *testing.T) {
 	}
 }
 
+// A fact that the connection had no room for ends the stream: behind it would be a
+// hole that nobody is told of.
+func TestFeedEndsAtAHole(t *testing.T) {
+	s := newStream(t, start(t))
+	f, err := openFeed(t.Context(), s.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	limit := func(bytes int) {
+		t.Helper()
+		if err := f.sub.SetPendingLimits(-1, bytes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.say(1)
+	if ev := <-f.pending; ev.position != 1 {
+		t.Fatalf("heard %d", ev.position)
+	}
+	limit(1) // too little for any
+	s.say(2)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if n, err := f.sub.Dropped(); n == 1 {
+			break
+		} else if err != nil || time.Now().After(end) {
+			t.Fatalf("%d dropped, %v", n, err)
+		}
+	}
+	limit(-1)
+	s.say(3)
+	select {
+	case <-f.overrun:
+	case ev := <-f.pending:
+		t.Errorf("event %d came behind the hole", ev.position)
+	case <-time.After(10 * time.Second):
+		t.Error("the stream goes on")
+	}
+}
+
 func TestEventsAreRefused(t *testing.T) {
 	r := start(t, func(c *Config) { c.MaxStreams = 1 })
 	status := []string{"Authorization", "Bearer " + r.token("me", "status")}

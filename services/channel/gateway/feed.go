@@ -39,7 +39,7 @@ type feed struct {
 func openFeed(ctx context.Context, c *bus.Conn) (*feed, error) {
 	f := &feed{pending: make(chan heard, maxPending), overrun: make(chan struct{})}
 	nc := c.NATS()
-	sub, err := nc.Subscribe(bus.Facts, f.hear)
+	sub, err := bus.Listen(nc, bus.Facts, f.hear)
 	if err != nil {
 		return nil, fmt.Errorf("listen to facts: %w", err)
 	}
@@ -67,6 +67,10 @@ func (f *feed) hear(m *nats.Msg) {
 	case <-f.overrun:
 		return
 	default:
+	}
+	if n, _ := m.Sub.Dropped(); n > 0 { // behind this one is a hole, or before it
+		f.once.Do(func() { close(f.overrun) })
+		return
 	}
 	size := int64(len(m.Data))
 	if held := f.bytes.Add(size); held > maxPendingBytes && held > size {
