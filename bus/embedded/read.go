@@ -53,7 +53,9 @@ func (e *Events) Read(ctx context.Context, from uint64, limit, maxBytes int) ([]
 		return nil, fmt.Errorf("read events: %w", err)
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // it fails only with the connection
-	if err := sub.SetPendingLimits(max(limit, 0)+1, maxPending); err != nil { // what one request brings, and the word that it was all
+
+	// What one request brings, and the word that it was all.
+	if err := sub.SetPendingLimits(max(limit, 0)+1, maxPending); err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
 	r := reading{events: e, sub: sub, next: max(from, 1), limit: limit, bytes: maxBytes}
