@@ -450,6 +450,43 @@ func TestFeedEndsAtAHole(t *testing.T) {
 	}
 }
 
+// What waits for one client is bounded in bytes as well, except that a single event may
+// be larger; beyond, the stream ends.
+func TestFeedIsBoundedInBytes(t *testing.T) {
+	hear := func(f *feed, bytes int) (over bool) {
+		f.hear(&nats.Msg{Subject: bus.Prefix + nameOf(1), Data: make([]byte, bytes)})
+		return closed(f.overrun)
+	}
+	make := func() *feed { return &feed{pending: make(chan heard, maxPending), overrun: make(chan struct{})} }
+	large := make()
+	if hear(large, 2*maxPendingBytes) || !hear(large, 1) {
+		t.Error("one large event is too much, or another beside it is not")
+	}
+	f, s := make(), &Service{}
+	defer s.feeds.enter(f)()
+	for range 4 {
+		if hear(f, maxPendingBytes/4) {
+			t.Fatal("it ends within the bound")
+		}
+	}
+	f.taken(<-f.pending)
+	if hear(f, maxPendingBytes/4) || s.feeds.pending() != 4 {
+		t.Errorf("there is no room for what was taken; %d wait", s.feeds.pending())
+	}
+	if !hear(f, 1) || f.bytes.Load() > maxPendingBytes+1 || len(f.pending) != 4 {
+		t.Errorf("%d events of %d bytes wait", len(f.pending), f.bytes.Load())
+	}
+	many := make()
+	for n := range maxPending {
+		if hear(many, 1) {
+			t.Fatalf("it ends at %d", n)
+		}
+	}
+	if !hear(many, 1) {
+		t.Error("it has no bound in number")
+	}
+}
+
 func TestEventsAreRefused(t *testing.T) {
 	r := start(t, func(c *Config) { c.MaxStreams = 1 })
 	status := []string{"Authorization", "Bearer " + r.token("me", "status")}

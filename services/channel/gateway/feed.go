@@ -84,5 +84,36 @@ func (f *feed) hear(m *nats.Msg) {
 	}
 }
 
+// feeds are those of the streams that are open.
+type feeds struct {
+	mu   sync.Mutex
+	open map[*feed]bool
+}
+
+// enter counts one until leave is called.
+func (fs *feeds) enter(f *feed) (leave func()) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.open == nil {
+		fs.open = map[*feed]bool{}
+	}
+	fs.open[f] = true
+	return func() {
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		delete(fs.open, f)
+	}
+}
+
+// pending is how many events wait, for all clients together.
+func (fs *feeds) pending() (n int) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	for f := range fs.open {
+		n += len(f.pending)
+	}
+	return n
+}
+
 // taken gives back the room of an event.
 func (f *feed) taken(ev heard) { f.bytes.Add(-int64(len(ev.data))) }
