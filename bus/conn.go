@@ -24,13 +24,6 @@ const (
 	HeaderEpoch   = "Blufio-Epoch"   // durable events: which event log the position counts in
 )
 
-// eventQueue bounds the events waiting for one listener; more are dropped by
-// the client, counted and logged (a listener never slows the one who speaks).
-const (
-	eventQueue      = 8192
-	eventQueueBytes = 4 << 20
-)
-
 // afterwards is how long an answer may take to reach the server, for those who do
 // something then.
 const afterwards = 2 * time.Second
@@ -135,7 +128,7 @@ func (c *Conn) Handle(ctx context.Context, handlers ...Handler) error {
 }
 
 func (c *Conn) subscribe(h Handler) error {
-	sub, err := c.nc.Subscribe(h.subject, func(m *nats.Msg) {
+	sub, err := Listen(c.nc, h.subject, func(m *nats.Msg) {
 		ctx := WithTrace(c.base, m.Header.Get(HeaderTrace))
 		start := time.Now()
 		err := c.contain(h, func() error { return h.hear(ctx, m.Data) })
@@ -154,7 +147,7 @@ func (c *Conn) subscribe(h Handler) error {
 		}
 		return n
 	})
-	return sub.SetPendingLimits(eventQueue, eventQueueBytes)
+	return nil
 }
 
 // addEndpoint registers h with the room's micro service. micro runs the
@@ -183,7 +176,7 @@ func (c *Conn) addEndpoint(h Handler) error {
 			c.handled(c.base, h, 0, busy)
 		}
 	})
-	return svc.AddEndpoint(endpointName(h.spec), handler, micro.WithEndpointSubject(h.subject))
+	return svc.AddEndpoint(endpointName(h.spec), handler, micro.WithEndpointSubject(h.subject), micro.WithEndpointPendingLimits(eventQueue, callQueueBytes))
 }
 
 func (c *Conn) queued(h Handler, n func() int) {

@@ -5,6 +5,7 @@ package embedded
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -253,6 +254,34 @@ func TestChannelSpeaksForItself(t *testing.T) {
 }
 
 type ctx = context.Context
+
+// Replays have a bound of their own, a replay that ended makes room, and the gauge tells
+// how many there are.
+func TestReplaysAreBounded(t *testing.T) {
+	s, e := startWithEvents(t, nil)
+	mustPublish(t, e, Event{Subject: tick, ID: "a", Data: []byte("stored")})
+	begin := func(n int) error {
+		_, err := e.js.CreateConsumer(deadline(t), streamName, jetstream.ConsumerConfig{Name: fmt.Sprint("c", n), InactiveThreshold: maxIdle})
+		return err
+	}
+	for n := range maxConsumers {
+		if err := begin(n); err != nil {
+			t.Fatalf("replay %d: %v", n, err)
+		}
+	}
+	if err := begin(maxConsumers); err == nil {
+		t.Error("one more was begun")
+	}
+	if st := s.Stats(); st.Replays != maxConsumers || st.MaxReplays != maxConsumers {
+		t.Errorf("%d of %d replays", st.Replays, st.MaxReplays)
+	}
+	if err := e.js.DeleteConsumer(deadline(t), streamName, "c0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := begin(maxConsumers); err != nil {
+		t.Errorf("after one has ended: %v", err)
+	}
+}
 
 // One key leaves the others their share of replays, and of the desk.
 func TestDeskIsShared(t *testing.T) {

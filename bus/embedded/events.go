@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/blufio/blufio/bus"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
@@ -79,7 +80,7 @@ func (s *Server) newEvents() (*Events, error) {
 	e := &Events{server: s, house: house, watch: watch}
 	e.acks.init("_ACK."+nuid.Next(), ackTimeout)
 	if e.js, err = jetstream.New(watch); err == nil {
-		_, err = watch.Subscribe(e.acks.prefix+".*", e.acks.heard)
+		_, err = bus.Listen(watch, e.acks.prefix+".*", e.acks.heard)
 	}
 	if err != nil {
 		e.close()

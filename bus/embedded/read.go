@@ -53,6 +53,11 @@ func (e *Events) Read(ctx context.Context, from uint64, limit, maxBytes int) ([]
 		return nil, fmt.Errorf("read events: %w", err)
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // it fails only with the connection
+
+	// What one request brings, and the word that it was all.
+	if err := sub.SetPendingLimits(max(limit, 0)+1, maxPending); err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
 	r := reading{events: e, sub: sub, next: max(from, 1), limit: limit, bytes: maxBytes}
 	for more := limit > 0; more; {
 		if more, err = r.batch(ctx); err != nil {

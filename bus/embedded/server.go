@@ -98,6 +98,10 @@ type Stats struct {
 	MaxAwaited     int
 	KeyCalls       int // under way with the one key that has most
 	MaxKeyCalls    int
+	Replays        int // consumers of the event stream
+	MaxReplays     int
+	Pending        int // bytes that wait for the one client that has most
+	MaxPending     int
 	InMsgs         uint64 // messages received from clients
 	OutMsgs        uint64 // messages sent to clients
 	SlowConsumers  uint64 // clients cut off because they did not keep up
@@ -308,6 +312,7 @@ func (s *Server) Stats() Stats {
 	st := Stats{
 		Connections: s.ns.NumClients(), Awaited: s.awaited(), KeyCalls: s.keyCalls(),
 		MaxConnections: s.cfg.MaxConns, MaxAwaited: maxAwaited, MaxKeyCalls: keyWork, MaxStreamBytes: uint64(s.cfg.eventBytes()),
+		MaxReplays: maxConsumers, Pending: s.pending(), MaxPending: maxPending,
 		AuthErrors: s.log.authErrors.Load(), Denials: s.log.denials.Load(), LimitErrors: s.log.limitErrors.Load(),
 		SlowConsumers: s.log.cutOffs.Load(),
 	}
@@ -316,10 +321,19 @@ func (s *Server) Stats() Stats {
 	}
 	if s.ns.JetStreamEnabled() { // not before the stream opens
 		if v, err := s.ns.Jsz(nil); err == nil {
-			st.StreamBytes = v.Bytes
+			st.StreamBytes, st.Replays = v.Bytes, v.Consumers
 		}
 	}
 	return st
+}
+
+// pending is how many bytes wait for the client that has most.
+func (s *Server) pending() (most int) {
+	conns, err := s.ns.Connz(&server.ConnzOptions{Sort: server.ByPending, Limit: 1})
+	if err != nil || len(conns.Conns) == 0 {
+		return 0
+	}
+	return conns.Conns[0].Pending
 }
 
 // Listener is one subscription of a client that is on.

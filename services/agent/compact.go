@@ -121,6 +121,20 @@ func (c *compactor) postpone(session, tokens, budget int64) {
 	f.from, f.skip = tokens+share(budget, growth), min(1<<(f.times-1), maxSkip)-1
 }
 
+// running is how many are compacted now, those that wait for it left out.
+func (c *compactor) running() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(0, len(c.open)-len(c.waiting))
+}
+
+// postponed is how many sessions are let be.
+func (c *compactor) postponed() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.failed)
+}
+
 // succeeded forgets failures.
 func (c *compactor) succeeded(session int64) {
 	c.mu.Lock()

@@ -36,7 +36,7 @@ type Config struct {
 	BreakerFailures  int               `koanf:"breaker_failures" min:"1" max:"1000" doc:"After so many failures in a row a provider is not asked for a while."`
 	BreakerPause     time.Duration     `koanf:"breaker_pause" min:"1s" max:"1h" doc:"How long a provider that fails is not asked; then one call tries."`
 	ReplyExpires     time.Duration     `koanf:"reply_expires" min:"1m" max:"90d" doc:"How long an undeliverable reply is tried before it becomes a dead letter."`
-	KeepHistory      time.Duration     `koanf:"keep_history" min:"1d" max:"3650d" doc:"How long answered messages are kept."`
+	KeepHistory      time.Duration     `koanf:"keep_history" min:"1d" max:"3650d" doc:"How long answered messages are kept, and dead letters."`
 	KeepAccepted     time.Duration     `koanf:"keep_accepted" min:"1h" max:"365d" doc:"How long a source's message id is remembered, to drop duplicates."`
 }
 

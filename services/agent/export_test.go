@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/tool"
 )
 
@@ -94,6 +95,21 @@ func (s *Service) Compacting() int {
 	s.compactor.mu.Lock()
 	defer s.compactor.mu.Unlock()
 	return len(s.compactor.open)
+}
+
+// Grown has the room look, behind a turn each, at so many conversations that have grown
+// enough to be summarised.
+func (s *Service) Grown(n int) {
+	for i := range n {
+		s.consider(&turn{session: int64(i + 1), past: 1 << 20}, outcome{state: bus.StateAnswered})
+	}
+}
+
+// Postpone lets so many conversations be, each after two failures.
+func (s *Service) Postpone(n int) {
+	for i := range 2 * n {
+		s.compactor.postpone(int64(i/2), 1000, 1000)
+	}
 }
 
 // RecallWithin is how long a turn waits for what is known of its person.

@@ -45,6 +45,7 @@ type metrics struct {
 
 	turnsFailed, deliveriesFailed, providersFailed, brokenTurns, settlementsFailed atomic.Int64 // for blufio_errors_total
 
+	deadSince                               atomic.Pointer[time.Time]
 	summed, keptWhole, unsummed, unrecalled atomic.Int64 // for the status
 }
 
@@ -144,7 +145,7 @@ func (m *metrics) prime(s *Service) {
 	for _, p := range []string{partQueue, partContext, partProvider, partTools, partStore, partDelivery} {
 		m.parts.WithLabelValues(p)
 	}
-	m.deadLetters(0, 0)
+	m.deadLetters(0, 0, time.Time{})
 }
 
 // watch adds the gauges of what can grow, and of the bounds.
@@ -165,6 +166,11 @@ func (m *metrics) watch(s *Service) {
 	bounded("blufio_agent_facts", "Facts to remember that the recall room has yet to take.", maxFacts, "fixed", func() int { return int(s.desk.waiting.Load()) })
 	bounded("blufio_summaries_bytes", "Summaries of conversations in memory.", SummaryBytes, "fixed", func() int { return int(s.summaries.size()) })
 	bounded("blufio_compactions_waiting", "Conversations that wait for a summary of their older part.", maxCompactable, "fixed", func() int { return len(s.compactor.waiting) })
+	bounded("blufio_compactions_running", "Summaries of conversations being made, behind turns and before them.", maxCompactions+s.cfg.MaxTurns, "agent.max_turns: and two behind turns", s.compactor.running)
+	bounded("blufio_compactions_postponed", "Conversations that could not be summarised and are let be for a while.", maxFailed, "fixed: beyond, all are forgotten and tried once more", s.compactor.postponed)
+	// A number would be no better a bound: it would have to drop what was promised to be kept, or refuse new messages for the sake of old ones.
+	bounded("blufio_dead_letters_oldest_seconds", "Age of the oldest dead letter; 0 when there is none.", int((s.cfg.KeepHistory + retentionEvery).Seconds()),
+		"agent.keep_history: it is deleted then, within the hour, with all else that was said", func() int { return int(s.age(*m.deadSince.Load())) })
 	gauge("blufio_inbox_oldest_seconds", "Age of the oldest message not yet answered; 0 when there is none.", func() float64 { return s.age(s.queue.oldest()) })
 	gauge("blufio_outbox_oldest_seconds", "Age of the oldest reply not yet delivered; 0 when there is none.", func() float64 {
 		var oldest time.Time
@@ -204,7 +210,9 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-func (m *metrics) deadLetters(messages, replies int64) {
+// deadLetters notes how many there are, and since when the oldest is dead.
+func (m *metrics) deadLetters(messages, replies int64, since time.Time) {
+	m.deadSince.Store(&since)
 	m.dead.WithLabelValues("message").Set(float64(messages))
 	m.dead.WithLabelValues("reply").Set(float64(replies))
 }

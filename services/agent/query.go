@@ -107,6 +107,12 @@ func (s *Service) history(ctx context.Context, q bus.HistoryQuery) (bus.History,
 	return out, rows.Err()
 }
 
+// deadSince is when the oldest dead letter has died, 0 when there is none: of each kind
+// the one that came first, which the index gives without a walk through all.
+const deadSince = `(SELECT coalesce(min(at), 0) FROM (
+	SELECT * FROM (SELECT finished_at AS at FROM message WHERE state = 'dead' ORDER BY seq LIMIT 1) UNION ALL
+	SELECT * FROM (SELECT created_at FROM outbox WHERE state = 'dead' ORDER BY id LIMIT 1)))`
+
 // summary answers how the agent stands.
 func (s *Service) summary(ctx context.Context, _ bus.AgentQuery) (bus.AgentSummary, error) {
 	depth, active, _ := s.queue.counts()
@@ -114,17 +120,21 @@ func (s *Service) summary(ctx context.Context, _ bus.AgentQuery) (bus.AgentSumma
 	out := bus.AgentSummary{Provider: first.Provider.Name(), Model: first.Name}
 	out.Sessions.Active = active
 	out.Queues.Inbox, out.Queues.Outbox = int64(depth), int64(s.undelivered())
-	var messages, replies int64
+	var messages, replies, since int64
 	err := s.store.QueryRow(ctx, `SELECT (SELECT count(*) FROM session WHERE channel <> ?), (SELECT interrupted FROM agent_state),
 		(SELECT count(*) FROM message WHERE state = 'dead'), (SELECT count(*) FROM outbox WHERE state = 'dead'),
-		(SELECT count(*) FROM summary)`, bus.DoctorChannel).
-		Scan(&out.Sessions.Total, &out.Sessions.Interrupted, &messages, &replies, &out.Context.Summaries)
+		(SELECT count(*) FROM summary), `+deadSince, bus.DoctorChannel).
+		Scan(&out.Sessions.Total, &out.Sessions.Interrupted, &messages, &replies, &out.Context.Summaries, &since)
 	if err != nil {
 		return out, fmt.Errorf("count sessions: %w", err)
 	}
 	out.Queues.Dead = messages + replies
 	m := s.metrics
 	out.Context.Made, out.Context.KeptWhole, out.Context.Failed, out.Context.RecallFailed = m.summed.Load(), m.keptWhole.Load(), m.unsummed.Load(), m.unrecalled.Load()
-	s.metrics.deadLetters(messages, replies)
+	var oldest time.Time
+	if since > 0 {
+		oldest = time.UnixMilli(since)
+	}
+	s.metrics.deadLetters(messages, replies, oldest)
 	return out, nil
 }

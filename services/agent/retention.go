@@ -39,6 +39,9 @@ func (s *Service) runRetention(ctx context.Context) error {
 const oldMessages = `SELECT seq FROM message WHERE finished_at < ?
 	AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.seq = message.seq) ORDER BY seq LIMIT ?`
 
+// oldReplies are the dead replies to delete at once.
+const oldReplies = `SELECT id FROM outbox WHERE state = 'dead' AND created_at < ? LIMIT ?`
+
 // releaseDead lets the files of old dead letters go; others' went with their turn.
 func releaseDead(tx *sqlite.Tx, before time.Time) error {
 	rows, err := tx.Query(`SELECT attachments FROM message WHERE seq IN (`+oldMessages+`) AND state = ? AND attachments <> ''`,
@@ -71,21 +74,27 @@ func (s *Service) expire(ctx context.Context, now time.Time) error {
 		sql    string
 		before time.Time
 		first  func(tx *sqlite.Tx, before time.Time) error // in the same transaction
+		dead   string                                      // counts the dead letters that go
 	}{
 		{`DELETE FROM accepted WHERE (channel, owner, external_id) IN
-			(SELECT channel, owner, external_id FROM accepted WHERE at < ? LIMIT ?)`, now.Add(-min(s.cfg.KeepAccepted, s.cfg.KeepHistory)), nil},
-		{`DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE state = 'dead' AND created_at < ? LIMIT ?)`, now.Add(-s.cfg.KeepHistory), nil},
+			(SELECT channel, owner, external_id FROM accepted WHERE at < ? LIMIT ?)`, now.Add(-min(s.cfg.KeepAccepted, s.cfg.KeepHistory)), nil, ""},
+		{`DELETE FROM outbox WHERE id IN (` + oldReplies + `)`, now.Add(-s.cfg.KeepHistory), nil, `SELECT count(*) FROM (` + oldReplies + `)`},
 		// With the first message that it stands for a summary goes too, or what was said would outlive its time for ever.
-		{`DELETE FROM summary WHERE session_id IN (SELECT session_id FROM summary WHERE from_at < ? ORDER BY from_at LIMIT ?)`, now.Add(-s.cfg.KeepHistory), nil},
-		{`DELETE FROM message WHERE seq IN (` + oldMessages + `)`, now.Add(-s.cfg.KeepHistory), releaseDead},
+		{`DELETE FROM summary WHERE session_id IN (SELECT session_id FROM summary WHERE from_at < ? ORDER BY from_at LIMIT ?)`, now.Add(-s.cfg.KeepHistory), nil, ""},
+		{`DELETE FROM message WHERE seq IN (` + oldMessages + `)`, now.Add(-s.cfg.KeepHistory), releaseDead, `SELECT count(*) FROM message WHERE state = 'dead' AND seq IN (` + oldMessages + `)`},
 		{`DELETE FROM session WHERE id IN (SELECT id FROM session WHERE last_at < ?
-			AND NOT EXISTS (SELECT 1 FROM message m WHERE m.session_id = session.id) LIMIT ?)`, now.Add(-s.cfg.KeepHistory), nil},
+			AND NOT EXISTS (SELECT 1 FROM message m WHERE m.session_id = session.id) LIMIT ?)`, now.Add(-s.cfg.KeepHistory), nil, ""},
 	} {
 		for more := true; more; {
-			var deleted int64
+			var deleted, letters int64
 			err := s.store.Write(ctx, func(tx *sqlite.Tx) error {
 				if e.first != nil {
 					if err := e.first(tx, e.before); err != nil {
+						return err
+					}
+				}
+				if e.dead != "" {
+					if err := tx.QueryRow(e.dead, e.before, retentionRows).Scan(&letters); err != nil {
 						return err
 					}
 				}
@@ -101,6 +110,9 @@ func (s *Service) expire(ctx context.Context, now time.Time) error {
 			})
 			if err != nil {
 				return err
+			}
+			if letters > 0 {
+				s.log.Warn("dead letters were deleted: they are older than agent.keep_history", "service", "agent", "letters", letters)
 			}
 			more = deleted == retentionRows
 		}

@@ -61,14 +61,14 @@ func (d *door) open(nc *nats.Conn) error {
 		}
 	}
 	for subject, answer := range answers {
-		if _, err := nc.Subscribe(subject, func(m *nats.Msg) { d.knock(m, answer) }); err != nil {
+		if _, err := bus.Listen(nc, subject, func(m *nats.Msg) { d.knock(m, answer) }); err != nil {
 			return err
 		}
 	}
-	if _, err := nc.Subscribe(bus.NodesHello, d.called); err != nil {
+	if _, err := bus.Listen(nc, bus.NodesHello, d.called); err != nil {
 		return err
 	}
-	if _, err := nc.Subscribe(bus.NodeClaim(node), d.s.name.heard); err != nil {
+	if _, err := bus.Listen(nc, bus.NodeClaim(node), d.s.name.heard); err != nil {
 		return err
 	}
 	return nc.FlushTimeout(5 * time.Second)

@@ -86,11 +86,11 @@ func (c *carrier) run(ctx context.Context) error {
 
 // listen hears what wakes the carrier, and the stream's answers.
 func (c *carrier) listen() (unlisten func(), err error) {
-	facts, err := c.conn.NATS().Subscribe(bus.Facts, c.heard)
+	facts, err := bus.Listen(c.conn.NATS(), bus.Facts, c.heard)
 	if err != nil {
 		return nil, fmt.Errorf("listen to facts: %w", err)
 	}
-	if _, err := c.nc.Subscribe(c.inbox+".*", c.answered); err != nil {
+	if _, err := bus.Listen(c.nc, c.inbox+".*", c.answered); err != nil {
 		return nil, fmt.Errorf("listen for acknowledgements: %w", err)
 	}
 	return func() { _ = facts.Unsubscribe() }, nil // it fails only with the connection

@@ -5,6 +5,7 @@ package hub
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
 	"time"
 
@@ -13,7 +14,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-const maxGreeting = 1024 // bytes
+const (
+	maxGreeting   = 1024 // bytes
+	maxObjections = 64   // that wait to be read
+)
 
 // name is the daemon's claim to its name. Whoever hears a claim to its own name
 // from another run answers with its own, so both know.
@@ -122,12 +126,18 @@ func (s *Service) say(ctx context.Context, nc *nats.Conn) {
 		return // the connection has ended, and with it the room
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // it fails only with the connection
+	if err := sub.SetPendingLimits(maxObjections, maxObjections*maxQuestion); err != nil {
+		return
+	}
 	if err := nc.PublishRequest(bus.NodeClaim(s.name.node), sub.Subject, s.name.greeting()); err != nil {
 		return
 	}
 	objected := false
 	for {
 		m, err := sub.NextMsgWithContext(ctx)
+		if errors.Is(err, nats.ErrSlowConsumer) {
+			continue // those that were not dropped say the same
+		}
 		if err != nil {
 			break
 		}

@@ -47,6 +47,7 @@ func (s *Service) embed(ctx context.Context) error {
 				s.d.Logger.Warn("vectors are not made; trying again", "service", name, "err", err)
 			}
 			s.engine.failed(err)
+			s.countPending(ctx, e.Name()) // some may have gone meanwhile
 			wait, fails = failing(wait, err), fails+1
 			s.rest(ctx, wait)
 			continue

@@ -174,3 +174,29 @@ func TestServer(t *testing.T) {
 	r.settle()
 	r.until("it is none any more", func() bool { return len(r.health()) == 0 })
 }
+
+// While no vectors can be made, no more of them are said to be missing than there may
+// be facts: those that went meanwhile are none.
+func TestPendingVectorsAreBounded(t *testing.T) {
+	var failing atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if failing.Load() {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		_, _ = w.Write([]byte(`{"object": "list", "data": [{"index": 0, "embedding": [1, 2, 3, 4]}], "model": "m", "usage": {"prompt_tokens": 1}}`))
+	}))
+	t.Cleanup(server.Close)
+	r := newRig(t, func(c *Config) {
+		c.Server.BaseURL, c.Server.Model, c.MaxEntries = server.URL, "m", 10
+	})
+	r.until("the server is used", func() bool { return r.state().Kind == bus.RecallServer })
+	failing.Store(true)
+	for i := range 40 {
+		r.keep(id(i), "This is fact "+id(i))
+		if n := r.lacking(); n > 10 {
+			t.Fatalf("%d vectors are missing of at most 10 facts", n)
+		}
+	}
+	r.until("they are counted anew", func() bool { return r.pending.Load() == int64(r.number(`SELECT entries FROM recall_state`)) })
+}

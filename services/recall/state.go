@@ -52,7 +52,7 @@ func (s *Service) status(ctx context.Context, _ bus.RecallStatusQuery) (bus.Reca
 		st.Problem = err.Error()
 	}
 	n, bytes, _ := s.shelf.state()
-	st.Indexed, st.IndexBytes, st.Pending = int64(n), bytes, max(s.pending.Load(), 0)
+	st.Indexed, st.IndexBytes, st.Pending = int64(n), bytes, s.lacking()
 	if st.Kind == bus.RecallNone {
 		st.Pending = st.Entries
 	}
@@ -114,6 +114,12 @@ func newMeter() *meter {
 	}
 }
 
+// lacking is how many facts have no vector yet: no more than there may be facts, also
+// where some of them went before they got one, which is counted when there is time.
+func (s *Service) lacking() int64 {
+	return min(max(s.pending.Load(), 0), int64(s.cfg.MaxEntries))
+}
+
 func (s *Service) metrics() []prometheus.Collector {
 	gauge := func(name, help string, read func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read)
@@ -122,7 +128,7 @@ func (s *Service) metrics() []prometheus.Collector {
 	return []prometheus.Collector{s.meter.evicted, s.meter.embedded, s.meter.failed, s.meter.tokens, s.meter.seconds,
 		gauge("blufio_recall_entries", "Facts that are kept, history included.", func() float64 { return float64(s.rows.Load()) }),
 		gauge("blufio_recall_entries_limit", "Bound of blufio_recall_entries, recall.max_entries: those of the least value go.", fixed(int64(s.cfg.MaxEntries))),
-		gauge("blufio_recall_pending", "Facts whose vectors are still to be made.", func() float64 { return float64(max(s.pending.Load(), 0)) }),
+		gauge("blufio_recall_pending", "Facts whose vectors are still to be made.", func() float64 { return float64(s.lacking()) }),
 		gauge("blufio_recall_pending_limit", "Bound of blufio_recall_pending, recall.max_entries.", fixed(int64(s.cfg.MaxEntries))),
 		gauge("blufio_recall_index_bytes", "Memory of the vectors that are searched.", func() float64 { _, n, _ := s.shelf.state(); return float64(n) }),
 		gauge("blufio_recall_index_bytes_limit", "Bound of blufio_recall_index_bytes, recall.index_mb: vectors become less precise, then facts are found by words alone.", fixed(s.shelf.max)),

@@ -40,6 +40,10 @@ type busServer struct {
 	mostAw  *prometheus.Desc
 	calls   *prometheus.Desc
 	mostCal *prometheus.Desc
+	replays *prometheus.Desc
+	mostRep *prometheus.Desc
+	pending *prometheus.Desc
+	mostPen *prometheus.Desc
 	in, out *prometheus.Desc
 	slow    *prometheus.Desc
 	refused *prometheus.Desc
@@ -58,6 +62,10 @@ func newBusServer(s *embedded.Server) *busServer {
 		mostAw:  d("blufio_bus_awaited_limit", "Bound of blufio_bus_awaited, fixed: beyond, keys that ask faster than they are answered are shut out for a while."),
 		calls:   d("blufio_bus_key_calls", "Calls of and to one key of the bus that are under way, of the one that has most."),
 		mostCal: d("blufio_bus_key_calls_limit", "Bound of blufio_bus_key_calls, fixed: callers beyond are told busy."),
+		replays: d("blufio_bus_replays", "Replays of the event stream under way, or begun and not ended: its consumers."),
+		mostRep: d("blufio_bus_replays_limit", "Bound of blufio_bus_replays, fixed: more are refused."),
+		pending: d("blufio_bus_pending_bytes", "Bytes that wait in the bus for one client, of the one that has most."),
+		mostPen: d("blufio_bus_pending_bytes_limit", "Bound of blufio_bus_pending_bytes, fixed: a client beyond is cut off."),
 		in:      d("blufio_bus_messages_in_total", "Messages that the bus server received."),
 		out:     d("blufio_bus_messages_out_total", "Messages that the bus server sent."),
 		slow:    d("blufio_bus_slow_consumers_total", "Connections cut off because they did not keep up."),
@@ -82,6 +90,10 @@ func (b *busServer) Collect(ch chan<- prometheus.Metric) {
 	send(b.mostAw, prometheus.GaugeValue, uint64(st.MaxAwaited))
 	send(b.calls, prometheus.GaugeValue, uint64(st.KeyCalls))
 	send(b.mostCal, prometheus.GaugeValue, uint64(st.MaxKeyCalls))
+	send(b.replays, prometheus.GaugeValue, uint64(st.Replays))
+	send(b.mostRep, prometheus.GaugeValue, uint64(st.MaxReplays))
+	send(b.pending, prometheus.GaugeValue, uint64(st.Pending))
+	send(b.mostPen, prometheus.GaugeValue, uint64(st.MaxPending))
 	send(b.in, prometheus.CounterValue, st.InMsgs)
 	send(b.out, prometheus.CounterValue, st.OutMsgs)
 	send(b.slow, prometheus.CounterValue, st.SlowConsumers)

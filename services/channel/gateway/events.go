@@ -46,6 +46,7 @@ func (f *front) getEvents(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	defer feed.close()
+	defer f.feeds.enter(feed)()
 	e := &events{front: f, r: r, feed: feed, query: q, pattern: pattern, positioned: from}
 	if from { // before the head, so that a failure has its status
 		if err := e.ask(epoch); err != nil {

@@ -411,6 +411,82 @@ func TestSlowEventsClient(t *testing.T) {
 	}
 }
 
+// A fact that the connection had no room for ends the stream: behind it would be a
+// hole that nobody is told of.
+func TestFeedEndsAtAHole(t *testing.T) {
+	s := newStream(t, start(t))
+	f, err := openFeed(t.Context(), s.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	limit := func(bytes int) {
+		t.Helper()
+		if err := f.sub.SetPendingLimits(-1, bytes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.say(1)
+	if ev := <-f.pending; ev.position != 1 {
+		t.Fatalf("heard %d", ev.position)
+	}
+	limit(1) // too little for any
+	s.say(2)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if n, err := f.sub.Dropped(); n == 1 {
+			break
+		} else if err != nil || time.Now().After(end) {
+			t.Fatalf("%d dropped, %v", n, err)
+		}
+	}
+	limit(-1)
+	s.say(3)
+	select {
+	case <-f.overrun:
+	case ev := <-f.pending:
+		t.Errorf("event %d came behind the hole", ev.position)
+	case <-time.After(10 * time.Second):
+		t.Error("the stream goes on")
+	}
+}
+
+// What waits for one client is bounded in bytes as well, except that a single event may
+// be larger; beyond, the stream ends.
+func TestFeedIsBoundedInBytes(t *testing.T) {
+	hear := func(f *feed, bytes int) (over bool) {
+		f.hear(&nats.Msg{Subject: bus.Prefix + nameOf(1), Data: make([]byte, bytes)})
+		return closed(f.overrun)
+	}
+	make := func() *feed { return &feed{pending: make(chan heard, maxPending), overrun: make(chan struct{})} }
+	large := make()
+	if hear(large, 2*maxPendingBytes) || !hear(large, 1) {
+		t.Error("one large event is too much, or another beside it is not")
+	}
+	f, s := make(), &Service{}
+	defer s.feeds.enter(f)()
+	for range 4 {
+		if hear(f, maxPendingBytes/4) {
+			t.Fatal("it ends within the bound")
+		}
+	}
+	f.taken(<-f.pending)
+	if hear(f, maxPendingBytes/4) || s.feeds.pending() != 4 {
+		t.Errorf("there is no room for what was taken; %d wait", s.feeds.pending())
+	}
+	if !hear(f, 1) || f.bytes.Load() > maxPendingBytes+1 || len(f.pending) != 4 {
+		t.Errorf("%d events of %d bytes wait", len(f.pending), f.bytes.Load())
+	}
+	many := make()
+	for n := range maxPending {
+		if hear(many, 1) {
+			t.Fatalf("it ends at %d", n)
+		}
+	}
+	if !hear(many, 1) {
+		t.Error("it has no bound in number")
+	}
+}
+
 func TestEventsAreRefused(t *testing.T) {
 	r := start(t, func(c *Config) { c.MaxStreams = 1 })
 	status := []string{"Authorization", "Bearer " + r.token("me", "status")}

@@ -39,7 +39,7 @@ type feed struct {
 func openFeed(ctx context.Context, c *bus.Conn) (*feed, error) {
 	f := &feed{pending: make(chan heard, maxPending), overrun: make(chan struct{})}
 	nc := c.NATS()
-	sub, err := nc.Subscribe(bus.Facts, f.hear)
+	sub, err := bus.Listen(nc, bus.Facts, f.hear)
 	if err != nil {
 		return nil, fmt.Errorf("listen to facts: %w", err)
 	}
@@ -68,6 +68,10 @@ func (f *feed) hear(m *nats.Msg) {
 		return
 	default:
 	}
+	if n, _ := m.Sub.Dropped(); n > 0 { // behind this one is a hole, or before it
+		f.once.Do(func() { close(f.overrun) })
+		return
+	}
 	size := int64(len(m.Data))
 	if held := f.bytes.Add(size); held > maxPendingBytes && held > size {
 		f.once.Do(func() { close(f.overrun) })
@@ -78,6 +82,37 @@ func (f *feed) hear(m *nats.Msg) {
 	default:
 		f.once.Do(func() { close(f.overrun) })
 	}
+}
+
+// feeds are those of the streams that are open.
+type feeds struct {
+	mu   sync.Mutex
+	open map[*feed]bool
+}
+
+// enter counts one until leave is called.
+func (fs *feeds) enter(f *feed) (leave func()) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.open == nil {
+		fs.open = map[*feed]bool{}
+	}
+	fs.open[f] = true
+	return func() {
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		delete(fs.open, f)
+	}
+}
+
+// pending is how many events wait, for all clients together.
+func (fs *feeds) pending() (n int) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	for f := range fs.open {
+		n += len(f.pending)
+	}
+	return n
 }
 
 // taken gives back the room of an event.

@@ -55,6 +55,7 @@ type Service struct {
 	large    chan struct{} // those for large ones
 	scrapes  chan struct{} // a slot for each scrape being served
 	streams  chan struct{} // a slot for each event stream and socket
+	feeds    feeds         // of the event streams among them
 	made     time.Time     // the age of the model, as clients see it
 	every    periods
 

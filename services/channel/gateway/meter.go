@@ -13,6 +13,7 @@ import (
 // every series is there from the first scrape.
 type meter struct {
 	connections atomic.Int64
+	messages    atomic.Int64 // of sockets, without a reply
 	requests    *prometheus.CounterVec
 	seconds     *prometheus.HistogramVec
 	failures    *prometheus.CounterVec
@@ -34,6 +35,8 @@ func newMeter(s *Service) *meter {
 	m.bounded("tokens", "Tokens that are valid.", s.cfg.MaxTokens, "gateway.max_tokens", s.passes.count)
 	m.bounded("tokens_ended", "Tokens that are valid no more and still listed; those that ended first are forgotten.", s.cfg.MaxTokens, "gateway.max_tokens", s.passes.ended)
 	m.bounded("streams", "Open event streams and sockets.", cap(s.streams), "gateway.max_streams", func() int { return len(s.streams) })
+	m.bounded("stream_events", "Events that wait for the clients of event streams.", cap(s.streams)*maxPending, "gateway.max_streams: 256 for each", s.feeds.pending)
+	m.bounded("socket_messages", "Messages of sockets that have no reply yet.", cap(s.streams)*maxInFlight, "gateway.max_streams: 16 for each", func() int { return int(m.messages.Load()) })
 	m.bounded("bodies", "Bodies and frames being read or handed over; small ones count when they are there.", cap(s.bodies), "gateway.max_bodies", func() int { return len(s.bodies) })
 	m.bounded("large_bodies", "Of those, the large ones being read.", cap(s.large), "gateway.max_bodies: three quarters of it", func() int { return len(s.large) })
 	m.bounded("scrapes", "Scrapes being answered, this one included.", cap(s.scrapes), "fixed", func() int { return len(s.scrapes) })

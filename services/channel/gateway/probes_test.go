@@ -39,3 +39,22 @@ func TestEndsOfTokensAreForeseen(t *testing.T) {
 	}
 	want(bus.LevelOK, "none is valid")
 }
+
+// Scrapes beyond the bound are told busy, and the next one is answered.
+func TestScrapesAreBounded(t *testing.T) {
+	r := start(t)
+	for range maxScrapes - 1 {
+		r.service.scrapes <- struct{}{}
+	}
+	if a := r.do("GET", "/metrics", ""); a.status != 200 || !strings.Contains(a.body, "blufio_gateway_scrapes 4\n") || !strings.Contains(a.body, "blufio_gateway_scrapes_limit 4\n") {
+		t.Errorf("the last place: status %d", a.status)
+	}
+	r.service.scrapes <- struct{}{}
+	if code, message, _ := r.do("GET", "/metrics", "").failure(t); code != string(bus.CodeBusy) || !strings.Contains(message, "4 scrapes") {
+		t.Errorf("one more: %s %s", code, message)
+	}
+	<-r.service.scrapes
+	if a := r.do("GET", "/metrics", ""); a.status != 200 {
+		t.Errorf("afterwards: status %d", a.status)
+	}
+}

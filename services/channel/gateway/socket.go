@@ -194,6 +194,7 @@ func (s *socket) enter(id string) error {
 		return bus.Errorf(bus.CodeBusy, "%d messages of this socket have no reply yet", maxInFlight).WithHint("wait for one")
 	}
 	s.inFlight[id] = struct{}{}
+	s.meter.messages.Add(1)
 	return nil
 }
 
@@ -201,6 +202,7 @@ func (s *socket) exit(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.inFlight, id)
+	s.meter.messages.Add(-1)
 }
 
 // converse sees one message through to its reply. The text is dropped, and leave

@@ -75,6 +75,29 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// Among more silent chats than are remembered the one that may speak soonest is
+// forgotten: never the one at hand, nor one that is told to wait again.
+func TestSilentChatsAreBounded(t *testing.T) {
+	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	p := newPace(func() time.Time { return now }, func() time.Duration { return 0 })
+	for chat := range int64(maxHolds) {
+		p.hold(chat, time.Hour+time.Duration(chat)*time.Second)
+	}
+	p.hold(3, 2*time.Hour) // it is known: nobody has to go for it
+	if p.silent() != maxHolds || p.wait(0) != time.Hour {
+		t.Errorf("%d chats are silent, the first for %s", p.silent(), p.wait(0))
+	}
+	p.hold(5000, time.Minute) // the soonest of all itself
+	for chat, want := range map[int64]time.Duration{5000: time.Minute, 0: 0, 1: time.Hour + time.Second, 3: 2 * time.Hour, maxHolds - 1: time.Hour + (maxHolds-1)*time.Second} {
+		if got := p.wait(chat); got != want {
+			t.Errorf("chat %d waits %s, want %s", chat, got, want)
+		}
+	}
+	if p.silent() != maxHolds {
+		t.Errorf("%d chats are silent", p.silent())
+	}
+}
+
 // Groups that move have a bound: one beyond is told in the log, and the bound holds
 // over a restart.
 func TestMovedIsBounded(t *testing.T) {

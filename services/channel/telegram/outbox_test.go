@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -163,6 +164,37 @@ func TestFullDiskDoublesNothing(t *testing.T) {
 	}
 	if got := r.texts(ann); !slices.Equal(got, []string{"the answer", "another", "not yet"}) {
 		t.Errorf("the chat is %q", got)
+	}
+}
+
+// What was sent and cannot be noted is no more than was under way when the disk became
+// full: nothing is shown or sent after it.
+func TestUnnotedIsBounded(t *testing.T) {
+	const begun = 5
+	r := newRig(t).start()
+	free := r.fill()
+	var under sync.WaitGroup
+	for n := range begun {
+		under.Go(func() {
+			if err := r.deliverFor(1500*time.Millisecond, reply(fmt.Sprint("m", n), "the answer")); !bus.Retryable(err) {
+				t.Errorf("a reply that cannot be noted: %v", err)
+			}
+		})
+	}
+	under.Wait()
+	for n := range 20 {
+		r.delta(fmt.Sprint("late", n), 1, 0, 0, "draft")
+		if err := r.deliver(reply(fmt.Sprint("new", n), "not yet")); bus.CodeOf(err) != bus.CodeUnavailable {
+			t.Errorf("more is sent while nothing can be noted: %v", err)
+		}
+	}
+	if n, sent := r.gauge("blufio_telegram_unnoted"), len(r.fake.Chat(ann)); n != begun || n > r.gauge("blufio_telegram_unnoted_limit") || sent != begun {
+		t.Errorf("%v are not noted, %d were sent", n, sent)
+	}
+	free()
+	r.poll("it is delivered", func() bool { return r.deliver(reply("new0", "now")) == nil })
+	if n := r.gauge("blufio_telegram_unnoted"); n != 0 {
+		t.Errorf("%v are not noted afterwards", n)
 	}
 }
 

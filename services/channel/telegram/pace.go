@@ -8,6 +8,10 @@ import (
 	"time"
 )
 
+// maxHolds bounds the chats that are remembered as silent. Far more than are written to
+// at once, so the one forgotten is not one that somebody is about to write to.
+const maxHolds = 1000
+
 // pace keeps to Telegram's bounds: a gap between any two messages, and silence in
 // a chat for as long as Telegram asked for.
 type pace struct {
@@ -16,7 +20,7 @@ type pace struct {
 
 	mu    sync.Mutex
 	next  time.Time
-	holds map[int64]time.Time // by chat; those that are over are dropped
+	holds map[int64]time.Time // by chat, at most maxHolds; those that are over are dropped
 }
 
 func newPace(now func() time.Time, gap func() time.Duration) *pace {
@@ -39,17 +43,35 @@ func (p *pace) wait(chat int64) time.Duration {
 	return at.Sub(now)
 }
 
-// hold keeps a chat silent for d.
+// hold keeps a chat silent for d. Where too many are silent, the one that may speak
+// soonest is forgotten: its next message is refused by Telegram, who then says again
+// how long to wait, so none is lost and no other chat waits for it. The chat at hand is
+// never the one, or its message would be tried over and over.
 func (p *pace) hold(chat int64, d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
+	var soonest int64
+	var at time.Time
 	for c, until := range p.holds {
-		if !until.After(now) {
+		switch {
+		case !until.After(now):
 			delete(p.holds, c)
+		case c != chat && (at.IsZero() || until.Before(at)):
+			soonest, at = c, until
 		}
 	}
+	if _, known := p.holds[chat]; !known && len(p.holds) >= maxHolds {
+		delete(p.holds, soonest)
+	}
 	p.holds[chat] = now.Add(d)
+}
+
+// silent is how many chats are remembered as silent.
+func (p *pace) silent() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.holds)
 }
 
 // recent remembers the last few hundred ids.

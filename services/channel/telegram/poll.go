@@ -149,7 +149,8 @@ func (s *Service) takePage(ctx context.Context, page []json.RawMessage) (last in
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			defer func() { <-slots }()
+			s.handing.Add(1)
+			defer func() { s.handing.Add(-1); <-slots }()
 			for _, u := range us {
 				if err := s.takeSafely(ctx, u); err != nil {
 					return err

@@ -5,6 +5,7 @@ package telegram_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,46 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/channel/telegram/telegramtest/fakebot"
+	"github.com/prometheus/client_golang/prometheus"
 )
+
+// gauge reads one of the room's metrics.
+func (r *rig) gauge(name string) float64 {
+	r.t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(r.room.Door().Metrics...)
+	families, err := reg.Gather()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	r.t.Fatalf("there is no %s", name)
+	return 0
+}
+
+// Answers beyond the bound of those that are shown come whole.
+func TestDraftsAreBounded(t *testing.T) {
+	r := newRig(t).start()
+	limit := int(r.gauge("blufio_telegram_drafts_limit"))
+	for n := range limit {
+		r.delta(fmt.Sprint("m", n), 1, 0, 0, "half")
+	}
+	r.until("all are shown", func() bool { return len(r.fake.Chat(ann)) == limit })
+	r.delta("more", 1, 0, 0, "half of one more")
+	r.delta("m0", 1, 0, 1, " and the rest") // heard after it
+	r.until("the first goes on", func() bool { return slices.Contains(r.texts(ann), "half and the rest") })
+	if n, got := r.gauge("blufio_telegram_drafts"), len(r.fake.Chat(ann)); int(n) != limit || got != limit || limit != 64 {
+		t.Errorf("%v drafts, %d messages", n, got)
+	}
+	r.mustDeliver(reply("more", "one more, whole"))
+	if got := r.texts(ann); got[len(got)-1] != "one more, whole" {
+		t.Errorf("the last message is %q", got[len(got)-1])
+	}
+}
 
 func (r *rig) shows(text string) {
 	r.t.Helper()

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -61,6 +62,7 @@ type Service struct {
 	over    recent               // message ids whose reply has come
 	busy    map[string]bool      // keys being delivered
 	heard   recent               // groups where somebody from the list has spoken; of the loop that polls
+	handing atomic.Int64         // chats whose updates are handed over
 	unnoted map[partKey]sentPart // Telegram has accepted it, the database not yet
 	life    context.Context      // of drafts; nil outside of Run
 	work    sync.WaitGroup       // drafts being shown
