@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
-	"github.com/blufio/blufio/services/governor"
 )
 
 // machine is one whose process's memory a test sets.
@@ -89,9 +88,7 @@ func TestMemoryRunsOut(t *testing.T) {
 	c, info := daemonOf(t, func(o *Options) {
 		o.Config.Memory.LimitMB = 100
 		o.Config.Gateway.MaxBodyBytes, o.Config.Gateway.MaxConnections, o.Config.Agent.PicturesMB, o.Config.Recall.IndexMB = 64<<10, 64, 1, 1 // what has a bound fits into that
-		o.Now = m.now
-		o.Memory = governor.Deps{Root: m, PageSize: 1 << 20, Every: 5 * time.Millisecond,
-			GoPercent: func(int) int { return 0 }, GoLimit: func(int64) int64 { return 1 << 40 }, Free: func() {}, DropProgram: func() error { return nil }}
+		o.Now, o.Memory = m.now, m.deps()
 	})
 	token, err := bus.TokenIssue.Ask(t.Context(), c, bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 36000})
 	if err != nil {
