@@ -48,6 +48,7 @@ func program(t *testing.T, name string) string {
 type daemon struct {
 	address string // of the gateway, host and port
 	data    string
+	first   []string // series of its first scrape, where a test asked
 	stop    func()
 }
 
