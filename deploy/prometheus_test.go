@@ -116,7 +116,9 @@ func busy(t *testing.T) (*daemon, func()) {
 		}
 		return fakellm.Says("I ", "noted ", "it.")
 	})
-	d := start(t, func(c *serve.Config) {
+	d := startWith(t, func(o *serve.Options) {
+		c := &o.Config
+		o.Memory = measured()
 		c.Agent.Provider, c.OpenAI.BaseURL, c.Agent.Model = []string{"openai"}, model.URL(), "gpt-4o-mini"
 		c.Telegram.APIURL, c.Telegram.BotToken, c.Telegram.Allow = bot.URL(), config.NewSecret(bot.Token()), []int64{person}
 	})
@@ -203,6 +205,12 @@ func TestUnderLoad(t *testing.T) {
 			t.Errorf("%s: %d series, and none has a number: %s", q.panel, all, expr)
 		}
 	}
+	eventually(t, 10*time.Second, func() string { // one is a reading of up to a second ago
+		if n, _ := p.series(t, "abs(blufio_memory_rss_bytes / process_resident_memory_bytes - 1) < 0.25"); n != 1 {
+			return "what the governor measures is not the process"
+		}
+		return ""
+	})
 	_, scrape := fetch(t, "http://"+d.address+"/metrics")
 	tool(t, scrape, "check", "metrics")
 	stop()
