@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -115,10 +116,15 @@ func busy(t *testing.T) (*daemon, func()) {
 		}
 		return fakellm.Says("I ", "noted ", "it.")
 	})
-	d := start(t, func(c *serve.Config) {
+	d := startWith(t, func(o *serve.Options) {
+		c := &o.Config
+		o.Memory = measured()
 		c.Agent.Provider, c.OpenAI.BaseURL, c.Agent.Model = []string{"openai"}, model.URL(), "gpt-4o-mini"
 		c.Telegram.APIURL, c.Telegram.BotToken, c.Telegram.Allow = bot.URL(), config.NewSecret(bot.Token()), []int64{person}
 	})
+	if d.first = kept(t, d); len(d.first) < 500 {
+		t.Errorf("only %d series at the first scrape", len(d.first))
+	}
 	token, over := strings.TrimSpace(d.blufio(t, "token")), make(chan struct{})
 	var people sync.WaitGroup
 	for who := range 3 {
@@ -146,12 +152,30 @@ func busy(t *testing.T) (*daemon, func()) {
 	return d, stop
 }
 
+// except is what of all is not in some.
+func except(all, some []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return slices.Contains(some, s) })
+}
+
+// kept are the series of blufio's own that a daemon shows now, sorted.
+func kept(t *testing.T, d *daemon) (all []string) {
+	t.Helper()
+	_, page := fetch(t, "http://"+d.address+"/metrics")
+	for line := range strings.Lines(string(page)) {
+		if name := line[:strings.LastIndexByte(line, ' ')]; strings.HasPrefix(name, "blufio_") {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
 // mayBeEmpty are queries of the dashboard that give nothing in a daemon that is well.
 var mayBeEmpty = map[string]string{"Starts": "it shows restarts"}
 
 // A real Prometheus scrapes a daemon under load. It evaluates every rule without an
 // error and every query of the dashboard to numbers; nothing is wrong, so no alert is
-// even pending. Then the daemon is gone, and one is.
+// even pending. All that went on has added no series, and taken none. Then the daemon is gone, and one is.
 func TestUnderLoad(t *testing.T) {
 	program(t, "prometheus")
 	d, stop := busy(t)
@@ -181,9 +205,18 @@ func TestUnderLoad(t *testing.T) {
 			t.Errorf("%s: %d series, and none has a number: %s", q.panel, all, expr)
 		}
 	}
+	eventually(t, 10*time.Second, func() string { // one is a reading of up to a second ago
+		if n, _ := p.series(t, "abs(blufio_memory_rss_bytes / process_resident_memory_bytes - 1) < 0.25"); n != 1 {
+			return "what the governor measures is not the process"
+		}
+		return ""
+	})
 	_, scrape := fetch(t, "http://"+d.address+"/metrics")
 	tool(t, scrape, "check", "metrics")
 	stop()
+	if last := kept(t, d); !slices.Equal(d.first, last) {
+		t.Errorf("new series:\n%s\nseries that are gone:\n%s", strings.Join(except(last, d.first), "\n"), strings.Join(except(d.first, last), "\n"))
+	}
 	d.stop()
 	eventually(t, 10*time.Second, func() string {
 		for _, r := range p.rules(t) {

@@ -12,6 +12,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -48,6 +49,7 @@ func program(t *testing.T, name string) string {
 type daemon struct {
 	address string // of the gateway, host and port
 	data    string
+	first   []string // series of its first scrape, where a test asked
 	stop    func()
 }
 
@@ -63,6 +65,27 @@ func machine() governor.Deps {
 		files[name] = &fstest.MapFile{Data: []byte(content)}
 	}
 	return governor.Deps{Root: files, PageSize: 4096}
+}
+
+// measured is that machine as far as its control group goes, for not every one has a
+// limit; what the process takes is real, where the kernel tells it.
+func measured() governor.Deps {
+	d := machine()
+	d.Root, d.PageSize = process{os.DirFS("/"), d.Root}, 0
+	return d
+}
+
+// process is a real one in a group that is not.
+type process struct{ real, group fs.FS }
+
+// Open implements fs.FS.
+func (p process) Open(name string) (fs.File, error) {
+	if name == "proc/self/statm" || name == "proc/self/status" {
+		if f, err := p.real.Open(name); err == nil {
+			return f, nil
+		}
+	}
+	return p.group.Open(name)
 }
 
 // start runs a daemon that ends with the test, if it was not stopped before.

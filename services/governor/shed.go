@@ -4,7 +4,6 @@ package governor
 
 import (
 	"context"
-	"io/fs"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -101,27 +100,9 @@ func (s *Service) freed(room string, bytes int64) {
 	}
 }
 
-// shrink empties the database's caches. SQLite does not say how much that was; it is
-// what the process then holds less outside of Go.
+// shrink empties the database's caches.
 func (s *Service) shrink(ctx context.Context) (freed int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, shrinkTime)
 	defer cancel()
-	before := s.outside()
-	if err := s.deps.Store.Shrink(ctx); err != nil {
-		return 0, err
-	}
-	return max(0, before-s.outside()), nil
-}
-
-// outside is what the process holds that is not Go's; 0 where it is not known.
-func (s *Service) outside() int64 {
-	content, err := fs.ReadFile(s.deps.Root, statmFile)
-	if err != nil {
-		return 0
-	}
-	rss, err := parseStatm(content, s.deps.PageSize)
-	if err != nil {
-		return 0
-	}
-	return max(0, rss-goReader()().Resident)
+	return s.deps.Store.Shrink(ctx)
 }

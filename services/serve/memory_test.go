@@ -17,7 +17,8 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/bustest"
-	"github.com/blufio/blufio/services/governor"
+	"github.com/blufio/blufio/services/channel/telegram/telegramtest/fakebot"
+	"github.com/blufio/blufio/services/config"
 )
 
 // machine is one whose process's memory a test sets.
@@ -86,13 +87,12 @@ func post(t *testing.T, url, token, body string) (status int, header http.Header
 // A whole daemon on a machine whose memory runs out: it warns and sheds, refuses new
 // sessions on every way in, goes on with those that there are, and comes back.
 func TestMemoryRunsOut(t *testing.T) {
-	m := &machine{rss: 50}
+	m, tg := &machine{rss: 50}, fakebot.Start(t)
 	c, info := daemonOf(t, func(o *Options) {
 		o.Config.Memory.LimitMB = 100
+		o.Config.Telegram.APIURL, o.Config.Telegram.BotToken, o.Config.Telegram.Allow = tg.URL(), config.NewSecret(tg.Token()), []int64{known, stranger}
 		o.Config.Gateway.MaxBodyBytes, o.Config.Gateway.MaxConnections, o.Config.Agent.PicturesMB, o.Config.Recall.IndexMB = 64<<10, 64, 1, 1 // what has a bound fits into that
-		o.Now = m.now
-		o.Memory = governor.Deps{Root: m, PageSize: 1 << 20, Every: 5 * time.Millisecond,
-			GoPercent: func(int) int { return 0 }, GoLimit: func(int64) int64 { return 1 << 40 }, Free: func() {}, DropProgram: func() error { return nil }}
+		o.Now, o.Memory = m.now, m.deps()
 	})
 	token, err := bus.TokenIssue.Ask(t.Context(), c, bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 36000})
 	if err != nil {
@@ -103,6 +103,10 @@ func TestMemoryRunsOut(t *testing.T) {
 	}
 	if r := say(t, c, "hello"); r.State != bus.StateAnswered {
 		t.Fatalf("in calm: %+v", r)
+	}
+	others := []entrance{telegramEntrance(t, tg), socketEntrance(t, info, token.Token), keyEntrance(t, c)}
+	for _, e := range others {
+		e.goesOn(t, "in calm")
 	}
 	level := func(want string) {
 		t.Helper()
@@ -141,6 +145,10 @@ func TestMemoryRunsOut(t *testing.T) {
 	}
 	if r := say(t, c, "hello"); r.State != bus.StateAnswered {
 		t.Errorf("the terminal's session: %+v", r)
+	}
+	for _, e := range others {
+		e.refuses(t)
+		e.goesOn(t, "when critical")
 	}
 	m.set(40, 0)
 	for range 2 { // a level is left when the lower one has lasted

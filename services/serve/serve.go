@@ -75,9 +75,10 @@ type Options struct {
 	hooks      *hooks.Runner // of the owner's programs
 	supervisor *supervisor   // who started the daemon
 
-	ring   *logring.Ring          // the last of the log
-	opened func(*embedded.Server) // for tests: hears of the bus before the rooms do; may be nil
-	look   bool                   // at the vault, for doctor: nothing is changed
+	ring    *logring.Ring              // the last of the log
+	opened  func(*embedded.Server)     // for tests: hears of the bus before the rooms do; may be nil
+	counted func(*prometheus.Registry) // for tests: has the registry when everything is registered; may be nil
+	look    bool                       // at the vault, for doctor: nothing is changed
 }
 
 // Info tells where a running daemon is reached. It is written to daemon.json.
@@ -182,6 +183,9 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 	rooms.report, rooms.probes = house.Report, house.Probes
 	if err := registerProcess(registry, o.Version, store, server, o.ring); err != nil {
 		return err
+	}
+	if o.counted != nil {
+		o.counted(registry)
 	}
 	wait := func() {}
 	ctx, done := o.untilHook(ctx)

@@ -192,7 +192,7 @@ func TestUnnotedIsBounded(t *testing.T) {
 		t.Errorf("%v are not noted, %d were sent", n, sent)
 	}
 	free()
-	r.poll("it is delivered", func() bool { return r.deliver(reply("new0", "now")) == nil })
+	bustest.Eventually(t, "it is delivered", func() bool { return r.deliver(reply("new0", "now")) == nil })
 	if n := r.gauge("blufio_telegram_unnoted"); n != 0 {
 		t.Errorf("%v are not noted afterwards", n)
 	}

@@ -63,5 +63,5 @@
 //
 // SQLite's memory lies outside the Go heap, where no GC and no memory limit of
 // the runtime sees it: up to twice Options.CacheKiB for the writer, the same
-// for each reader, as far as they are used. [Store.Shrink] gives it back.
+// for each reader, as far as they are used. [Store.Shrink] gives it back and says how much.
 package sqlite

@@ -124,7 +124,7 @@ func checkReadOnly(t *testing.T, path string) {
 	if err := s.WriteLazy(put("x"), nil); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("WriteLazy: %v", err)
 	}
-	if err := s.Shrink(t.Context()); err != nil {
+	if _, err := s.Shrink(t.Context()); err != nil {
 		t.Errorf("Shrink: %v", err)
 	}
 	if st := s.Stats(); st.DBBytes == 0 {

@@ -227,24 +227,30 @@ func (s *Store) EmptyLog(ctx context.Context) (done bool, err error) {
 
 // Shrink gives back the memory of caches and prepared statements, which lies
 // outside the Go heap, and closes the readers; the next query opens one. It waits for
-// running reads and queued writes, or for ctx.
-func (s *Store) Shrink(ctx context.Context) error {
+// running reads and queued writes, or for ctx. It returns how many bytes of pages the
+// caches let go of; who reads meanwhile fills them again, and makes that less.
+func (s *Store) Shrink(ctx context.Context) (freed int64, err error) {
+	before := cached()
 	if err := s.closeReaders(ctx); err != nil {
-		return fmt.Errorf("shrink readers: %w", err)
+		return 0, fmt.Errorf("shrink readers: %w", err)
 	}
+	if err := s.shrinkWriter(ctx); err != nil {
+		return 0, fmt.Errorf("shrink writer: %w", err)
+	}
+	freed = max(0, before-cached())
+	trim()
+	return freed, nil
+}
+
+func (s *Store) shrinkWriter(ctx context.Context) error {
 	if s.writer == nil {
 		return nil
 	}
-	err := s.Write(ctx, func(tx *Tx) error {
+	return s.Write(ctx, func(tx *Tx) error {
 		tx.w.stmts.clear()
 		_, err := tx.Exec("PRAGMA shrink_memory")
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("shrink writer: %w", err)
-	}
-	trim()
-	return nil
 }
 
 // closeReaders holds all open readers before it closes one, so that none is met

@@ -68,3 +68,25 @@ func values(t testing.TB, s *Store) []string {
 	}
 	return got
 }
+
+// Shrink says how much it was: what a reader of everything had filled, and nothing the
+// second time.
+func TestShrinkTellsWhatItFreed(t *testing.T) {
+	s := openTest(t, Options{CacheKiB: 2048})
+	if err := s.Write(t.Context(), func(tx *Tx) error {
+		_, err := tx.Exec(`INSERT INTO t (v) WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 1000) SELECT hex(randomblob(500)) FROM c`)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := rowsOf(s, `SELECT v FROM t`); n != 1000 || err != nil {
+		t.Fatalf("%d rows, %v", n, err)
+	}
+	const least, most = 1 << 20, 2 * 2 * 2048 << 10 // of the writer's cache and one reader's
+	if freed, err := s.Shrink(t.Context()); freed < least || freed > most || err != nil {
+		t.Errorf("freed %d bytes, %v", freed, err)
+	}
+	if freed, err := s.Shrink(t.Context()); freed > least/8 || err != nil {
+		t.Errorf("freed %d bytes once more, %v", freed, err)
+	}
+}

@@ -3,13 +3,30 @@
 package sqlite
 
 import (
+	"encoding/binary"
 	"os"
 	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"modernc.org/libc"
+	lib "modernc.org/sqlite/lib"
 )
+
+// cached is how many bytes the page caches of all connections of this process hold. SQLite
+// counts memory at large only where it was built to, but pages in any case, and all
+// of them as overflow where none were set aside (sqlite3_status64).
+func cached() int64 {
+	tls := libc.NewTLS()
+	defer tls.Close()
+	const size = 8
+	now := tls.Alloc(2 * size) // and the most there ever was
+	defer tls.Free(2 * size)
+	if lib.Xsqlite3_status64(tls, lib.SQLITE_STATUS_PAGECACHE_OVERFLOW, now, now+size, 0) != lib.SQLITE_OK {
+		return 0
+	}
+	return int64(binary.NativeEndian.Uint64(libc.GoBytes(now, size)))
+}
 
 // SQLite's memory comes from an allocator below modernc.org/libc, in regions of
 // 64 KiB and powers of two above. Of each size it keeps up to 4 MiB that nobody uses,

@@ -73,7 +73,7 @@ func TestStatementsAreKeptAndBounded(t *testing.T) {
 	if len(kept) != keptStatements || kept[insert] == nil {
 		t.Errorf("%d statements kept, the busy one among them: %v", len(kept), kept[insert] != nil)
 	}
-	if err := s.Shrink(t.Context()); err != nil {
+	if _, err := s.Shrink(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if err := s.Write(t.Context(), put("z")); err != nil {

@@ -44,7 +44,7 @@ func (r *run) shedding() (err error) {
 	if err := r.fillCaches(d, facts); err != nil {
 		return err
 	}
-	time.Sleep(r.idle) // what a burst leaves is given back in a pause: here it is the caches' turn
+	time.Sleep(r.idle) // what a burst leaves is given back in a pause, the database's caches among it: here it is the others' turn
 	before, err := settled(d.info.PID)
 	if err != nil {
 		return err
@@ -145,12 +145,11 @@ func (r *run) fillCaches(d *remembering, facts []string) error {
 }
 
 // shed has the governor shed, by a threshold that memory is above, and returns the bytes that each of its own says to
-// have freed.
+// have freed; of the database's caches, since the daemon's start.
 func (r *run) shed(d *remembering, models *fakellm.Vendors) (freed map[string]float64, err error) {
 	const counter = "blufio_memory_shed_bytes_total"
-	rooms := []string{"recall", "agent", "database"}
 	freed = map[string]float64{}
-	count := func(sign float64) error {
+	count := func(sign float64, rooms ...string) error {
 		for _, room := range rooms {
 			n, err := d.metric(counter, fmt.Sprintf("room=%q", room))
 			if err != nil {
@@ -160,7 +159,7 @@ func (r *run) shed(d *remembering, models *fakellm.Vendors) (freed map[string]fl
 		}
 		return nil
 	}
-	if err := count(-1); err != nil {
+	if err := count(-1, "recall", "agent"); err != nil { // all of the database's since the start: most of it went in the pause
 		return nil, err
 	}
 	info, err := os.Stat(d.log.Name())
@@ -173,7 +172,7 @@ func (r *run) shed(d *remembering, models *fakellm.Vendors) (freed map[string]fl
 	if err := d.says("memory shed", info.Size()); err != nil {
 		return nil, err
 	}
-	return freed, errors.Join(count(1), r.threshold(d, models, restWarn))
+	return freed, errors.Join(count(1, "recall", "agent", "database"), r.threshold(d, models, restWarn))
 }
 
 // threshold changes the percentage while the daemon runs.
@@ -205,7 +204,7 @@ func (r *run) reportShedding(before, after memory, freed map[string]float64) {
 	r.one("shedding: anonymous after", "MB", float64(after.anonymous)/mb)
 	r.one("shedding: freed, as recall says", "MB", freed["recall"]/mb)
 	r.one("shedding: freed, as the agent says", "MB", freed["agent"]/mb)
-	r.one("shedding: freed of the database's caches, as the governor sees", "MB", freed["database"]/mb)
+	r.one("shedding: freed of the database's caches, in the pauses before it and then", "MB", freed["database"]/mb)
 }
 
 // refill searches again. The first question waits for the vectors a moment, and is else answered by words alone.
