@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,7 +29,6 @@ import (
 const (
 	reportEvents     = 500
 	reportEventBytes = 1 << 20
-	reportEventPages = 40
 	reportMetrics    = 1 << 20
 	reportPatience   = 30 * time.Second
 )
@@ -164,22 +165,22 @@ func (g *gatherer) events(ctx context.Context) ([]byte, error) {
 	if g.conn == nil {
 		return nil, g.why
 	}
-	since := g.now().Add(-24 * time.Hour)
-	q := bus.EventQuery{Since: &since, Limit: reportEvents}
+	end, err := bus.EventsRead.Ask(ctx, g.conn, bus.EventQuery{After: math.MaxInt64}) // nothing is behind that: it tells the newest position
+	if err != nil {
+		return nil, err
+	}
+	q := bus.EventQuery{After: max(end.Last-reportEvents, 0), Limit: reportEvents}
 	var last []bus.EventRecord
-	for range reportEventPages {
+	for more := true; more && len(last) < reportEvents; {
 		page, err := bus.EventsRead.Ask(ctx, g.conn, q)
 		if err != nil {
 			return nil, err
 		}
 		last = append(last, page.Events...)
-		last = last[max(len(last)-reportEvents, 0):]
-		if !page.More {
-			break
-		}
-		q = bus.EventQuery{After: page.Last, Limit: reportEvents}
+		q.After, more = page.Last, page.More && page.Last > q.After
 	}
-	return eventLines(last)
+	yesterday := g.now().Add(-24 * time.Hour)
+	return eventLines(slices.DeleteFunc(last, func(e bus.EventRecord) bool { return e.Time.Before(yesterday) }))
 }
 
 // eventLines leaves out the text of messages, and the oldest beyond the bound.

@@ -116,6 +116,33 @@ func TestBugReportHasNoSecrets(t *testing.T) {
 	p.stop()
 }
 
+// However many events there are, those of a report are the newest.
+func TestBugReportHasTheNewestEvents(t *testing.T) {
+	t.Parallel()
+	p := newPatient(t)
+	p.start()
+	talk := p.command("shell")
+	talk.Stdin = strings.NewReader(strings.Repeat("hello\n", 2*reportEvents/3)) // a message is four events
+	p.check(talk.Run())
+	path := p.file("report.tar.gz")
+	p.check(p.command("bugreport", path).Run())
+	all, err := p.command("events", "--no-follow", "--json").Output()
+	p.check(err)
+	want := strings.Split(strings.TrimSpace(string(all)), "\n")
+	got := strings.Split(strings.TrimSpace(unpack(t, path)["events.jsonl"]), "\n")
+	if len(want) < 2*reportEvents || len(got) != reportEvents || positionOf(t, got[0]) <= positionOf(t, want[0]) || positionOf(t, got[len(got)-1]) < positionOf(t, want[len(want)-1])-20 {
+		t.Errorf("%d of %d: from %.100s to %.100s, want up to %.100s", len(got), len(want), got[0], got[len(got)-1], want[len(want)-1])
+	}
+}
+
+func positionOf(t *testing.T, line string) int64 {
+	var e bus.EventRecord
+	if err := json.Unmarshal([]byte(line), &e); err != nil {
+		t.Fatalf("%v in %.200s", err, line)
+	}
+	return e.Position
+}
+
 // Without a daemon there is what can be had without one, and what is missing is told.
 func TestBugReportWithoutDaemon(t *testing.T) {
 	dir := t.TempDir()

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/bustest"
