@@ -232,7 +232,8 @@ func (s *Server) options(host string, port int) *server.Options {
 		WriteDeadline: writeDeadline, AuthTimeout: authTimeout.Seconds(),
 		PingInterval: pingInterval, MaxPingsOut: maxPingsOut,
 
-		NoSigs: true, NoLog: true, DisableJetStreamBanner: true,
+		NoSublistCache: true, // it would remember 1024 subjects an account; each connection remembers its own (bus.ForgetMatches)
+		NoSigs:         true, NoLog: true, DisableJetStreamBanner: true,
 		StoreDir:           s.cfg.Dir,
 		JetStreamMaxMemory: streamMemory, JetStreamMaxStore: serverStore,
 	})

@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	calmBytes = 4 << 20 // allocated in one reading, below which it counts as calm
+	calmBytes = 6 << 20 // allocated in one reading, below which it counts as calm: a single event has NATS read back a block of its stream, 4 MiB
 	calmSteps = 5       // calm readings in a row that make a pause
 	calmAgain = 28      // and what is kept for some ten seconds after its last use can go by now
-	tidyEvery = 4       // in a long pause: the program's pages
+	tidyEvery = 4       // in a long pause: the program's pages, if there are more again
+	tidyBytes = 3 << 20 // how many more
 )
 
 // What a reading calls for in a pause.
@@ -28,32 +29,38 @@ const (
 // to the system. Left alone, an idle Go process keeps a burst's memory for minutes,
 // and the database keeps its caches, which lie outside the Go heap. It comes twice:
 // soon, and when connections, blocks of the event stream and the like have been idle
-// for long enough to be let go. From then on only the program's pages go now and
-// then: code that runs once in a quarter of a minute, such as an answer to Prometheus,
-// holds 64 KiB for each place that it touches, 6 MB of them. What is used every second
-// comes back, in half a millisecond.
+// for long enough to be let go. From then on only the program's pages go, when there
+// are more of them than what runs every second needs: code that runs once in a quarter of
+// a minute, such as an answer to Prometheus, holds 64 KiB for each place that it touches,
+// 6 MB of them. Each time costs some 4 ms, for what is needed comes back page by page.
 type giveBack struct {
-	last uint64 // bytes allocated since the start
-	calm int
-	owed int // times that memory is still to be given back since the last burst
+	last  uint64 // bytes allocated since the start
+	calm  int
+	owed  int   // times that memory is still to be given back since the last burst
+	least int64 // bytes of files that were resident, since they went last; 0: they have just gone
 }
 
 func newGiveBack() *giveBack { return &giveBack{owed: 2} } // the start is a burst
 
-// due says what has come due, for a total of allocated bytes.
-func (g *giveBack) due(allocated uint64) string {
+// due says what has come due, for a total of allocated bytes and those of files, the
+// program's among them, that are resident.
+func (g *giveBack) due(allocated uint64, filed int64) string {
 	if allocated-g.last >= calmBytes {
 		g.calm, g.owed = 0, 2
 	} else {
 		g.calm++
 	}
 	g.last = allocated
+	if g.least == 0 || filed < g.least {
+		g.least = filed
+	}
 	switch {
 	case g.owed == 2 && g.calm >= calmSteps, g.owed == 1 && g.calm >= calmAgain:
 		g.owed--
+		g.least = 0
 		return allSpare
-	case g.owed == 0 && g.calm >= calmAgain+tidyEvery:
-		g.calm = calmAgain
+	case g.owed == 0 && g.calm >= calmAgain+tidyEvery && filed >= g.least+tidyBytes:
+		g.calm, g.least = calmAgain, 0
 		return program
 	}
 	return nothing

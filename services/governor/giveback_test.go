@@ -19,15 +19,18 @@ func TestMemoryIsGivenBackTwicePerPause(t *testing.T) {
 	const mib = 1 << 20
 	g := newGiveBack()
 	var total uint64
-	programs := 0
+	programs, filed := 0, int64(14*mib)
 	read := func(bytes uint64, times int) (due int) {
 		for range times {
 			total += bytes
-			switch g.due(total) {
+			switch g.due(total, filed) {
 			case allSpare:
 				due++
 			case program:
 				programs++
+				filed = 14 * mib
+			default:
+				filed += mib
 			}
 		}
 		return due

@@ -49,6 +49,9 @@ func (s *Service) want(level string) {
 // those that only the start needed do not.
 func (s *Service) shed(ctx context.Context, level string) {
 	began, total := s.deps.Now(), int64(0)
+	if err := s.bus().ForgetMatches(); err != nil {
+		s.complain(ctx, "bus gives up no memory", err)
+	}
 	for _, room := range bus.MemoryShed.Spec().Heard {
 		freed, err := bus.MemoryShed.To(room).Ask(ctx, s.bus(), bus.Shed{Pressure: level})
 		if err != nil {

@@ -61,7 +61,7 @@ func (s *Service) step() {
 	s.say()
 	s.tell(now, next.Pressure, next.Pressure != before.Pressure)
 	if acts {
-		s.ask(now, next.Pressure, s.back.due(g.Allocated))
+		s.ask(now, next.Pressure, s.back.due(g.Allocated, next.RSS-next.anonymous))
 	}
 }
 
