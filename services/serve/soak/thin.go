@@ -53,6 +53,11 @@ func judgedBy(all []sample) (out []int) {
 			}
 		}
 		out = append(out, from, to-1)
+		if p := all[from].phase; p == idle || p == rest {
+			for i := from + lastly(all[from:to]); i < to; i++ {
+				out = append(out, i)
+			}
+		}
 		for _, of := range []func(sample) int64{
 			func(s sample) int64 { return s.rss }, func(s sample) int64 { return s.anonymous },
 			func(s sample) int64 { return s.pressure }, func(s sample) int64 { return s.refused },

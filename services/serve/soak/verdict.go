@@ -115,23 +115,25 @@ func stretches(all []sample, phase string) (out [][]sample) {
 	return out
 }
 
-// idleRows judge memory at the end of idle, and a minute after each burst; of the phases
-// in shownOnly they show it.
+// idleRows judge memory at the end of idle, and a minute after each burst: the median of
+// the last quarter of a minute, in which a Prometheus asks once and what answers it is
+// resident for a few seconds. Of the phases in shownOnly they show it.
 func idleRows(all []sample, shownOnly []string) (rows []row) {
 	for _, part := range []struct{ phase, what string }{
-		{idle, "idle RSS, with Telegram and commands, at the end of the phase, most of the rounds"}, {rest, "RSS a minute after a burst, most of the rounds"},
+		{idle, "idle RSS, with Telegram and commands: median (most) of the last 15 s, worst of the rounds"},
+		{rest, "RSS a minute after a burst: median (most) of the last 15 s, worst of the rounds"},
 	} {
-		var worst int64
+		var worst, most int64
 		full := true
 		for _, s := range stretches(all, part.phase) {
-			last := s[len(s)-1]
-			full = full && last.at-s[0].at >= settle-5*time.Second
-			worst = max(worst, last.rss)
+			full = full && s[len(s)-1].at-s[0].at >= settle-5*time.Second
+			sizes := sizesOf(s[lastly(s):])
+			worst, most = max(worst, sizes[len(sizes)/2]), max(most, sizes[len(sizes)-1])
 		}
 		if worst == 0 {
 			continue
 		}
-		r := row{part.what, megabytes(worst), fmt.Sprintf("≤ %d MB", idleBar), judged(worst <= idleBar*mb)}
+		r := row{part.what, megabytes(worst) + " (" + megabytes(most) + ")", fmt.Sprintf("≤ %d MB", idleBar), judged(worst <= idleBar*mb)}
 		if slices.Contains(shownOnly, part.phase) {
 			r.bar, r.verdict = "for comparison", shown
 		} else if !full {
@@ -140,6 +142,20 @@ func idleRows(all []sample, shownOnly []string) (rows []row) {
 		rows = append(rows, r)
 	}
 	return rows
+}
+
+// lastly is where the samples between the last two questions of a Prometheus begin.
+func lastly(s []sample) int {
+	return slices.IndexFunc(s, func(one sample) bool { return one.at > s[len(s)-1].at-askEvery(rest) })
+}
+
+// sizesOf are the resident sets of samples, the least first.
+func sizesOf(s []sample) (sizes []int64) {
+	for _, one := range s {
+		sizes = append(sizes, one.rss)
+	}
+	slices.Sort(sizes)
+	return sizes
 }
 
 // steadyRows judge memory under load, and whether the load was one.

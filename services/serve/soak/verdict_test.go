@@ -36,7 +36,7 @@ func verdictsOf(rows []row) (out []verdict) {
 }
 
 func TestIdleRows(t *testing.T) {
-	falling := func(s int) float64 { return 90 - float64(s) } // 31 MB at the end of a minute
+	falling := func(s int) float64 { return 90 - float64(s) } // 31 MB at the end of a minute, 38 in the middle of its last quarter
 	for _, tc := range []struct {
 		name string
 		all  []sample
@@ -45,6 +45,8 @@ func TestIdleRows(t *testing.T) {
 		{"nothing", nil, nil},
 		{"held", stretch(stretch(nil, idle, 60, flat(30), 0), rest, 60, falling, 0), []verdict{held, held}},
 		{"too much a minute after the burst", stretch(stretch(nil, idle, 60, flat(30), 0), rest, 60, flat(41), 0), []verdict{held, missed}},
+		{"a peak for as long as an answer to Prometheus is resident", stretch(stretch(stretch(nil, rest, 53, flat(39), 0), rest, 4, flat(46), 0), rest, 3, flat(39), 0), []verdict{held}},
+		{"too much for most of the last quarter of a minute", stretch(stretch(nil, rest, 51, flat(39), 0), rest, 9, flat(41), 0), []verdict{missed}},
 		{"too much, but looked at too soon", stretch(nil, rest, 20, falling, 0), []verdict{noProof}},
 		{"little, but looked at too soon", stretch(nil, rest, 20, flat(30), 0), []verdict{noProof}},
 		{"too much in one round of two", stretch(stretch(stretch(nil, idle, 60, flat(50), 0), steady, 5, flat(50), 50), idle, 60, flat(30), 0), []verdict{missed}},
