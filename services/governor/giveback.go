@@ -11,11 +11,12 @@ import (
 )
 
 const (
-	calmBytes = 6 << 20 // allocated in one reading, below which it counts as calm: a single event has NATS read back a block of its stream, 4 MiB
-	calmSteps = 5       // calm readings in a row that make a pause
-	calmAgain = 28      // and what is kept for some ten seconds after its last use can go by now
-	tidyEvery = 4       // in a long pause: the program's pages, if there are more again
-	tidyBytes = 3 << 20 // how many more
+	calmBytes = 6 << 20  // allocated in one reading, below which it counts as calm: a single event has NATS read back a block of its stream, 4 MiB
+	calmSteps = 5        // calm readings in a row that make a pause
+	calmAgain = 28       // and what is kept for some ten seconds after its last use can go by now
+	tidyEvery = 4        // in a long pause: the program's pages, if there are more again
+	tidyBytes = 3 << 20  // how many more
+	slowBytes = 64 << 20 // allocated since memory was given back, however slowly, after which it is again
 )
 
 // What a reading calls for in a pause.
@@ -35,15 +36,17 @@ const (
 // 6 MB of them. Each time costs some 4 ms, for what is needed comes back page by page.
 type giveBack struct {
 	last  uint64 // bytes allocated since the start
+	spare uint64 // of them, until memory was given back last
 	calm  int
 	owed  int   // times that memory is still to be given back since the last burst
-	least int64 // bytes of files that were resident, since they went last; 0: they have just gone
+	least int64 // bytes of files that were resident at least, since the program's went last; 0: they have just gone
 }
 
 func newGiveBack() *giveBack { return &giveBack{owed: 2} } // the start is a burst
 
 // due says what has come due, for a total of allocated bytes and those of files, the
-// program's among them, that are resident.
+// program's among them, that are resident; 0: that is not known. It stays due until it is
+// done.
 func (g *giveBack) due(allocated uint64, filed int64) string {
 	if allocated-g.last >= calmBytes {
 		g.calm, g.owed = 0, 2
@@ -51,20 +54,34 @@ func (g *giveBack) due(allocated uint64, filed int64) string {
 		g.calm++
 	}
 	g.last = allocated
+	if g.owed == 0 && allocated-g.spare >= slowBytes {
+		g.owed = 1
+	}
 	if g.least == 0 || filed < g.least {
 		g.least = filed
 	}
 	switch {
 	case g.owed == 2 && g.calm >= calmSteps, g.owed == 1 && g.calm >= calmAgain:
-		g.owed--
-		g.least = 0
 		return allSpare
 	case g.owed == 0 && g.calm >= calmAgain+tidyEvery && filed >= g.least+tidyBytes:
-		g.calm, g.least = calmAgain, 0
 		return program
 	}
 	return nothing
 }
+
+// done says that what was due is under way.
+func (g *giveBack) done(what string) {
+	g.least = 0
+	if what == program {
+		g.calm = calmAgain
+		return
+	}
+	g.owed--
+	g.spare = g.last
+}
+
+// short says that memory is: when it is not any more, that is the end of a burst.
+func (g *giveBack) short() { g.calm, g.owed = 0, 2 }
 
 // settleTime is what runs at the end of a collection has until the next one.
 const settleTime = 10 * time.Millisecond

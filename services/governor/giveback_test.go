@@ -15,50 +15,93 @@ import (
 	"github.com/blufio/blufio/bus"
 )
 
-func TestMemoryIsGivenBackTwicePerPause(t *testing.T) {
-	const mib = 1 << 20
-	g := newGiveBack()
-	var total uint64
-	programs, filed := 0, int64(14*mib)
-	read := func(bytes uint64, times int) (due int) {
-		for range times {
-			total += bytes
-			switch g.due(total, filed) {
-			case allSpare:
-				due++
-			case program:
-				programs++
-				filed = 14 * mib
-			default:
-				filed += mib
-			}
+// pauses reads as often as is said and returns how often memory, and how often the program's
+// pages alone, were given back. Each reading allocates bytes and has more pages of files.
+func pauses(g *giveBack, times int, bytes uint64, filed func(reading int) int64) (spare, programs int) {
+	for i := range times {
+		what := g.due(g.last+bytes, filed(i))
+		switch what {
+		case nothing:
+			continue
+		case allSpare:
+			spare++
+		case program:
+			programs++
 		}
-		return due
+		g.done(what)
 	}
+	return spare, programs
+}
+
+const mib = 1 << 20
+
+func steadily(int) int64 { return 14 * mib }
+
+func TestMemoryIsGivenBackTwicePerPause(t *testing.T) {
+	g := newGiveBack()
 	for _, step := range []struct {
 		what  string
 		bytes uint64
 		times int
 		want  int
 	}{
-		{"the start, not calm for long enough", mib, calmSteps - 1, 0},
-		{"the pause after the start", mib, 1, 1},
-		{"what is kept for a while", mib, calmAgain - calmSteps - 1, 0},
-		{"goes at its end", mib, 1, 1},
-		{"a long pause", mib, 1000, 0},
+		{"the start, not calm for long enough", 1, calmSteps - 1, 0},
+		{"the pause after the start", 1, 1, 1},
+		{"what is kept for a while", 1, calmAgain - calmSteps - 1, 0},
+		{"goes at its end", 1, 1, 1},
+		{"a long pause", 1, 1000, 0},
 		{"a burst", 100 * mib, 50, 0},
 		{"too short a pause", mib, calmSteps - 1, 0},
 		{"a burst again", calmBytes, 1, 0},
 		{"the pause after it", mib, calmSteps, 1},
 		{"a burst before its end", calmBytes, 1, 0},
-		{"a whole pause", mib, 100, 2},
+		{"a whole pause", mib / 8, 100, 2},
+		{"slow use", mib, 2 * slowBytes / mib, 2},
 	} {
-		if got := read(step.bytes, step.times); got != step.want {
-			t.Errorf("%s: due %d times, want %d", step.what, got, step.want)
+		if got, programs := pauses(g, step.times, step.bytes, steadily); got != step.want || programs > 0 {
+			t.Errorf("%s: due %d times, want %d; the program's pages %d times", step.what, got, step.want, programs)
 		}
 	}
-	if want := 1000/tidyEvery + (100-calmAgain)/tidyEvery; programs != want {
-		t.Errorf("the program's pages went %d more times, want %d", programs, want)
+}
+
+// The program's pages go when there are more of them than there were, and not too often.
+func TestProgramsPagesGoWhenThereAreMore(t *testing.T) {
+	for _, tc := range []struct {
+		what  string
+		filed func(int) int64
+		want  int
+	}{
+		{"as many as ever", steadily, 0},
+		{"a few more", func(i int) int64 { return 14*mib + int64(min(i, 1))*(tidyBytes-1) }, 0},
+		{"many more, once", func(i int) int64 { return 14*mib + int64(min(i, 1))*tidyBytes }, 1},
+		{"more and more", func(i int) int64 { return int64(14+4*i) * mib }, 100 / tidyEvery},
+		{"more, fewer, and more again", func(i int) int64 { return []int64{20, 14, 16, 17}[min(i/20, 3)] * mib }, 2},
+		{"nobody knows", func(int) int64 { return 0 }, 0},
+	} {
+		g := newGiveBack()
+		pauses(g, 2*calmAgain, 1, steadily)
+		if spare, got := pauses(g, 100, 1, tc.filed); got != tc.want || spare > 0 {
+			t.Errorf("%s: %d times, want %d; all that is spare %d times", tc.what, got, tc.want, spare)
+		}
+	}
+}
+
+// What is due while it cannot be done, for something else is under way or because memory
+// is short, is done later.
+func TestWhatIsDueStaysDue(t *testing.T) {
+	g := newGiveBack()
+	for range 3 * calmAgain {
+		g.due(g.last, steadily(0))
+	}
+	if spare, _ := pauses(g, 2*calmAgain, 0, steadily); spare != 2 {
+		t.Errorf("given back %d times after it was put off, want 2", spare)
+	}
+	for range 3 * calmAgain {
+		g.due(g.last, steadily(0))
+		g.short()
+	}
+	if spare, _ := pauses(g, 2*calmAgain, 0, steadily); spare != 2 {
+		t.Errorf("given back %d times after memory was short, want 2", spare)
 	}
 }
 

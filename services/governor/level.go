@@ -4,6 +4,7 @@ package governor
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -12,7 +13,7 @@ import (
 const (
 	hysteresis = 5                // how far below its threshold a level is left, in points of percent
 	dwell      = 30 * time.Second // how long a lower level must be due before it is entered
-	dwellAgain = 50 * time.Second // the same of a level that is back: less than the minute after which all must be normal
+	dwellAgain = 45 * time.Second // the same of a level that is back: well before the minute after which all must be normal
 	lately     = 10 * time.Minute // how soon after a fall a level is back
 	rise       = 2                // points of percent from one shedding to the next that count as rising
 	rises      = 3                // in a row, each above the warning, that count as still rising: half a minute in which shedding did not help
@@ -27,13 +28,12 @@ const (
 type levels struct {
 	warn, critical float64 // percent
 
-	level   string
-	calm    time.Time // since when a lower level is due; zero: none is
-	calmest string    // the highest level due since then
-	fell    time.Time // when a lower level was entered last
-	again   bool      // the level was risen to soon after a fall
-	after   float64   // percent after the latest shedding; 0: there was none, or it brought the percentage below the warning
-	risen   int       // sheddings in a row after each of which it was more than after the one before
+	level string
+	quiet [2]time.Time // since when no reading was due to be more than normal, and than warn; zero: the last one was
+	fell  time.Time    // when a lower level was entered last
+	again bool         // the level was risen to soon after a fall
+	after float64      // percent after the latest shedding; 0: there was none, or it brought the percentage below the warning
+	risen int          // sheddings in a row after each of which it was more than after the one before
 }
 
 func (c Config) levels() *levels {
@@ -43,20 +43,23 @@ func (c Config) levels() *levels {
 // next takes a reading: the percentage used, and the time that our control group
 // stalls.
 func (l *levels) next(now time.Time, percent, stalled float64) string {
-	switch due := l.due(percent, stalled); {
-	case rank(due) > rank(l.level):
-		l.again = !l.fell.IsZero() && now.Sub(l.fell) < lately
-		l.level, l.calm = due, time.Time{}
-	case due == l.level:
-		l.calm = time.Time{}
-	case l.calm.IsZero():
-		l.calm, l.calmest = now, due
-	default:
-		if rank(due) > rank(l.calmest) {
-			l.calmest = due
+	due := l.due(percent, stalled)
+	for below := range l.quiet {
+		switch {
+		case int(rank(due)) > below:
+			l.quiet[below] = time.Time{}
+		case l.quiet[below].IsZero():
+			l.quiet[below] = now
 		}
-		if now.Sub(l.calm) >= l.dwell() {
-			l.level, l.calm, l.fell = l.calmest, time.Time{}, now
+	}
+	if rank(due) > rank(l.level) {
+		l.again = !l.fell.IsZero() && now.Sub(l.fell) < lately
+		l.level = due
+	}
+	for below, since := range l.quiet[:int(rank(l.level))] {
+		if !since.IsZero() && now.Sub(since) >= l.patience() {
+			l.level, l.fell = ranked[below], now
+			break
 		}
 	}
 	if l.level == bus.PressureNormal {
@@ -65,7 +68,7 @@ func (l *levels) next(now time.Time, percent, stalled float64) string {
 	return l.level
 }
 
-func (l *levels) dwell() time.Duration {
+func (l *levels) patience() time.Duration {
 	if l.again {
 		return dwellAgain
 	}
@@ -118,16 +121,11 @@ func share(used, limit, baseline int64) float64 {
 	return float64(used) * 100 / float64(limit)
 }
 
+// ranked are the levels in order.
+var ranked = [...]string{bus.PressureNormal, bus.PressureWarn, bus.PressureCritical}
+
 // rank numbers the levels for the gauge: 0, 1, 2.
-func rank(level string) float64 {
-	switch level {
-	case bus.PressureWarn:
-		return 1
-	case bus.PressureCritical:
-		return 2
-	}
-	return 0
-}
+func rank(level string) float64 { return float64(max(0, slices.Index(ranked[:], level))) }
 
 // orInf is a limit as a gauge tells it.
 func orInf(limit int64) float64 {

@@ -23,7 +23,7 @@ func TestLevels(t *testing.T) {
 		{"up at once, and down once it has lasted", dwell / 2, []float64{79, 80, 94, 95, 90, 60, 60, 60, 60}, 0, []string{n, w, w, c, c, c, c, n, n}},
 		{"trembling around warn", dwell, []float64{80, 79, 80, 76, 80, 75}, 0, []string{w, w, w, w, w, w}},
 		{"trembling around critical", dwell, []float64{95, 94, 91, 95, 90}, 0, []string{c, c, c, c, c}},
-		{"down to the highest that was due meanwhile", dwell / 2, []float64{99, 10, 85, 10, 10, 10, 10}, 0, []string{c, c, c, w, w, w, n}},
+		{"down to the highest that was due meanwhile", dwell / 2, []float64{99, 10, 85, 10, 10, 10, 10}, 0, []string{c, c, c, w, w, n, n}},
 		{"a load that comes and goes", dwell / 3, []float64{81, 50, 50, 81, 50, 50, 81, 50, 50}, 0, []string{w, w, w, w, w, w, w, w, w}},
 		{"far over", 1, []float64{500}, 0, []string{c}},
 		{"everything in the group waits for memory", dwell, []float64{20, 20}, stallEnter, []string{w, w}},
@@ -92,8 +92,8 @@ func TestOscillatingLoad(t *testing.T) {
 		{15 * time.Second, 15 * time.Second, 96, 1, 0},
 		{20 * time.Second, 28 * time.Second, 85, 1, 0},
 		{20 * time.Second, 35 * time.Second, 85, 3, 0},
-		{45 * time.Second, 45 * time.Second, 99, 3, 0},
-		{10 * time.Minute, 45 * time.Second, 85, 1, 2},
+		{40 * time.Second, 40 * time.Second, 99, 3, 0},
+		{10 * time.Minute, 40 * time.Second, 85, 1, 2},
 		{5 * time.Minute, time.Minute, 85, 3, 4}, // as many as there are loads, and ends of loads
 	} {
 		t.Run(tc.load.String()+" of every "+(tc.load+tc.pause).String(), func(t *testing.T) {
@@ -151,6 +151,28 @@ func TestLevelThatIsBack(t *testing.T) {
 	}
 	if got := []time.Duration{over(0), over(lately - time.Second), over(lately)}; !slices.Equal(got, []time.Duration{dwell, dwellAgain, dwell}) || dwellAgain >= time.Minute {
 		t.Errorf("left after %v", got)
+	}
+}
+
+// On its way down through the warning a load does not have to be over twice.
+func TestFallThroughTheWarning(t *testing.T) {
+	l, now := Config{LimitMB: 100, WarnPercent: 80, CriticalPercent: 95}.levels(), time.Unix(0, 0)
+	for _, want := range []time.Duration{dwell, dwellAgain} {
+		for range 60 {
+			now = now.Add(time.Second)
+			l.next(now, 97, 0)
+		}
+		for range 20 { // between the two
+			now = now.Add(time.Second)
+			l.next(now, 85, 0)
+		}
+		left := time.Second
+		for l.next(now.Add(left), 60, 0) != bus.PressureNormal {
+			left += time.Second
+		}
+		if now = now.Add(left); left != want+time.Second {
+			t.Errorf("normal after %s, want %s", left, want)
+		}
 	}
 }
 

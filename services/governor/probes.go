@@ -44,7 +44,7 @@ func Probes(s *Service) []services.Probe {
 
 func (s *Service) probeMemory(context.Context) services.Result {
 	r := s.last()
-	seen := "taken are " + r.taken(s.cfg)
+	seen := r.taken(s.cfg)
 	switch {
 	case r.err != nil:
 		return services.Fail("the memory of the process is not known: %v", r.err).WithFix("mount /proc where blufio runs")

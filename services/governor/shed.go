@@ -35,11 +35,14 @@ func (s *Service) relieve(ctx context.Context) error {
 	}
 }
 
-// want asks for relief at a level, or what a pause calls for, unless some is under way.
-func (s *Service) want(level string) {
+// want asks for relief at a level, or what a pause calls for, and reports whether it is
+// heard: some may be under way.
+func (s *Service) want(level string) (heard bool) {
 	select {
 	case s.wanted <- level:
+		return true
 	default:
+		return false
 	}
 }
 
@@ -79,7 +82,7 @@ func (s *Service) shed(ctx context.Context, level string) {
 }
 
 // dropProgram lets go of the program's own pages. Why that fails is logged when it
-// changes: in a pause it is tried every few seconds.
+// changes: in a pause it is tried again and again.
 func (s *Service) dropProgram(ctx context.Context) {
 	why := ""
 	if err := s.deps.DropProgram(); err != nil {

@@ -297,11 +297,11 @@ func TestTold(t *testing.T) {
 		ratio                    float64
 		told                     string
 	}{
-		{97, 1000, 97, 0, 0.97, "97 of 100 MiB"},
-		{48, 50, 60, 0, 0.96, "48 of 50 MiB of the control group"},
-		{48, 50, 60, 16, 47. / 49, "48 of 50 MiB of the control group, 96 % without the model"},
-		{30, 50, 98, 20, 0.975, "98 of 100 MiB, 98 % without the model"},
-		{30, 50, 120, 0, 1.2, "120 of 100 MiB"},
+		{97, 1000, 97, 0, 0.97, "97 of 100 MiB are taken"},
+		{48, 50, 60, 0, 0.96, "48 of 50 MiB of the control group are taken"},
+		{48, 50, 60, 16, 47. / 49, "48 of 50 MiB of the control group are taken, 96 % without the model"},
+		{30, 50, 98, 20, 0.975, "98 of 100 MiB are taken, 98 % without the model"},
+		{30, 50, 120, 0, 1.2, "120 of 100 MiB are taken"},
 	} {
 		weight, anonymous = int64(c.weight)<<20, int64(c.weight)<<20/16
 		b.set("sys/fs/cgroup/memory.max", fmt.Sprintln(c.limit<<20))

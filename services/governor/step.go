@@ -61,7 +61,7 @@ func (s *Service) step() {
 	s.say()
 	s.tell(now, next.Pressure, next.Pressure != before.Pressure)
 	if acts {
-		s.ask(now, next.Pressure, s.back.due(g.Allocated, next.RSS-next.anonymous))
+		s.ask(now, next.Pressure, s.back.due(g.Allocated, next.filed()))
 	}
 }
 
@@ -131,6 +131,7 @@ func (r *reading) taken(cfg Config) string {
 	if ofGroup {
 		text += " of the control group"
 	}
+	text += " are taken"
 	if b.fixed > 0 {
 		text += fmt.Sprintf(", %.0f %% without the model", percent)
 	}
@@ -193,15 +194,24 @@ func (s *Service) tell(now time.Time, level string, changed bool) {
 	}
 }
 
+// filed is what of the resident set is pages of files; 0 where the kernel does not tell.
+func (r *reading) filed() int64 {
+	if r.anonymous == 0 {
+		return 0
+	}
+	return r.RSS - r.anonymous
+}
+
 // ask asks for relief: under pressure now and then, else in a pause.
 func (s *Service) ask(now time.Time, level, pause string) {
 	switch {
 	case level != bus.PressureNormal:
+		s.back.short()
 		if s.shedAt.IsZero() || now.Sub(s.shedAt) >= shedEvery {
 			s.shedAt = now
 			s.want(level)
 		}
-	case pause != nothing:
-		s.want(pause)
+	case pause != nothing && s.want(pause):
+		s.back.done(pause)
 	}
 }
