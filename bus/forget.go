@@ -8,11 +8,11 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// ForgetMatches has the server forget who hears which subject. It remembers that for each
-// connection and up to 512 subjects, which after a burst are inboxes that nobody uses any
-// more: half a MB, that holds several of the Go heap, for it lies everywhere in it. A
-// subscription that comes and goes makes all of it old, and a connection lets go of it
-// with the next message that it sends.
+// ForgetMatches has the server forget who, in our account, hears which subject. It remembers
+// that for each connection and up to 512 subjects, which after a burst are inboxes that
+// nobody uses any more: small objects that lie everywhere in the Go heap, and each holds the
+// 8 KiB around it. A subscription that comes and goes makes all of it old, and a connection
+// lets go of it with the next message that it sends.
 func (c *Conn) ForgetMatches() error {
 	sub, err := c.nc.Subscribe(c.nc.NewInbox(), func(*nats.Msg) {}) // nobody knows the inbox
 	if err == nil {

@@ -42,7 +42,7 @@
 //	  4  the daemon is there but does not answer
 //	  5  permission denied
 //	 64  wrong usage
-//	130  interrupted (Ctrl-C) before it was done
+//	130  interrupted (Ctrl-C, SIGTERM) before it was done
 //
 // and for serve also 65 (database newer than the program), 75 (another daemon
 // holds the data directory), 77 (device key or file permissions) and 78

@@ -6,12 +6,13 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
-	"github.com/blufio/blufio/services/internal/clip"
 	"math"
 	"reflect"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/blufio/blufio/services/internal/clip"
 )
 
 // text is a value of the environment or of a flag, whose type the schema decides.

@@ -5,11 +5,12 @@ package governor
 import (
 	"errors"
 	"fmt"
-	"github.com/blufio/blufio/services/internal/clip"
 	"io/fs"
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/blufio/blufio/services/internal/clip"
 )
 
 const (

@@ -5,8 +5,9 @@ package governor
 import (
 	"bytes"
 	"fmt"
-	"github.com/blufio/blufio/services/internal/clip"
 	"math"
+
+	"github.com/blufio/blufio/services/internal/clip"
 )
 
 // The kernel's files are read every second, so what reads them allocates nothing:

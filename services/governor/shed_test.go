@@ -76,6 +76,10 @@ func TestShedding(t *testing.T) {
 	if len(levels) == 0 || levels[0] != bus.PressureNormal || !slices.Contains(levels, bus.PressureWarn) {
 		t.Errorf("levels %v", levels)
 	}
+	bustest.Eventually(t, "in the pause after it memory is given back twice", func() bool {
+		asked, _ := h.seen()
+		return slices.Equal(asked[max(0, len(asked)-2):], []string{bus.PressureNormal, bus.PressureNormal})
+	})
 }
 
 // taken counts readings by the clock of the rate: Go is asked once for each.

@@ -3,8 +3,9 @@
 package recall
 
 import (
-	"github.com/blufio/blufio/services/internal/clip"
 	"testing"
+
+	"github.com/blufio/blufio/services/internal/clip"
 )
 
 // Whatever is asked, FTS5 takes it.

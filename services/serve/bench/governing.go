@@ -17,10 +17,11 @@ import (
 
 const (
 	governMost = 0.1 // percent of a processor
-	// pauseLong is after how long of nothing the governor drops the program's pages every
-	// four seconds: it has given memory back twice before.
-	pauseLong = 45 * time.Second
-	readings  = 60 // a second apart, and as long are the daemons looked at
+	// pauseLong is after how long of nothing the governor drops the program's pages when
+	// there are more: it has given memory back twice before.
+	pauseLong   = 45 * time.Second
+	readings    = 60               // a second apart, and as long are the daemons looked at
+	scrapeEvery = 15 * time.Second // as a Prometheus does: what answers it becomes resident
 )
 
 // nought is the bar of what must be 0: as a bar, 0 is none.
@@ -29,7 +30,8 @@ const nought = math.SmallestNonzeroFloat64
 // governing is what the governor takes of a processor while nothing else goes on: its
 // reading, once a second, and what it does in a long pause. A reading is measured in a
 // process with nothing else in it. What it does brings page faults to all of the daemon,
-// so a daemon is held against one whose governor reads and does nothing, side by side.
+// so a daemon is held against one whose governor reads and does nothing, side by side;
+// both are scraped.
 func (r *run) governing() error {
 	alone, err := r.readingAlone()
 	if err != nil {
@@ -115,22 +117,29 @@ func (r *run) acting() (ours, other effort, err error) {
 	}
 	only := *r
 	only.binary = watching
-	var pids [2]int
+	var daemons [2]*daemon
 	for i, of := range []*run{r, &only} {
 		d, failed := of.startFresh("governor", r.config)
 		if failed != nil {
 			return ours, other, failed
 		}
 		defer func() { err = errors.Join(err, d.stop()) }()
-		pids[i] = d.info.PID
+		daemons[i] = d
 	}
 	time.Sleep(pauseLong)
-	before, err := efforts(pids)
+	before, err := efforts(daemons)
 	if err != nil {
 		return ours, other, err
 	}
-	time.Sleep(readings * time.Second)
-	after, err := efforts(pids)
+	for range readings * time.Second / scrapeEvery {
+		for _, d := range daemons {
+			if _, err := d.metric("blufio_memory_rss_bytes", ""); err != nil {
+				return ours, other, err
+			}
+		}
+		time.Sleep(scrapeEvery)
+	}
+	after, err := efforts(daemons)
 	if err != nil {
 		return ours, other, err
 	}
@@ -142,9 +151,9 @@ func (e effort) since(before effort) effort {
 	return effort{(e.cpu - before.cpu) / readings, (e.faults - before.faults) / readings}
 }
 
-func efforts(pids [2]int) (out [2]effort, err error) {
-	for i, pid := range pids {
-		if out[i], err = effortOf(pid); err != nil {
+func efforts(daemons [2]*daemon) (out [2]effort, err error) {
+	for i, d := range daemons {
+		if out[i], err = effortOf(d.info.PID); err != nil {
 			return out, err
 		}
 	}
