@@ -11,9 +11,9 @@ import (
 // What may wait in a connection for one of its listeners. The client's own bounds are
 // half a million messages and 64 MiB for each.
 const (
-	eventQueue      = 8192    // events; more are dropped, counted and logged: a listener never slows the one who speaks
-	eventQueueBytes = 4 << 20 // the same in bytes
-	callQueueBytes  = 8 << 20 // requests that no crew has looked at: twice what the server sends at one go, so that a burst finds room
+	eventQueue      = 8192    // messages; more are dropped, counted and logged: a listener never slows the one who speaks
+	eventQueueBytes = 4 << 20 // of events, the same in bytes
+	callQueueBytes  = 8 << 20 // of requests that no crew has looked at: twice what the server sends at one go, so that a burst finds room; who asks beyond waits in vain
 )
 
 // Listen subscribes fn within the bounds of an event's listener. What finds no room is

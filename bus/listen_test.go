@@ -17,6 +17,7 @@ import (
 
 // slow is a room that hears pulses and is stuck with the first until free is closed.
 type slow struct {
+	conn                 *bus.Conn
 	queue                bus.Queue
 	dropped, heard       atomic.Int64
 	stuck, free, trouble chan struct{}
@@ -40,6 +41,7 @@ func slowRoom(t *testing.T, b *bustest.Bus) *slow {
 				}
 			}
 		}}})
+	s.conn = c
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
 		defer cancel()
@@ -83,10 +85,10 @@ func TestEventsBeyondTheBoundAreDropped(t *testing.T) {
 			for n := range tc.events {
 				say(bus.Health{State: strings.Repeat("x", tc.bytes)})
 				if n%5 == 4 { // or the server would cut the room off
-					flushed(t, speaker)
+					flushed(t, speaker, s.conn)
 				}
 			}
-			flushed(t, speaker)
+			flushed(t, speaker, s.conn)
 			wait(t, s.trouble)
 			if waiting := s.queue.Len(); waiting > s.queue.Bound || waiting > tc.most || waiting == 0 {
 				t.Errorf("%d events wait, the bound is %d", waiting, s.queue.Bound)
@@ -104,10 +106,14 @@ func TestEventsBeyondTheBoundAreDropped(t *testing.T) {
 	}
 }
 
-func flushed(t *testing.T, c *bus.Conn) {
+// flushed waits until the server has all that each has said, and each all that the
+// server had for it by then.
+func flushed(t *testing.T, conns ...*bus.Conn) {
 	t.Helper()
-	if err := c.NATS().FlushTimeout(5 * time.Second); err != nil {
-		t.Fatal(err)
+	for _, c := range conns {
+		if err := c.NATS().FlushTimeout(5 * time.Second); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

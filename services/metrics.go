@@ -58,7 +58,7 @@ var (
 		"What went wrong, by room and kind: an answer's error code, a restart of the room, or what the room says of itself.", []string{"service", "kind"}, nil)
 	waitingDesc = prometheus.NewDesc("blufio_bus_waiting", "Requests and events that a room has taken and not finished.", []string{"service", "lane"}, nil)
 	boundDesc   = prometheus.NewDesc("blufio_bus_waiting_limit",
-		"Bound of blufio_bus_waiting, fixed: callers beyond are told busy, events beyond are dropped and counted.", []string{"service", "lane"}, nil)
+		"Bound of blufio_bus_waiting, fixed: callers beyond are told busy, events beyond are dropped and counted, and so are requests that come faster than that is told.", []string{"service", "lane"}, nil)
 )
 
 // restarted is the kind of error that a room's failure is.
@@ -72,7 +72,7 @@ func newBusMetrics() *busMetrics {
 			Help:    "Time a handler took.",
 			Buckets: []float64{.0001, .0005, .002, .01, .05, .25, 1, 5, 30}}, []string{"lane"}),
 		trouble: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "blufio_bus_trouble_total",
-			Help: "Messages dropped or refused by the bus, by room and reason."}, []string{"service", "reason"}),
+			Help: "Messages dropped or refused by the bus, by room and reason; those that one listener drops in a row count once."}, []string{"service", "reason"}),
 		errors:  map[errorKey]*atomic.Int64{},
 		waiting: map[waitingKey]bus.Queue{},
 	}

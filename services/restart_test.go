@@ -180,7 +180,7 @@ func TestTroubleIsCounted(t *testing.T) {
 	bustest.Eventually(t, "a denial is counted", func() bool {
 		return strings.Contains(page(t, h.registry), `blufio_bus_trouble_total{reason="denied",service="cost"} 1`)
 	})
-	const trouble = `# HELP blufio_bus_trouble_total Messages dropped or refused by the bus, by room and reason.
+	const trouble = `# HELP blufio_bus_trouble_total Messages dropped or refused by the bus, by room and reason; those that one listener drops in a row count once.
 # TYPE blufio_bus_trouble_total counter
 blufio_bus_trouble_total{reason="async_error",service="cost"} 0
 blufio_bus_trouble_total{reason="denied",service="cost"} 1

@@ -52,18 +52,22 @@ func TestFixedBoundsHaveTheirReason(t *testing.T) {
 	}
 }
 
-// What rooms hear, all of it waiting, is what ARCHITECTURE.md says.
+// What rooms hear and answer and what streams are fed with, all of it waiting, is what
+// ARCHITECTURE.md says.
 func TestWhatMayWaitForRooms(t *testing.T) {
-	lanes := 0
+	lanes, endpoints, streams := 0, 0, Defaults().Gateway.MaxStreams
 	for _, s := range furnished(t) {
 		for _, h := range s.Door().Hears {
-			if h.Spec().Kind != bus.KindCall {
+			if h.Spec().Kind == bus.KindCall {
+				endpoints++
+			} else {
 				lanes++
 			}
 		}
 	}
-	want := fmt.Sprintf("64 connections and %d lanes that rooms hear would hold 256 and %d MiB", lanes, 4*lanes)
-	if !strings.Contains(document(t, "ARCHITECTURE.md"), want) {
+	want := fmt.Sprintf("64 connections and %d lanes that rooms hear would hold 256 and %d MiB, %d endpoints %d MiB and the feeds of %d streams (`gateway.max_streams`) %d MiB",
+		lanes, 4*lanes, endpoints, 8*endpoints, streams, 4*streams)
+	if text := strings.Join(strings.Fields(document(t, "ARCHITECTURE.md")), " "); !strings.Contains(text, want) { // wherever its lines break
 		t.Errorf("ARCHITECTURE.md does not say: %s", want)
 	}
 	if most := Defaults().Bus.MaxConns; most != 64 {

@@ -103,8 +103,11 @@
 // {"from":…,"to":…,"why":…}, without an id. It comes when positions are no longer
 // kept, when the log is another one than the client's (it is told from its beginning
 // then; "to" is 0, because nobody knows how much is missing of the one before), and
-// as the last event to a client that is too slow (256 events or 256 KiB behind). A
-// comment comes every 15 s. The stream ends with its token.
+// as the last event to a client that is too slow (256 events or 256 KiB behind), or
+// when the daemon itself could not keep up. This last one has the id of what is before
+// it, so that who comes back misses nothing; both positions are 0, without an id, when
+// nothing that has one was heard. A comment comes every 15 s. The stream ends with its
+// token.
 //
 // # Sockets
 //

@@ -116,7 +116,7 @@ type events struct {
 }
 
 // gapBody says that the events From to To, both included, were not told. To is 0
-// when nobody knows how many they are.
+// when nobody knows how many they are, and From when nobody knows which.
 type gapBody struct {
 	From int64  `json:"from"`
 	To   int64  `json:"to"`
@@ -198,7 +198,7 @@ func (e *events) tellAll() error {
 // begin tells what the first page has, and all pages behind it.
 func (e *events) begin() error {
 	if e.lost >= 0 {
-		if err := e.gap(e.lost+1, 0, anotherLog); err != nil {
+		if err := e.gap("", e.lost+1, 0, anotherLog); err != nil {
 			return err
 		}
 	}
@@ -228,7 +228,7 @@ func (e *events) begin() error {
 // page tells one page.
 func (e *events) page(p bus.EventPage) error {
 	if p.First > e.last+1 {
-		if err := e.gap(e.last+1, p.First-1, "they are no longer kept"); err != nil {
+		if err := e.gap("", e.last+1, p.First-1, "they are no longer kept"); err != nil {
 			return err
 		}
 		e.last = p.First - 1
@@ -258,7 +258,7 @@ func (e *events) broken(err error) error {
 // live tells an event that was just heard.
 func (e *events) live(ev heard) error {
 	if other := ev.epoch != e.epoch || ev.position <= e.foreign; ev.position > 0 && e.positioned && other {
-		if err := e.gap(max(e.last, e.foreign)+1, 0, anotherLog); err != nil {
+		if err := e.gap("", max(e.last, e.foreign)+1, 0, anotherLog); err != nil {
 			return err
 		}
 		e.last, e.foreign, e.epoch = 0, 0, ev.epoch
@@ -317,36 +317,59 @@ func (e *events) fill(to int64) error {
 			return context.Canceled
 		}
 	}
-	return e.gap(e.last+1, to, "the stream has not stored them")
+	return e.gap("", e.last+1, to, "the stream has not stored them")
 }
 
-// cutOff ends the stream of a client that is too slow. It may come back. For one
-// that was told nothing yet, the first event that waits is the first it misses.
+// What a stream that is cut off is told.
+const (
+	tooSlow = "this client is too slow: come back with Last-Event-ID"
+	tooLate = "the daemon could not keep up: come back with Last-Event-ID"
+)
+
+// cutOff ends the stream of a client that is too slow, or for which the daemon is. It
+// may come back: this gap has the id of what is before it, for one that was told
+// nothing has no other. Such a one misses everything since the feed began.
 func (e *events) cutOff() error {
-	for !e.positioned && len(e.feed.pending) > 0 {
-		if ev := <-e.feed.pending; ev.position > 0 {
-			e.positioned, e.last = true, ev.position-1
-		}
+	why := tooSlow
+	if e.feed.late {
+		why = tooLate
 	}
-	return e.gap(e.last+1, max(e.last+1, e.feed.newest.Load()), "this client is too slow: come back with Last-Event-ID")
+	if first := e.feed.first.Load(); !e.positioned && first != nil {
+		e.positioned, e.epoch, e.last = true, first.epoch, first.position-1
+	}
+	if !e.positioned {
+		return e.gap("", 0, 0, why) // nothing has a position yet
+	}
+	id := e.id(e.last)
+	if e.foreign > 0 {
+		id = "" // whether it counts in this log is not known
+	}
+	return e.gap(id, e.last+1, max(e.last+1, e.feed.newest.Load()), why)
 }
 
-// gap has no id: a client that comes back asks again from what it was told.
-func (e *events) gap(from, to int64, why string) error {
+// gap has no id within a stream: a client that comes back asks again from what it was
+// told.
+func (e *events) gap(id string, from, to int64, why string) error {
 	data, err := json.Marshal(gapBody{From: from, To: to, Why: why})
 	if err != nil {
 		return fmt.Errorf("encode gap: %w", err)
 	}
-	return e.out.event("gap", "", data)
+	return e.out.event("gap", id, data)
+}
+
+// id names a position of the log that last counts in.
+func (e *events) id(position int64) string {
+	id := strconv.FormatInt(position, 10)
+	if e.epoch != "" {
+		id = brief(e.epoch) + "-" + id
+	}
+	return id
 }
 
 func (e *events) tell(position int64, name string, data []byte) error {
 	id := ""
 	if position > 0 {
-		id = strconv.FormatInt(position, 10)
-		if e.epoch != "" {
-			id = brief(e.epoch) + "-" + id
-		}
+		id = e.id(position)
 	}
 	if closed(e.r.pass.over) {
 		return errOver // also in the middle of a long past

@@ -29,9 +29,17 @@ type feed struct {
 	sub     *nats.Subscription
 	pending chan heard
 	overrun chan struct{} // closed when an event was dropped
+	late    bool          // it was the daemon that could not keep up, not the client; for who found overrun closed
 	once    sync.Once
-	bytes   atomic.Int64 // pending
-	newest  atomic.Int64 // position heard
+	bytes   atomic.Int64          // pending
+	newest  atomic.Int64          // position heard
+	first   atomic.Pointer[place] // where the feed began; nil: nothing with a position was heard
+}
+
+// place is a position in an event log.
+type place struct {
+	epoch    string
+	position int64
 }
 
 // openFeed listens. When it returns, the server knows: whatever is said from now
@@ -60,28 +68,46 @@ func (f *feed) hear(m *nats.Msg) {
 	if err != nil {
 		position = 0
 	}
-	if position > 0 {
-		f.newest.Store(position)
-	}
-	select {
-	case <-f.overrun:
+	ev := heard{position: position, epoch: m.Header.Get(bus.HeaderEpoch), name: strings.TrimPrefix(m.Subject, bus.Prefix), data: m.Data}
+	dropped, _ := m.Sub.Dropped() // it fails without a connection, which drops nothing
+	f.note(ev, int64(dropped))
+	if closed(f.overrun) {
 		return
-	default:
 	}
-	if n, _ := m.Sub.Dropped(); n > 0 { // behind this one is a hole, or before it
-		f.once.Do(func() { close(f.overrun) })
+	if dropped > 0 { // behind this one is a hole, or before it
+		f.end(true)
 		return
 	}
 	size := int64(len(m.Data))
 	if held := f.bytes.Add(size); held > maxPendingBytes && held > size {
-		f.once.Do(func() { close(f.overrun) })
+		f.end(false)
 		return
 	}
 	select {
-	case f.pending <- heard{position: position, epoch: m.Header.Get(bus.HeaderEpoch), name: strings.TrimPrefix(m.Subject, bus.Prefix), data: m.Data}:
+	case f.pending <- ev:
 	default:
-		f.once.Do(func() { close(f.overrun) })
+		f.end(false)
 	}
+}
+
+// note keeps where the feed began and how far it is. Before the first that is heard
+// there may be a hole of as many as were dropped.
+func (f *feed) note(ev heard, dropped int64) {
+	if ev.position <= 0 {
+		return
+	}
+	f.newest.Store(ev.position)
+	if f.first.Load() == nil {
+		f.first.Store(&place{epoch: ev.epoch, position: max(1, ev.position-dropped)})
+	}
+}
+
+// end says that an event was dropped, the daemon being late or the client.
+func (f *feed) end(late bool) {
+	f.once.Do(func() {
+		f.late = late
+		close(f.overrun)
+	})
 }
 
 // feeds are those of the streams that are open.
