@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/backup"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
@@ -143,8 +144,10 @@ func (p plan) wantWhole(t *testing.T, dir string) int {
 // wantNoScratch wants nothing left in the data directory of what was made on the way.
 func (p plan) wantNoScratch(t *testing.T) {
 	t.Helper()
-	left, err := os.ReadDir(backup.Scratch(p.data()))
-	if err != nil && !os.IsNotExist(err) || len(left) > 0 {
-		t.Errorf("left in the data directory: %v, %v", left, err)
-	}
+	var left []os.DirEntry
+	bustest.Eventually(t, "nothing is left in the data directory", func() (empty bool) { // a backup is told before it is swept up
+		var err error
+		left, err = os.ReadDir(backup.Scratch(p.data()))
+		return len(left) == 0 && (err == nil || os.IsNotExist(err))
+	}, func() any { return left })
 }

@@ -141,7 +141,7 @@ func TestBackupInterrupted(t *testing.T) {
 	if err := slow.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	slow.rest(t).want(t, 1, "stopped")
+	slow.rest(t).want(t, 130, "stopped")
 	until(t, "the next one works", 10*time.Second, func() bool { return p.run(t, binary, nil, "backup", filepath.Join(p.out(), "next")).code == 0 })
 	p.wantNoScratch(t)
 	d.stop(t)
