@@ -71,8 +71,8 @@ soak: ## the long proofs: many kills, trouble of every kind, that the proofs can
 soak-memory: ## memory under load and attack, drawn and judged: SOAK=30m, or 72h, or 2m for a try
 	go run ./services/serve/soak -for $(SOAK) $(SOAK_FLAGS)
 
-soak-million: ## a million turns in 5 000 sessions, as fast as it goes, after 500 000 that fill everything: does memory grow? (half an hour)
-	go run ./services/serve/soak -turns 1500000 $(SOAK_FLAGS)
+soak-million: ## a million turns in 5 000 sessions, as fast as it goes, after a million that fill everything: does memory grow? (three quarters of an hour)
+	go run ./services/serve/soak -turns 2000000 $(SOAK_FLAGS)
 
 clean: ## remove what was built
 	rm -rf bin dist

@@ -7,7 +7,7 @@
 // again.
 //
 //	make soak-memory            half an hour; SOAK=72h for longer, SOAK=2m for a try
-//	make soak-million           1.5 million turns in 5 000 sessions, as fast as they go; the last million is judged
+//	make soak-million           2 million turns in 5 000 sessions, as fast as they go; the last million is judged
 //	SOAK_FLAGS=…                "-one-cpu -limit-mb 1024", or "-phases idle=1m,hostile=1h,calm=70s"
 //
 //	plan.go      the phases, and how a time is divided into them
