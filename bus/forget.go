@@ -14,10 +14,7 @@ import (
 // 8 KiB around it. A subscription that comes and goes makes all of it old, and a connection
 // lets go of it with the next message that it sends.
 func (c *Conn) ForgetMatches() error {
-	sub, err := c.nc.Subscribe(c.nc.NewInbox(), func(*nats.Msg) {}) // nobody knows the inbox
-	if err == nil {
-		err = sub.SetPendingLimits(1, 1)
-	}
+	sub, err := Listen(c.nc, c.nc.NewInbox(), func(*nats.Msg) {}) // nobody knows the inbox
 	if err == nil {
 		err = sub.Unsubscribe()
 	}

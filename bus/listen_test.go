@@ -94,11 +94,7 @@ func TestEventsBeyondTheBoundAreDropped(t *testing.T) {
 				t.Errorf("%d events wait, the bound is %d", waiting, s.queue.Bound)
 			}
 			close(s.free)
-			for end := time.Now().Add(10 * time.Second); s.queue.Len() > 0; time.Sleep(time.Millisecond) {
-				if time.Now().After(end) {
-					t.Fatal("what waits is not heard")
-				}
-			}
+			bustest.Eventually(t, "what waits is heard", func() bool { return s.queue.Len() == 0 })
 			if n := s.heard.Load(); n < int64(tc.most)/2 || s.dropped.Load() == 0 {
 				t.Errorf("%d were heard, trouble told %d times", n, s.dropped.Load())
 			}

@@ -21,8 +21,9 @@
 //
 // With --json a command prints one document; what goes on and on (events, status --watch,
 // the shell) prints one a line. An answer of the bus is printed as it came: its shape is
-// that of bus/EVENTS.md, with the version in the subject. A shape that is the command line's
-// own names itself in `schema`. Both only grow: readers ignore fields that they do not know.
+// that of bus/EVENTS.md, with the version in the subject. Reports of the command line's own
+// name themselves in `schema`; plain lists and what is small (version, a new key) do not. All
+// of them only grow: readers ignore fields that they do not know.
 //
 // # The daemon
 //
@@ -42,7 +43,7 @@
 //	  4  the daemon is there but does not answer
 //	  5  permission denied
 //	 64  wrong usage
-//	130  interrupted (Ctrl-C, SIGTERM) before it was done
+//	130  interrupted (Ctrl-C) before it was done
 //
 // and for serve also 65 (database newer than the program), 75 (another daemon
 // holds the data directory), 77 (device key or file permissions) and 78

@@ -113,6 +113,8 @@ func explain(err error) *failure {
 		return explainBus(err, remote)
 	case errors.Is(err, fs.ErrPermission):
 		return &failure{code: exitDenied, err: err, hint: hintOwner}
+	case errors.Is(err, context.Canceled):
+		return &failure{code: exitInterrupted, err: errors.New("interrupted")}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &failure{code: exitNoAnswer, err: errors.New("the daemon does not answer"), hint: hintHangs}
 	}

@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -62,6 +64,15 @@ func TestSpent(t *testing.T) {
 	} {
 		if got := spent(c.m, c.limit); got != c.want {
 			t.Errorf("spent(%d) = %q, want %q", c.m, got, c.want)
+		}
+	}
+}
+
+// Whatever is cut off by an interrupt ends with the code that a shell expects of it.
+func TestInterruptionHasItsCode(t *testing.T) {
+	for _, err := range []error{context.Canceled, fmt.Errorf("ask the daemon: %w", context.Canceled)} {
+		if f := explain(err); f.code != exitInterrupted || f.Error() != "interrupted" {
+			t.Errorf("%v: exit code %d, %q", err, f.code, f.Error())
 		}
 	}
 }

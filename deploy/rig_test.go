@@ -19,12 +19,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/cli"
 	"github.com/blufio/blufio/services/governor"
+	"github.com/blufio/blufio/services/governor/governortest"
 	"github.com/blufio/blufio/services/serve"
 )
 
@@ -53,24 +53,10 @@ type daemon struct {
 	stop    func()
 }
 
-// machine is one on which everything about memory can be read, a control group's
-// limit too, so that no series is absent for where the test runs.
-func machine() governor.Deps {
-	files := fstest.MapFS{}
-	for name, content := range map[string]string{
-		"proc/self/statm": "9999 9000 3 4 0 5 0\n", "proc/self/status": "RssAnon:\t20000 kB\n", "proc/self/cgroup": "0::/\n",
-		"sys/fs/cgroup/memory.max": "1073741824\n", "sys/fs/cgroup/memory.current": "33554432\n", "sys/fs/cgroup/memory.stat": "anon 20971520\nkernel 1048576\n",
-		"sys/fs/cgroup/memory.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
-	} {
-		files[name] = &fstest.MapFile{Data: []byte(content)}
-	}
-	return governor.Deps{Root: files, PageSize: 4096}
-}
-
-// measured is that machine as far as its control group goes, for not every one has a
+// measured is a readable machine as far as its control group goes, for not every one has a
 // limit; what the process takes is real, where the kernel tells it.
 func measured() governor.Deps {
-	d := machine()
+	d := governortest.Readable()
 	d.Root, d.PageSize = process{os.DirFS("/"), d.Root}, 0
 	return d
 }
@@ -97,7 +83,7 @@ func start(t *testing.T, change func(*serve.Config)) *daemon {
 func startWith(t *testing.T, change func(*serve.Options)) *daemon {
 	t.Helper()
 	d := &daemon{data: filepath.Join(t.TempDir(), "data")}
-	o := serve.Options{Config: serve.Defaults(), DataDir: d.data, Version: "test", Logger: bustest.Logger(t), Memory: machine()}
+	o := serve.Options{Config: serve.Defaults(), DataDir: d.data, Version: "test", Logger: bustest.Logger(t), Memory: governortest.Readable()}
 	o.Config.Gateway.Listen, o.Config.Bus.Listen, o.Config.Memory.LimitMB = "127.0.0.1:0", "127.0.0.1:0", 2000
 	change(&o)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))

@@ -149,11 +149,7 @@ func joined(t *testing.T) *Server {
 		t.Fatal(err)
 	}
 	s := leafServer(t, leaf)
-	for end := time.Now().Add(10 * time.Second); !s.HubConnected(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("not joined after 10 s")
-		}
-	}
+	eventually(t, "it has joined", s.HubConnected)
 	return s
 }
 
@@ -275,9 +271,5 @@ func TestHubTrouble(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := leafServer(t, leaf)
-	for end := time.Now().Add(10 * time.Second); s.HubTrouble() != "it does not know the key of this daemon"; time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("told %q", s.HubTrouble())
-		}
-	}
+	eventually(t, "it is told why", func() bool { return s.HubTrouble() == "it does not know the key of this daemon" })
 }

@@ -65,11 +65,7 @@ func (c *container) gateway() string {
 
 func (c *container) await(within time.Duration, what string, true func() bool) {
 	c.Helper()
-	for end := time.Now().Add(within); !true(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			c.Fatalf("not within %s: %s", within, what)
-		}
-	}
+	eventually(c, within, what, true)
 }
 
 func (c *container) healthy() {

@@ -201,9 +201,15 @@ func (m *machine) prop(unit, name string) string {
 // eventually waits for what has to come true.
 func (m *machine) eventually(within time.Duration, what string, true func() bool) {
 	m.Helper()
+	eventually(m, within, what, true)
+}
+
+// eventually waits for what nothing tells of, in another machine or container.
+func eventually(t testing.TB, within time.Duration, what string, true func() bool) {
+	t.Helper()
 	for end := time.Now().Add(within); !true(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			m.Fatalf("not within %s: %s", within, what)
+			t.Fatalf("not within %s: %s", within, what)
 		}
 	}
 }

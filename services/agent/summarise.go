@@ -155,12 +155,7 @@ func (s *Service) material(o older, words int64) string {
 	return b.String()
 }
 
-func shown(text string) string {
-	if cut := clip.Bytes(text, maxShown); cut != text {
-		return cut + "… (cut)"
-	}
-	return text
-}
+func shown(text string) string { return excerpt(text, maxShown) }
 
 // askCheap asks a model once, as the turn's ask does, and notes in w what was used.
 func (s *Service) askCheap(ctx context.Context, c compaction, m Model, req llm.Request, w *written) (llm.Response, error) {

@@ -15,7 +15,6 @@ import (
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/agent/tool"
-	"github.com/blufio/blufio/services/internal/clip"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/failpoint"
 	"github.com/blufio/blufio/services/internal/sqlite"
@@ -80,7 +79,7 @@ func finalAnswer(answer llm.Response) (outcome, error) {
 		return outcome{}, bus.Errorf(bus.CodeInternal, "the model's answer was empty").WithHint("ask again, or in other words")
 	}
 	for jsonSize(text) > maxReplyBytes {
-		text = clip.Bytes(text, len(text)/2) + "… (cut)"
+		text = excerpt(text, len(text)/2)
 	}
 	return outcome{state: bus.StateAnswered, text: text, aside: answer.Aside}, nil
 }
@@ -186,9 +185,7 @@ func (s *Service) useTool(ctx context.Context, t *turn, call llm.ToolCall) (tool
 		return err
 	})
 	res.Text = s.redact(res.Text) // the daemon's own secrets are no model's business
-	if len(res.Text) > tool.MaxResultBytes {
-		res.Text = clip.Bytes(res.Text, tool.MaxResultBytes) + "… (cut)"
-	}
+	res.Text = excerpt(res.Text, tool.MaxResultBytes)
 	return res, err
 }
 

@@ -45,16 +45,6 @@ func TestReadingDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkStep is the cost of one reading of this machine, which is taken once a
-// second: 1 ms would be 0.1 % of a core.
-func BenchmarkStep(b *testing.B) {
-	s := machine(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		s.step()
-	}
-}
-
 // BenchmarkGoverning is what a second takes of a processor, with the real pace of the
 // readings, for a process is slower after a pause: of readings alone, and of a long pause,
 // in which the program's pages go as often as they may. It is counted for the whole process,

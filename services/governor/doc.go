@@ -34,7 +34,8 @@
 // # Levels
 //
 // A level is entered at once, at its percentage, and left when readings were 5
-// points below it for half a minute. So a load that comes and goes is one change.
+// points below it for half a minute, or for 45 s if it was entered within ten minutes of
+// a fall. So a load that comes and goes is one change.
 // Critical is also what goes on rising above the warning, each time more after a
 // shedding than after the one before, for half a minute. A control group in which
 // everything waits for memory is worth a warning, whatever the numbers.

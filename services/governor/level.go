@@ -46,7 +46,7 @@ func (l *levels) next(now time.Time, percent, stalled float64) string {
 	due := l.due(percent, stalled)
 	for below := range l.quiet {
 		switch {
-		case int(rank(due)) > below:
+		case rank(due) > below:
 			l.quiet[below] = time.Time{}
 		case l.quiet[below].IsZero():
 			l.quiet[below] = now
@@ -56,7 +56,7 @@ func (l *levels) next(now time.Time, percent, stalled float64) string {
 		l.again = !l.fell.IsZero() && now.Sub(l.fell) < lately
 		l.level = due
 	}
-	for below, since := range l.quiet[:int(rank(l.level))] {
+	for below, since := range l.quiet[:rank(l.level)] {
 		if !since.IsZero() && now.Sub(since) >= l.patience() {
 			l.level, l.fell = ranked[below], now
 			break
@@ -124,8 +124,8 @@ func share(used, limit, baseline int64) float64 {
 // ranked are the levels in order.
 var ranked = [...]string{bus.PressureNormal, bus.PressureWarn, bus.PressureCritical}
 
-// rank numbers the levels for the gauge: 0, 1, 2.
-func rank(level string) float64 { return float64(max(0, slices.Index(ranked[:], level))) }
+// rank numbers the levels: 0, 1, 2.
+func rank(level string) int { return max(0, slices.Index(ranked[:], level)) }
 
 // orInf is a limit as a gauge tells it.
 func orInf(limit int64) float64 {

@@ -76,7 +76,7 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(rssDesc, float64(r.RSS))
 	_, percent, _ := r.nearer(g.s.cfg)
 	gauge(usedDesc, percent/100)
-	gauge(pressureDesc, rank(r.Pressure))
+	gauge(pressureDesc, float64(rank(r.Pressure)))
 	known(anonymousDesc, r.anonymous)
 	known(groupAllDesc, r.current)
 	if r.group > 0 {

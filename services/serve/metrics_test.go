@@ -10,12 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/config"
-	"github.com/blufio/blufio/services/governor"
+	"github.com/blufio/blufio/services/governor/governortest"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
@@ -167,20 +166,6 @@ func describedBy(r *prometheus.Registry) map[string]bool {
 	return names
 }
 
-// readable is a machine on which everything about memory can be read, so that no
-// family is absent for where the test runs.
-func readable() governor.Deps {
-	files := fstest.MapFS{}
-	for name, content := range map[string]string{
-		"proc/self/statm": "9999 9000 3 4 0 5 0\n", "proc/self/status": "RssAnon:\t20000 kB\n", "proc/self/cgroup": "0::/\n",
-		"sys/fs/cgroup/memory.max": "1073741824\n", "sys/fs/cgroup/memory.current": "33554432\n", "sys/fs/cgroup/memory.stat": "anon 20971520\nkernel 1048576\n",
-		"sys/fs/cgroup/memory.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
-	} {
-		files[name] = &fstest.MapFile{Data: []byte(content)}
-	}
-	return governor.Deps{Root: files, PageSize: 4096}
-}
-
 // At the first scrape of a daemon that has done nothing every family is there that any
 // collector has announced, with every label that is known, counters at 0, and no budget as an infinite one. What
 // it does then adds no series.
@@ -188,7 +173,7 @@ func TestFirstScrape(t *testing.T) {
 	described := map[string]bool{}
 	c, info := daemonOf(t, func(o *Options) {
 		o.Config.Cost.DailyUSD, o.Config.Cost.MonthlyUSD = 0, 0
-		o.Memory = readable()
+		o.Memory = governortest.Readable()
 		o.counted = func(r *prometheus.Registry) { described = describedBy(r) }
 	})
 	first := families(t, info)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services/agent/llm/llmtest/fakellm"
 	"github.com/blufio/blufio/services/governor"
@@ -162,12 +163,7 @@ func fillCaches(t *testing.T, c *bus.Conn, info Info, keeping *http.Client) {
 // awaitPositive waits until a series without labels is above zero.
 func awaitPositive(t *testing.T, info Info, name string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if value(families(t, info)[name], "") > 0 {
-			return
-		}
-	}
-	t.Fatalf("%s stays at zero", name)
+	bustest.Eventually(t, name+" is above zero", func() bool { return value(families(t, info)[name], "") > 0 })
 }
 
 // streamBuffers is how many bytes were allocated for blocks of the event stream, and

@@ -44,7 +44,7 @@ func newMetrics(s *Service) *metrics {
 	})
 	gauge("moved_chats", "Groups that have another id since they became supergroups.", maxMoved, s.moved.size)
 	gauge("refused_people", "People remembered as told that they are not on the list.", maxRefused, s.allow.size)
-	gauge("handovers", "Chats whose messages are being handed to the agent.", maxChats, func() int { return int(s.handing.Load()) })
+	gauge("handovers", "Chats whose messages are being handed to the agent.", maxChats, func() int { return len(s.handing) })
 	gauge("silent_chats", "Chats in which Telegram asked for a pause, until the next one is asked for.", maxHolds, s.pace.silent)
 	gauge("typing", "Messages whose chat shows that the bot is typing.", maxTyping, func() int {
 		s.typing.mu.Lock()

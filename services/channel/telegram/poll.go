@@ -140,17 +140,15 @@ func (s *Service) takePage(ctx context.Context, page []json.RawMessage) (last in
 		}
 		chats[m.Chat.ID] = append(chats[m.Chat.ID], u)
 	}
-	slots := make(chan struct{}, maxChats)
 	var loops []func(context.Context) error
 	for _, us := range chats {
 		loops = append(loops, func(ctx context.Context) error {
 			select {
-			case slots <- struct{}{}:
+			case s.handing <- struct{}{}:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			s.handing.Add(1)
-			defer func() { s.handing.Add(-1); <-slots }()
+			defer func() { <-s.handing }()
 			for _, u := range us {
 				if err := s.takeSafely(ctx, u); err != nil {
 					return err

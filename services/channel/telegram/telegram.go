@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -62,7 +61,7 @@ type Service struct {
 	over    recent               // message ids whose reply has come
 	busy    map[string]bool      // keys being delivered
 	heard   recent               // groups where somebody from the list has spoken; of the loop that polls
-	handing atomic.Int64         // chats whose updates are handed over
+	handing chan struct{}        // a slot for each chat whose updates are handed over
 	unnoted map[partKey]sentPart // Telegram has accepted it, the database not yet
 	life    context.Context      // of drafts; nil outside of Run
 	work    sync.WaitGroup       // drafts being shown
@@ -92,7 +91,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	s := &Service{cfg: cfg, api: newClient(cfg), store: d.Store, events: d.Events, blobs: d.Blobs, log: d.Logger.With("service", Name), now: d.Now,
 		pauses: pauses{first: time.Second, most: 30 * time.Second, token: time.Minute, tick: time.Second, typing: 4 * time.Second, gap: 40 * time.Millisecond,
 			group: 4 * time.Second, margin: 5 * time.Second},
-		fetching: make(chan struct{}, 1), tokens: make(chan struct{}, 1), allow: newAllowList(cfg.Allow, d.Now), moved: &moved{},
+		fetching: make(chan struct{}, 1), tokens: make(chan struct{}, 1), handing: make(chan struct{}, maxChats), allow: newAllowList(cfg.Allow, d.Now), moved: &moved{},
 		typing: newTyping(cfg.Typing, d.Now), drafts: map[string]*draft{}, busy: map[string]bool{}, unnoted: map[partKey]sentPart{}}
 	s.pace = newPace(d.Now, func() time.Duration { return s.pauses.gap })
 	s.evidence = &evidence{off: cfg.BotToken.IsZero, now: d.Now}

@@ -195,15 +195,24 @@ func programMemory(pid int) (sum int64, err error) {
 
 // cpu returns the processor time a process has used, in user and system mode.
 func cpu(pid int) (time.Duration, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	f, err := stat(pid)
 	if err != nil {
 		return 0, err
 	}
-	f := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
 	user, err1 := strconv.ParseInt(f[11], 10, 64)
 	system, err2 := strconv.ParseInt(f[12], 10, 64)
 	const tick = 10 * time.Millisecond // USER_HZ is 100 on Linux
 	return time.Duration(user+system) * tick, errors.Join(err1, err2)
+}
+
+// stat is what the kernel says of a process behind its name (proc_pid_stat(5)): the third
+// field is the first here.
+func stat(pid int) ([]string, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
+	}
+	return strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:])), nil
 }
 
 // post sends one message and waits for its reply.

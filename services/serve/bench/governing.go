@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -110,10 +109,8 @@ type effort struct {
 // acting is what an idle daemon takes, and one whose governor only reads.
 func (r *run) acting() (ours, other effort, err error) {
 	watching := filepath.Join(r.tmp, "watching")
-	cmd := exec.Command("go", "build", "-trimpath", "-tags", "ungoverned", "-ldflags", "-s -w", "-o", watching, module)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return ours, other, fmt.Errorf("build a daemon that only watches: %w\n%s", err, out)
+	if err := buildAs(watching, module, "ungoverned"); err != nil {
+		return ours, other, err
 	}
 	only := *r
 	only.binary = watching
@@ -178,11 +175,10 @@ func effortOf(pid int) (e effort, err error) {
 		}
 		e.cpu += ms(time.Duration(ns))
 	}
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	f, err := stat(pid)
 	if err != nil {
 		return e, err
 	}
-	f := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
 	e.faults, err = strconv.ParseFloat(f[7], 64) // minflt (proc_pid_stat(5))
 	return e, err
 }

@@ -106,13 +106,21 @@ const module = "github.com/blufio/blufio"
 // build makes the binaries as they are shipped.
 func (r *run) build() error {
 	for out, pkg := range map[string]string{r.binary: module, r.bare: module + "/services/serve/bench/bare", r.embeds: module + "/services/serve/bench/embeds"} {
-		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, pkg)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if text, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s: %w\n%s", pkg, err, text)
+		if err := buildAs(out, pkg, ""); err != nil {
+			return err
 		}
 	}
 	return os.WriteFile(r.config, []byte(freePorts), 0o600)
+}
+
+// buildAs makes a binary as it is shipped, but for build tags.
+func buildAs(out, pkg, tags string) error {
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", tags, "-ldflags", "-s -w", "-o", out, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", pkg, err, text)
+	}
+	return nil
 }
 
 // part is a measurement. The bars of some are for one processor: they are taken there only.
