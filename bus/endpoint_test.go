@@ -3,11 +3,11 @@
 package bus_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,30 +25,13 @@ type flooded struct {
 	conn                *bus.Conn
 	dropped             atomic.Int64 // times that trouble was told
 	full, free, trouble chan struct{}
-	log                 *lines
+	log                 *bustest.Text
 }
 
-// lines is a log.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lines) has(words ...string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.buf.String()) {
-		all := true
-		for _, w := range words {
-			all = all && strings.Contains(line, w)
-		}
-		if all {
+// hasLine reports whether one line of a log has all the words.
+func hasLine(log *bustest.Text, words ...string) bool {
+	for line := range strings.Lines(log.String()) {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
 			return true
 		}
 	}
@@ -57,7 +40,7 @@ func (l *lines) has(words ...string) bool {
 
 func floodedRoom(t *testing.T, b *bustest.Bus) *flooded {
 	t.Helper()
-	f := &flooded{full: make(chan struct{}), free: make(chan struct{}), trouble: make(chan struct{}), log: &lines{}}
+	f := &flooded{full: make(chan struct{}), free: make(chan struct{}), trouble: make(chan struct{}), log: &bustest.Text{}}
 	nc, err := b.Server().ConnectRoom("cost")
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +122,7 @@ func TestRequestsBeyondTheBoundAreDropped(t *testing.T) {
 			}
 			flushed(t, asker, room.conn)
 			wait(t, room.trouble)
-			if !room.log.has("bus trouble", "kind=slow_consumer", "subject="+bus.Prefix+bus.CostGet.Spec().Name) {
+			if !hasLine(room.log, "bus trouble", "kind=slow_consumer", "subject="+bus.Prefix+bus.CostGet.Spec().Name) {
 				t.Error("the log does not say it")
 			}
 			late, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 )
 
 // breakage is one thing that is broken, from outside, and the one finding that it
@@ -44,26 +45,8 @@ type patient struct {
 	dir  string // data
 	toml string // configuration file
 	env  []string
-	log  lockedBuffer // of the daemons
+	log  bustest.Text // of the daemons
 	ulim string       // what a shell does before a daemon, or to start it
-}
-
-// lockedBuffer is read while a process writes to it.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 func newPatient(t *testing.T, env ...string) *patient {

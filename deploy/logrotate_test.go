@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/serve"
 )
 
@@ -107,7 +108,7 @@ func TestRotationLosesNothing(t *testing.T) {
 	}
 
 	out, in := io.Pipe()
-	var sent lockedText
+	var sent bustest.Text
 	log := slog.New(slog.NewJSONHandler(io.MultiWriter(&sent, in), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -145,22 +146,4 @@ func TestRotationLosesNothing(t *testing.T) {
 	if _, err := os.Stat(w.path + ".2.gz"); err != nil {
 		t.Error("nothing was compressed:", err)
 	}
-}
-
-// lockedText collects a log.
-type lockedText struct {
-	mu  sync.Mutex
-	all strings.Builder
-}
-
-func (l *lockedText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.Write(p)
-}
-
-func (l *lockedText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.String()
 }

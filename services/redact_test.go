@@ -3,14 +3,12 @@
 package services_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/blufio/blufio/bus"
@@ -20,24 +18,6 @@ import (
 )
 
 const secret = `sk-test-"quoted"-0123456789`
-
-// logged takes a log of many goroutines.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
 
 // leaky is a room that lets a secret out wherever a room can, but for what people say
 // to each other: a panic and an error of a handler, answers, an event, a failed life,
@@ -112,7 +92,7 @@ func TestRoomsLetNoSecretOut(t *testing.T) {
 	shows := func(text string) bool {
 		return strings.Contains(text, secret) || strings.Contains(text, strings.ReplaceAll(secret, `"`, `\"`))
 	}
-	var clean, dirty logged
+	var clean, dirty bustest.Text
 	out := letOut(t, redactor, redactor.Logger(slog.New(slog.NewJSONHandler(&clean, nil))))
 	if shows(out) || strings.Count(out, "[redacted]") != 7 {
 		t.Errorf("said: %s", out)

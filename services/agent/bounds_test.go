@@ -3,14 +3,13 @@
 package agent_test
 
 import (
-	"bytes"
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/tool"
 )
@@ -66,28 +65,10 @@ func TestPostponedSummariesAreBounded(t *testing.T) {
 	}
 }
 
-// noted is a log to read.
-type noted struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (n *noted) Write(p []byte) (int, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.text.Write(p)
-}
-
-func (n *noted) count(text string) int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return strings.Count(n.text.String(), text)
-}
-
 // The bound of dead letters is their age: a gauge tells it, and when it is reached the
 // log does.
 func TestDeadLettersHaveAnEnd(t *testing.T) {
-	r, log := newRig(t, deadly), &noted{}
+	r, log := newRig(t, deadly), &bustest.Text{}
 	r.log = slog.New(slog.NewTextHandler(log, nil))
 	r.start()
 	const age, bound = "blufio_dead_letters_oldest_seconds", "blufio_dead_letters_oldest_seconds_limit"
@@ -111,7 +92,7 @@ func TestDeadLettersHaveAnEnd(t *testing.T) {
 	if err := r.agent.Expire(t.Context(), r.clock.now().Add(r.cfg.KeepHistory-time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if n := log.count("letters=1"); n != 1 || r.status().Queues.Dead != 1 {
+	if n := strings.Count(log.String(), "letters=1"); n != 1 || r.status().Queues.Dead != 1 {
 		t.Errorf("told %d times; %d are dead", n, r.status().Queues.Dead)
 	}
 	if m := scrape(t, r.agent); m[age] > 3600 {

@@ -3,7 +3,6 @@
 package backup
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,12 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"filippo.io/age"
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/backup/archive"
 	"github.com/prometheus/client_golang/prometheus"
@@ -264,7 +263,7 @@ func TestOutputIsBounded(t *testing.T) {
 
 // A second daemon is not started where there is no memory for it.
 func TestDrillWaitsForMemory(t *testing.T) {
-	var log lockedLog
+	var log bustest.Text
 	r := newRig(t, func(c *Config, d *Deps) {
 		c.Every, c.DrillEvery = 6*time.Hour, 12*time.Hour
 		d.Logger = slog.New(slog.NewTextHandler(&log, nil))
@@ -282,24 +281,6 @@ func TestDrillWaitsForMemory(t *testing.T) {
 	if n := strings.Count(log.String(), "drill put off"); n != 1 {
 		t.Errorf("said %d times", n)
 	}
-}
-
-// lockedLog collects a log.
-type lockedLog struct {
-	mu  sync.Mutex
-	all bytes.Buffer
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.Write(p)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.String()
 }
 
 func TestDrill(t *testing.T) {

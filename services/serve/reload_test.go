@@ -39,33 +39,15 @@ type reloadRig struct {
 	dir    string
 	set    map[string]string // key → TOML
 	hangup chan struct{}
-	log    *lockedText
+	log    *bustest.Text
 
 	mu    sync.Mutex
 	level string
 }
 
-// lockedText collects a log.
-type lockedText struct {
-	mu  sync.Mutex
-	all bytes.Buffer
-}
-
-func (l *lockedText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.Write(p)
-}
-
-func (l *lockedText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.String()
-}
-
 func newReloadRig(t *testing.T, more map[string]string) *reloadRig {
 	r := &reloadRig{T: t, model: fakellm.NewOpenAI(t), bot: fakebot.Start(t), file: filepath.Join(t.TempDir(), "blufio.toml"),
-		hangup: make(chan struct{}, 1), level: "info", log: &lockedText{}}
+		hangup: make(chan struct{}, 1), level: "info", log: &bustest.Text{}}
 	r.web = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "from the nas") }))
 	t.Cleanup(r.web.Close)
 	r.set = map[string]string{

@@ -3,7 +3,6 @@
 package telegram_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -91,7 +90,7 @@ type rig struct {
 	clock  *clock
 	inbox  *inbox
 	agent  *bus.Conn
-	logged *bytes.Buffer
+	logged *bustest.Text
 	log    *slog.Logger
 	tick   time.Duration // of the room; 0: a short one
 
@@ -105,9 +104,9 @@ type rig struct {
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, bus: bustest.New(t), fake: fakebot.Start(t), path: filepath.Join(t.TempDir(), "blufio.db"), cfg: telegram.Defaults(),
-		clock: &clock{}, inbox: &inbox{ids: map[string]string{}, more: make(chan struct{})}, logged: &bytes.Buffer{}}
+		clock: &clock{}, inbox: &inbox{ids: map[string]string{}, more: make(chan struct{})}, logged: &bustest.Text{}}
 	r.cfg.BotToken, r.cfg.APIURL, r.cfg.Allow = config.NewSecret(r.fake.Token()), r.fake.URL(), []int64{ann}
-	r.log = slog.New(slog.NewTextHandler(&locked{to: r.logged}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	r.log = slog.New(slog.NewTextHandler(r.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	r.agent = r.bus.Connect(t, "agent", bus.MessageSend, bus.MessageDelta)
 	if err := r.agent.Handle(t.Context(), bus.MessageReceive.Answer(r.inbox.receive)); err != nil {
 		t.Fatal(err)
@@ -118,17 +117,6 @@ func newRig(t testing.TB) *rig {
 		}
 	})
 	return r
-}
-
-type locked struct {
-	mu sync.Mutex
-	to *bytes.Buffer
-}
-
-func (l *locked) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.to.Write(p)
 }
 
 func (r *rig) start() *rig {
