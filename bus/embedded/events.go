@@ -72,7 +72,7 @@ func (s *Server) newEvents() (*Events, error) {
 	if err != nil {
 		return nil, err
 	}
-	watch, err := s.ConnectWatch("events", nats.ReconnectBufSize(bufferBytes))
+	watch, err := s.ConnectWatch("events", nats.ReconnectBufSize(bufferBytes), nats.SyncQueueLen(readCount+1)) // left alone, each read would make room for 65 536
 	if err != nil {
 		house.Close()
 		return nil, err

@@ -20,6 +20,8 @@ const (
 	// What one request may bring beside its last message. The server cuts a
 	// client off for whom more than maxPending waits.
 	readBytes = 128 << 10
+	// And how many messages, the word that it was all not among them.
+	readCount = 512
 )
 
 // Stored is one message of the stream.
@@ -54,8 +56,7 @@ func (e *Events) Read(ctx context.Context, from uint64, limit, maxBytes int) ([]
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // it fails only with the connection
 
-	// What one request brings, and the word that it was all.
-	if err := sub.SetPendingLimits(max(limit, 0)+1, maxPending); err != nil {
+	if err := sub.SetPendingLimits(readCount+1, maxPending); err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
 	r := reading{events: e, sub: sub, next: max(from, 1), limit: limit, bytes: maxBytes}
@@ -80,7 +81,7 @@ type reading struct {
 // batch makes one request and takes its answers. It reports whether another one
 // is due.
 func (r *reading) batch(ctx context.Context) (more bool, err error) {
-	request, err := json.Marshal(map[string]any{"seq": r.next, "batch": r.limit - len(r.got), "max_bytes": max(1, min(r.bytes, readBytes))})
+	request, err := json.Marshal(map[string]any{"seq": r.next, "batch": min(r.limit-len(r.got), readCount), "max_bytes": max(1, min(r.bytes, readBytes))})
 	if err != nil {
 		return false, err
 	}

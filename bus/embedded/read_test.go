@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -78,6 +79,31 @@ func TestRead(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// One read is many requests when there are many messages, and each makes room for no more
+// than it may bring.
+func TestReadOfManyIsManyRequests(t *testing.T) {
+	_, e := startWithEvents(t, nil)
+	const many = 2*readCount + 10
+	publishMany(t, e, many, 10)
+	for limit, want := range map[int]uint64{many + 1: many, many: many, many - 1: many - 1, readCount + 1: readCount + 1, readCount: readCount} {
+		if got, err := e.Read(deadline(t), 1, limit, 1<<20); err != nil || !slices.Equal(numbers(got), upTo(1, want)) {
+			t.Errorf("of %d: got %d, %v", limit, len(got), err)
+		}
+	}
+	const reads = 20
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range reads {
+		if got, err := e.Read(deadline(t), many, 1, 1); err != nil || len(got) != 1 {
+			t.Fatal(got, err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / reads; each > 128<<10 {
+		t.Errorf("one event allocates %d bytes", each)
 	}
 }
 
