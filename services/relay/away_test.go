@@ -12,6 +12,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/bus/bustest"
+	"github.com/blufio/blufio/services/internal/sqlite"
 	"github.com/blufio/blufio/services/roomtest"
 )
 
@@ -289,6 +290,25 @@ func TestWaitsForTheHouse(t *testing.T) {
 	}
 	close(open)
 	r.hears(t, 1, 1)
+}
+
+// A relay that cannot read what is to be relayed does not say that it is ready: it would
+// be seen running each time that it is started again.
+func TestWithoutItsLogItIsNotReady(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if err := r.store.Write(t.Context(), func(tx *sqlite.Tx) error {
+		_, err := tx.Exec("ALTER TABLE event RENAME TO gone")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	open := make(chan struct{})
+	close(open)
+	s := New(r.log, r.b.Server(), open, bustest.Logger(t))
+	if err := s.Run(t.Context(), nil, func() { t.Error("it is ready") }); err == nil {
+		t.Error("it ended without a reason")
+	}
 }
 
 // Only an answer proves that an event is not stored.

@@ -134,18 +134,22 @@ func (s *Service) health() []bus.Problem {
 		Hint: "messages are not affected; free disk space if it is full, blufio tries again by itself"}}
 }
 
-// Run relays until ctx ends. What is not relayed then is still in the log.
+// Run relays until ctx ends. What is not relayed then is still in the log. A relay that
+// cannot read that is not ready.
 func (s *Service) Run(ctx context.Context, _ *bus.Conn, ready func()) error {
+	if err := s.begin(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to end before it had begun
+		}
+		return err
+	}
 	ready()
 	select {
 	case <-s.open:
 	case <-ctx.Done():
 		return nil
 	}
-	if err := s.begin(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil // asked to end before it had begun
-		}
+	if err := s.publishers(); err != nil {
 		return err
 	}
 	var asking sync.WaitGroup // one at a time
@@ -202,16 +206,21 @@ func (s *Service) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.events, err = s.stream.Events(); err != nil {
-		return err
-	}
-	s.reading.Store(s.events)
 	if s.first.Store(log.First); log.First == 0 {
 		s.first.Store(log.Last + 1)
 	}
 	s.epoch, s.heard = log.Epoch, max(s.heard, log.Relayed)
 	s.progress.known(log.Relayed, s.heard)
 	s.progress.fail(errNotOpen)
+	return nil
+}
+
+// publishers gets what it publishes with, of the bus that is open by now.
+func (s *Service) publishers() (err error) {
+	if s.events, err = s.stream.Events(); err != nil {
+		return err
+	}
+	s.reading.Store(s.events)
 	return nil
 }
 
