@@ -14,7 +14,8 @@ const (
 	calmBytes = 6 << 20  // allocated in one reading, below which it counts as calm: a single event has NATS read back a block of its stream, 4 MiB
 	calmSteps = 5        // calm readings in a row that make a pause
 	calmAgain = 28       // and what is kept for some ten seconds after its last use can go by now
-	tidyEvery = 4        // in a long pause: the program's pages, if there are more again
+	tidyFirst = 4        // in a long pause: the program's pages, if there are more again
+	tidyMost  = 64       // each time after twice as many readings as before, up to this
 	tidyBytes = 3 << 20  // how many more
 	slowBytes = 64 << 20 // allocated since memory was given back, however slowly, after which it is again
 )
@@ -33,16 +34,18 @@ const (
 // for long enough to be let go. From then on only the program's pages go, when there
 // are more of them than what runs every second needs: code that runs once in a quarter of
 // a minute, such as an answer to Prometheus, holds 64 KiB for each place that it touches,
-// 6 MB of them. Each time costs some 4 ms, for what is needed comes back page by page.
+// 6 MB of them. Each time costs some 4 ms, for what is needed comes back page by page; so
+// the longer the pause, the more seldom.
 type giveBack struct {
 	last  uint64 // bytes allocated since the start
 	spare uint64 // of them, until memory was given back last
 	calm  int
 	owed  int   // times that memory is still to be given back since the last burst
+	tidy  int   // readings until the program's pages may go again
 	least int64 // bytes of files that were resident at least, since the program's went last; 0: they have just gone
 }
 
-func newGiveBack() *giveBack { return &giveBack{owed: 2} } // the start is a burst
+func newGiveBack() *giveBack { return &giveBack{owed: 2, tidy: tidyFirst} } // the start is a burst
 
 // due says what has come due, for a total of allocated bytes and those of files, the
 // program's among them, that are resident; 0: that is not known. It stays due until it is
@@ -63,7 +66,7 @@ func (g *giveBack) due(allocated uint64, filed int64) string {
 	switch {
 	case g.owed == 2 && g.calm >= calmSteps, g.owed == 1 && g.calm >= calmAgain:
 		return allSpare
-	case g.owed == 0 && g.calm >= calmAgain+tidyEvery && filed >= g.least+tidyBytes:
+	case g.owed == 0 && g.calm >= calmAgain+g.tidy && filed >= g.least+tidyBytes:
 		return program
 	}
 	return nothing
@@ -73,9 +76,10 @@ func (g *giveBack) due(allocated uint64, filed int64) string {
 func (g *giveBack) done(what string) {
 	g.least = 0
 	if what == program {
-		g.calm = calmAgain
+		g.calm, g.tidy = calmAgain, min(2*g.tidy, tidyMost)
 		return
 	}
+	g.tidy = tidyFirst
 	g.owed--
 	g.spare = g.last
 }

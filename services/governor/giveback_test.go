@@ -64,7 +64,8 @@ func TestMemoryIsGivenBackTwicePerPause(t *testing.T) {
 	}
 }
 
-// The program's pages go when there are more of them than there were, and not too often.
+// The program's pages go when there are more of them than there were, and the longer the
+// pause, the more seldom.
 func TestProgramsPagesGoWhenThereAreMore(t *testing.T) {
 	for _, tc := range []struct {
 		what  string
@@ -74,7 +75,7 @@ func TestProgramsPagesGoWhenThereAreMore(t *testing.T) {
 		{"as many as ever", steadily, 0},
 		{"a few more", func(i int) int64 { return 14*mib + int64(min(i, 1))*(tidyBytes-1) }, 0},
 		{"many more, once", func(i int) int64 { return 14*mib + int64(min(i, 1))*tidyBytes }, 1},
-		{"more and more", func(i int) int64 { return int64(14+4*i) * mib }, 100 / tidyEvery},
+		{"more and more, each time later", func(i int) int64 { return int64(14+4*i) * mib }, 4}, // after 4, 12, 28 and 60 readings
 		{"more, fewer, and more again", func(i int) int64 { return []int64{20, 14, 16, 17}[min(i/20, 3)] * mib }, 2},
 		{"nobody knows", func(int) int64 { return 0 }, 0},
 	} {
@@ -83,6 +84,21 @@ func TestProgramsPagesGoWhenThereAreMore(t *testing.T) {
 		if spare, got := pauses(g, 100, 1, tc.filed); got != tc.want || spare > 0 {
 			t.Errorf("%s: %d times, want %d; all that is spare %d times", tc.what, got, tc.want, spare)
 		}
+	}
+}
+
+// In a pause of hours they go about once a minute, and after a burst at once again.
+func TestProgramsPagesGoSeldomInALongPause(t *testing.T) {
+	more := func(i int) int64 { return int64(14+4*i) * mib }
+	g := newGiveBack()
+	pauses(g, 1000, 1, more)
+	if _, got := pauses(g, 10*tidyMost, 1, more); got != 10 {
+		t.Errorf("%d times in %d readings, want 10", got, 10*tidyMost)
+	}
+	pauses(g, 1, calmBytes, more)
+	pauses(g, calmAgain, 1, more)
+	if _, got := pauses(g, 2*tidyFirst, 1, more); got != 1 {
+		t.Errorf("%d times soon after a burst, want 1", got)
 	}
 }
 

@@ -16,10 +16,11 @@ import (
 
 const (
 	governMost = 0.1 // percent of a processor
-	// pauseLong is after how long of nothing the governor drops the program's pages when
-	// there are more: it has given memory back twice before.
-	pauseLong   = 45 * time.Second
-	readings    = 60               // a second apart, and as long are the daemons looked at
+	// pauseLong is after how long of nothing the governor does what it does from then on:
+	// it has given memory back twice before, and drops the program's pages ever more seldom.
+	pauseLong   = 3 * time.Minute
+	looked      = 4 * time.Minute  // at the daemons
+	readings    = 60               // a second apart, of the room's own measurement
 	scrapeEvery = 15 * time.Second // as a Prometheus does: what answers it becomes resident
 )
 
@@ -128,7 +129,7 @@ func (r *run) acting() (ours, other effort, err error) {
 	if err != nil {
 		return ours, other, err
 	}
-	for range readings * time.Second / scrapeEvery {
+	for range looked / scrapeEvery {
 		for _, d := range daemons {
 			if _, err := d.metric("blufio_memory_rss_bytes", ""); err != nil {
 				return ours, other, err
@@ -145,7 +146,7 @@ func (r *run) acting() (ours, other effort, err error) {
 
 // since is what was taken between two looks.
 func (e effort) since(before effort) effort {
-	return effort{(e.cpu - before.cpu) / readings, (e.faults - before.faults) / readings}
+	return effort{(e.cpu - before.cpu) / looked.Seconds(), (e.faults - before.faults) / looked.Seconds()}
 }
 
 func efforts(daemons [2]*daemon) (out [2]effort, err error) {
