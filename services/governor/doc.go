@@ -48,7 +48,8 @@
 // # Go's memory
 //
 // The heap may grow by half between two collections, not to its double, unless the
-// owner has set GOGC: what a burst's garbage lay between stays behind in fragments.
+// owner has set GOGC: what a burst's garbage lay between stays behind in fragments. Two
+// minutes after the last burst it may again grow as usual, for half of the collections.
 //
 // Its memory limit follows what others leave of the bounds, up to where a warning is
 // left: the collector works harder before anybody is refused. It never goes so low

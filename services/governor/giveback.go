@@ -18,6 +18,7 @@ const (
 	tidyMost  = 64       // each time after twice as many readings as before, up to this
 	tidyBytes = 3 << 20  // how many more
 	slowBytes = 64 << 20 // allocated since memory was given back, however slowly, after which it is again
+	restSteps = 120      // readings since the last burst, after which the collector may be lazy
 )
 
 // What a reading calls for in a pause.
@@ -40,6 +41,7 @@ type giveBack struct {
 	last  uint64 // bytes allocated since the start
 	spare uint64 // of them, until memory was given back last
 	calm  int
+	rest  int   // readings since the last burst
 	owed  int   // times that memory is still to be given back since the last burst
 	tidy  int   // readings until the program's pages may go again
 	least int64 // bytes of files that were resident at least, since the program's went last; 0: they have just gone
@@ -51,14 +53,14 @@ func newGiveBack() *giveBack { return &giveBack{owed: 2, tidy: tidyFirst} } // t
 // program's among them, that are resident; 0: that is not known. It stays due until it is
 // done.
 func (g *giveBack) due(allocated uint64, filed int64) string {
+	g.calm++
+	g.rest++
 	if allocated-g.last >= calmBytes {
-		g.calm, g.owed = 0, 2
-	} else {
-		g.calm++
+		g.burst()
 	}
 	g.last = allocated
 	if g.owed == 0 && allocated-g.spare >= slowBytes {
-		g.owed = 1
+		g.calm, g.owed = 0, 1
 	}
 	if g.least == 0 || filed < g.least {
 		g.least = filed
@@ -84,8 +86,11 @@ func (g *giveBack) done(what string) {
 	g.spare = g.last
 }
 
-// short says that memory is: when it is not any more, that is the end of a burst.
-func (g *giveBack) short() { g.calm, g.owed = 0, 2 }
+// burst says that there is one, or that memory is short, at the end of which it is the same.
+func (g *giveBack) burst() { g.calm, g.rest, g.owed = 0, 0, 2 }
+
+// resting says that the last burst was long ago.
+func (g *giveBack) resting() bool { return g.rest >= restSteps }
 
 // settleTime is what runs at the end of a collection has until the next one.
 const settleTime = 10 * time.Millisecond

@@ -56,7 +56,10 @@ func TestMemoryIsGivenBackTwicePerPause(t *testing.T) {
 		{"the pause after it", mib, calmSteps, 1},
 		{"a burst before its end", calmBytes, 1, 0},
 		{"a whole pause", mib / 8, 100, 2},
-		{"slow use", mib, 2 * slowBytes / mib, 2},
+		{"slow use", mib, slowBytes / mib, 0},
+		{"slow use, and what is kept for a while", mib, calmAgain, 1},
+		{"slow use for long", mib, 10 * (slowBytes/mib + calmAgain), 10},
+		{"as much as is no burst", calmBytes - 1, 10 * (slowBytes/calmBytes + 1 + calmAgain), 10},
 	} {
 		if got, programs := pauses(g, step.times, step.bytes, steadily); got != step.want || programs > 0 {
 			t.Errorf("%s: due %d times, want %d; the program's pages %d times", step.what, got, step.want, programs)
@@ -114,7 +117,7 @@ func TestWhatIsDueStaysDue(t *testing.T) {
 	}
 	for range 3 * calmAgain {
 		g.due(g.last, steadily(0))
-		g.short()
+		g.burst()
 	}
 	if spare, _ := pauses(g, 2*calmAgain, 0, steadily); spare != 2 {
 		t.Errorf("given back %d times after memory was short, want 2", spare)

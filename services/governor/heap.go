@@ -45,12 +45,32 @@ const (
 
 // growLess lets the heap grow by less, unless the owner has set GOGC.
 func (s *Service) growLess() {
-	before := s.deps.GoPercent(growPercent)
-	if before != usualPercent {
+	if before := s.deps.GoPercent(growPercent); before != usualPercent {
 		s.deps.GoPercent(before)
 		return
 	}
-	s.grew = &before
+	s.grows = growPercent
+}
+
+// pace has the collector be lazy at rest, where there is little to collect: half of the
+// collections, and a tenth of a percent of a processor.
+func (s *Service) pace(resting bool) {
+	want := growPercent
+	if resting {
+		want = usualPercent
+	}
+	if s.grows != 0 && s.grows != want {
+		s.deps.GoPercent(want)
+		s.grows = want
+	}
+}
+
+// growAsUsual undoes what the two have set.
+func (s *Service) growAsUsual() {
+	if s.grows != 0 {
+		s.deps.GoPercent(usualPercent)
+		s.grows = 0
+	}
 }
 
 // goLimit is the memory limit for the Go runtime where room is left for it. It never

@@ -98,7 +98,7 @@ type Service struct {
 	back    *giveBack
 	hours   hours
 	warning string    // what was last logged as unreadable
-	grew    *int      // by how much Go's heap grew before, in percent; nil: it still does
+	grows   int       // by how much Go's heap grows, in percent; 0: the owner has set GOGC
 	goMost  int64     // no higher memory limit for Go: the one it had, as from GOMEMLIMIT
 	goSet   int64     // the one it has
 	shedAt  time.Time // when shedding was last asked for
@@ -176,10 +176,7 @@ func (s *Service) begin(c *bus.Conn) {
 
 func (s *Service) end() {
 	s.sensors.close()
-	if s.grew != nil {
-		s.deps.GoPercent(*s.grew)
-		s.grew = nil
-	}
+	s.growAsUsual()
 	s.deps.GoLimit(s.goMost)
 	s.goSet = s.goMost
 }

@@ -225,6 +225,34 @@ func TestGoGrowsByLess(t *testing.T) {
 	}
 }
 
+// Long after a burst it grows as usual, and by less again as soon as there is one or
+// memory is short. What the owner has set stays.
+func TestGoGrowsAsUsualAtRest(t *testing.T) {
+	for before, want := range map[int][]int{
+		usualPercent: {growPercent, usualPercent, growPercent, usualPercent, growPercent, usualPercent},
+		200:          {growPercent, 200},
+	} {
+		b := newBench(t)
+		b.grow = before
+		b.connect()
+		for range 2 * restSteps {
+			b.step()
+		}
+		b.mu.Lock()
+		b.golang.Allocated += calmBytes
+		b.mu.Unlock()
+		for range restSteps + 1 {
+			b.step()
+		}
+		b.rss(85)
+		b.step()
+		b.end()
+		if !slices.Equal(b.grows, want) {
+			t.Errorf("from %d: %v, want %v", before, b.grows, want)
+		}
+	}
+}
+
 // An embedding model's weight is not held against the limit.
 func TestBaseline(t *testing.T) {
 	b := newBench(t)

@@ -62,6 +62,7 @@ func (s *Service) step() {
 	s.tell(now, next.Pressure, next.Pressure != before.Pressure)
 	if acts {
 		s.ask(now, next.Pressure, s.back.due(g.Allocated, next.filed()))
+		s.pace(s.back.resting())
 	}
 }
 
@@ -206,7 +207,7 @@ func (r *reading) filed() int64 {
 func (s *Service) ask(now time.Time, level, pause string) {
 	switch {
 	case level != bus.PressureNormal:
-		s.back.short()
+		s.back.burst()
 		if s.shedAt.IsZero() || now.Sub(s.shedAt) >= shedEvery {
 			s.shedAt = now
 			s.want(level)
