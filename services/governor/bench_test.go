@@ -46,13 +46,25 @@ func TestReadingDoesNotAllocate(t *testing.T) {
 }
 
 // BenchmarkGoverning is what a second takes of a processor, with the real pace of the
-// readings, for a process is slower after a pause: of readings alone, and of a long pause,
-// in which the program's pages go as often as they may. It is counted for the whole process,
-// so the page faults that follow are in it. `make bench` runs it and has the bars.
+// readings, for a process is slower after a pause: of readings alone, of a long pause,
+// in which the program's pages go as often as they may, and of a process that sleeps. It is
+// counted for the whole process, so what wakes it up and the page faults that follow are in
+// it. `make bench` runs it and has the bars.
 func BenchmarkGoverning(b *testing.B) {
+	b.Run("asleep", asleep)
 	for name, pages := range map[string]bool{"reading": false, "pause": true} {
 		b.Run(name, func(b *testing.B) { governing(b, pages) })
 	}
+}
+
+// asleep is the same process without readings.
+func asleep(b *testing.B) {
+	machine(b)
+	before := used(b)
+	time.Sleep(time.Duration(b.N) * time.Second)
+	b.ReportMetric(float64(used(b)-before)/float64(time.Millisecond)/float64(b.N), "cpu-ms/s")
+	b.ReportMetric(0, "drops")
+	b.ReportMetric(0, "allocs")
 }
 
 func governing(b *testing.B, pages bool) {
