@@ -19,8 +19,9 @@
 // Two things may run out. One is what the owner allows the process (limit_mb): held
 // against it is the resident set, for the database's memory lies outside the Go
 // heap. The other is what the kernel allows the control group: held against it is
-// what the kernel cannot get back, anonymous and its own memory, as memory.stat has
-// it. Pages of files are not counted there, for a backup fills the group with them.
+// what the kernel cannot get back, as memory.stat has it: anonymous memory, files that lie
+// in memory alone (tmpfs), and its own memory but for caches of names and inodes. Pages of
+// other files are not counted there, for a backup fills the group with them.
 // The nearer of the two decides. The lower of the two limits is the effective one.
 //
 // A control group's limits are those of every group up to the root, in version 2
@@ -35,7 +36,8 @@
 //
 // A level is entered at once, at its percentage, and left when readings were 5
 // points below it for half a minute, or for 45 s if it was entered within ten minutes of
-// a fall. So a load that comes and goes is one change.
+// a fall. So a load that comes and goes is one change while its pauses are shorter than
+// that. A pause of more than 45 s is the end of a load, for after a minute all is normal.
 // Critical is also what goes on rising above the warning, each time more after a
 // shedding than after the one before, for half a minute. A control group in which
 // everything waits for memory is worth a warning, whatever the numbers.

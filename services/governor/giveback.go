@@ -19,6 +19,7 @@ const (
 	tidyBytes = 3 << 20  // how many more
 	slowBytes = 64 << 20 // allocated since memory was given back, however slowly, after which it is again
 	restSteps = 120      // readings since the last burst, after which the collector may be lazy
+	busySteps = 600      // of a burst, after which memory is given back without a pause
 )
 
 // What a reading calls for in a pause.
@@ -30,7 +31,8 @@ const (
 
 // giveBack knows when the pause after a burst has come, in which memory is returned
 // to the system. Left alone, an idle Go process keeps a burst's memory for minutes,
-// and the database keeps its caches, which lie outside the Go heap. It comes twice:
+// and the database keeps its caches, which lie outside the Go heap. Where no pause comes,
+// memory is given back every ten minutes: fragments would grow with the load. A pause comes twice:
 // soon, and when connections, blocks of the event stream and the like have been idle
 // for long enough to be let go. From then on only the program's pages go, when there
 // are more of them than what runs every second needs: code that runs once in a quarter of
@@ -42,6 +44,7 @@ type giveBack struct {
 	spare uint64 // of them, until memory was given back last
 	calm  int
 	rest  int   // readings since the last burst
+	busy  int   // readings since one began, or since memory was given back in it
 	owed  int   // times that memory is still to be given back since the last burst
 	tidy  int   // readings until the program's pages may go again
 	least int64 // bytes of files that were resident at least, since the program's went last; 0: they have just gone
@@ -55,6 +58,7 @@ func newGiveBack() *giveBack { return &giveBack{owed: 2, tidy: tidyFirst} } // t
 func (g *giveBack) due(allocated uint64, filed int64) string {
 	g.calm++
 	g.rest++
+	g.busy++
 	if allocated-g.last >= calmBytes {
 		g.burst()
 	}
@@ -66,7 +70,7 @@ func (g *giveBack) due(allocated uint64, filed int64) string {
 		g.least = filed
 	}
 	switch {
-	case g.owed == 2 && g.calm >= calmSteps, g.owed == 1 && g.calm >= calmAgain:
+	case g.owed == 2 && (g.calm >= calmSteps || g.busy >= busySteps), g.owed == 1 && g.calm >= calmAgain:
 		return allSpare
 	case g.owed == 0 && g.calm >= calmAgain+g.tidy && filed >= g.least+tidyBytes:
 		return program
@@ -81,13 +85,26 @@ func (g *giveBack) done(what string) {
 		g.calm, g.tidy = calmAgain, min(2*g.tidy, tidyMost)
 		return
 	}
-	g.tidy = tidyFirst
-	g.owed--
-	g.spare = g.last
+	g.tidy, g.busy, g.spare = tidyFirst, 0, g.last
+	if g.calm >= calmSteps { // else the pause is still to come
+		g.owed--
+	}
 }
 
-// burst says that there is one, or that memory is short, at the end of which it is the same.
-func (g *giveBack) burst() { g.calm, g.rest, g.owed = 0, 0, 2 }
+// burst says that there is one.
+func (g *giveBack) burst() {
+	if g.owed < 2 { // it has just begun
+		g.busy = 0
+	}
+	g.calm, g.rest, g.owed = 0, 0, 2
+}
+
+// short says that memory is, so that it is given back without this. When it is not any
+// more, that is the end of a burst.
+func (g *giveBack) short() {
+	g.burst()
+	g.busy = 0
+}
 
 // resting says that the last burst was long ago.
 func (g *giveBack) resting() bool { return g.rest >= restSteps }

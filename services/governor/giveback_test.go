@@ -59,6 +59,9 @@ func TestMemoryIsGivenBackTwicePerPause(t *testing.T) {
 		{"slow use", mib, slowBytes / mib, 0},
 		{"slow use, and what is kept for a while", mib, calmAgain, 1},
 		{"slow use for long", mib, 10 * (slowBytes/mib + calmAgain), 10},
+		{"a load without a pause", calmBytes, busySteps, 0},
+		{"a load without a pause for very long", calmBytes, 10*busySteps - 100, 10},
+		{"the pause after that", 1, 100, 2},
 		{"as much as is no burst", calmBytes - 1, 10 * (slowBytes/calmBytes + 1 + calmAgain), 10},
 	} {
 		if got, programs := pauses(g, step.times, step.bytes, steadily); got != step.want || programs > 0 {
@@ -117,7 +120,7 @@ func TestWhatIsDueStaysDue(t *testing.T) {
 	}
 	for range 3 * calmAgain {
 		g.due(g.last, steadily(0))
-		g.burst()
+		g.short()
 	}
 	if spare, _ := pauses(g, 2*calmAgain, 0, steadily); spare != 2 {
 		t.Errorf("given back %d times after memory was short, want 2", spare)
@@ -125,33 +128,39 @@ func TestWhatIsDueStaysDue(t *testing.T) {
 }
 
 func TestProgramRanges(t *testing.T) {
-	const maps = `00400000-014f5000 r-xp 00000000 08:01 1234                               /usr/bin/blufio
-014f5000-0205f000 r--p 010f5000 08:01 1234                               /usr/bin/blufio
-0205f000-02100000 rw-p 01c5f000 08:01 1234                               /usr/bin/blufio
-02100000-02180000 r--p 01c5f000 08:01 1234                               /usr/bin/other
-02180000-021f0000 rw-p 00000000 00:00 0
-7ffd7f5d6000-7ffd7f5f8000 rw-p 00000000 00:00 0                          [stack]
-garbage
-`
+	mapped := func(line, anonymous, swap string) string {
+		return line + "\nSize:   100 kB\nRss:     40 kB\nAnonymous:             " + anonymous + "\nAnonHugePages:         0 kB\nSwap:                  " + swap + "\nSwapPss:               0 kB\nVmFlags: rd mr mw me \n"
+	}
+	smaps := mapped("00400000-014f5000 r-xp 00000000 08:01 1234                               /usr/bin/blufio", "0 kB", "0 kB") +
+		mapped("014f5000-0205f000 r--p 010f5000 08:01 1234                               /usr/bin/blufio", "0 kB", "0 kB") +
+		mapped("0205f000-02060000 r--p 01c5f000 08:01 1234                               /usr/bin/blufio", "4 kB", "0 kB") + // relocated
+		mapped("02060000-02061000 r--p 01c60000 08:01 1234                               /usr/bin/blufio", "0 kB", "4 kB") + // and swapped out
+		mapped("02061000-02100000 rw-p 01c61000 08:01 1234                               /usr/bin/blufio", "0 kB", "0 kB") +
+		mapped("02100000-02180000 r--p 01c5f000 08:01 1234                               /usr/bin/other", "0 kB", "0 kB") +
+		mapped("02180000-021f0000 rw-p 00000000 00:00 0", "0 kB", "0 kB") +
+		mapped("7ffd7f5d6000-7ffd7f5f8000 rw-p 00000000 00:00 0                          [stack]", "0 kB", "0 kB") +
+		"garbage\n" +
+		"022f0000-02300000 r--p 01c61000 08:01 1234                               /usr/bin/blufio\n" // nothing is said of it
 	want := []pageRange{{0x400000, 0x14f5000}, {0x14f5000, 0x205f000}}
-	for what, is := range map[string]struct{ maps, exe string }{
-		"as it was started":     {maps, "/usr/bin/blufio"},
-		"replaced":              {strings.ReplaceAll(maps, "blufio\n", "blufio (deleted)\n"), "/usr/bin/blufio (deleted)"},
-		"replaced in between":   {strings.ReplaceAll(maps, "blufio\n", "blufio (deleted)\n"), "/usr/bin/blufio"},
-		"at a path with blanks": {strings.ReplaceAll(maps, "/usr/bin/blufio", "/home/ann/my  programs/blufio"), "/home/ann/my  programs/blufio"},
+	for what, is := range map[string]struct{ smaps, exe string }{
+		"as it was started":     {smaps, "/usr/bin/blufio"},
+		"replaced":              {strings.ReplaceAll(smaps, "blufio\n", "blufio (deleted)\n"), "/usr/bin/blufio (deleted)"},
+		"replaced in between":   {strings.ReplaceAll(smaps, "blufio\n", "blufio (deleted)\n"), "/usr/bin/blufio"},
+		"at a path with blanks": {strings.ReplaceAll(smaps, "/usr/bin/blufio", "/home/ann/my  programs/blufio"), "/home/ann/my  programs/blufio"},
+		"at one with a colon":   {strings.ReplaceAll(smaps, "/usr/bin/blufio", "/opt/a:b/blufio"), "/opt/a:b/blufio"},
 	} {
-		if got := programRanges(is.maps, is.exe); !slices.Equal(got, want) {
+		if got := programRanges(is.smaps, is.exe); !slices.Equal(got, want) {
 			t.Errorf("%s: got %x, want %x", what, got, want)
 		}
 	}
-	if got := programRanges(maps, "/usr/bin/bluf"); len(got) > 0 {
+	if got := programRanges(smaps, "/usr/bin/bluf"); len(got) > 0 {
 		t.Errorf("of another program: %x", got)
 	}
 }
 
 // A look at the pages that failed is no reason to give up, and one that succeeded is enough.
 func TestProgramIsFoundLater(t *testing.T) {
-	const mapped = "00400000-014f5000 r-xp 00000000 08:01 1234 /usr/bin/blufio\n"
+	const mapped = "00400000-014f5000 r-xp 00000000 08:01 1234 /usr/bin/blufio\nAnonymous: 0 kB\nSwap: 0 kB\n"
 	root := fstest.MapFS{}
 	p := &programPages{root: root}
 	wantNone := func(why string) {
@@ -163,9 +172,9 @@ func TestProgramIsFoundLater(t *testing.T) {
 	wantNone("find program")
 	root["proc/self/exe"] = &fstest.MapFile{Data: []byte("/usr/bin/blufio"), Mode: fs.ModeSymlink | 0o777}
 	wantNone("read program's pages")
-	root["proc/self/maps"] = &fstest.MapFile{Data: []byte("garbage\n")}
+	root["proc/self/smaps"] = &fstest.MapFile{Data: []byte("garbage\n")}
 	wantNone("no pages of /usr/bin/blufio")
-	root["proc/self/maps"].Data = []byte(mapped)
+	root["proc/self/smaps"].Data = []byte(mapped)
 	for range 2 {
 		if got, err := p.find(); err != nil || !slices.Equal(got, []pageRange{{0x400000, 0x14f5000}}) {
 			t.Errorf("found %x, %v", got, err)

@@ -94,7 +94,8 @@ func TestOscillatingLoad(t *testing.T) {
 		{20 * time.Second, 35 * time.Second, 85, 3, 0},
 		{40 * time.Second, 40 * time.Second, 99, 3, 0},
 		{10 * time.Minute, 40 * time.Second, 85, 1, 2},
-		{5 * time.Minute, time.Minute, 85, 3, 4}, // as many as there are loads, and ends of loads
+		{10 * time.Second, 50 * time.Second, 85, 20, 20}, // as many as there are loads, and ends of loads
+		{5 * time.Minute, time.Minute, 85, 3, 4},         // the same
 	} {
 		t.Run(tc.load.String()+" of every "+(tc.load+tc.pause).String(), func(t *testing.T) {
 			changes := changesOf(tc.load, tc.pause, tc.high)

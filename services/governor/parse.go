@@ -72,31 +72,42 @@ func parseAnonymous(content []byte) (int64, bool) {
 	return kib << 10, ok && kib <= most>>10
 }
 
-// parseGroup2 takes anonymous and kernel memory from the content of memory.stat of
-// version 2: what the kernel cannot get back by writing it to a file. Kernels
-// before 5.18 have no sum of their own parts.
+// parseGroup2 takes from the content of memory.stat of version 2 what the kernel cannot
+// get back by writing it to a file or by forgetting it: anonymous memory, files that
+// lie in memory alone (tmpfs), and its own memory but for caches of names and inodes.
+// Kernels before 5.18 have no sum of their own parts.
 func parseGroup2(content []byte) (int64, bool) {
-	anon, ok := field(content, "anon")
+	sum, ok := field(content, "anon")
 	if !ok {
 		return 0, false
 	}
-	if kernel, ok := field(content, "kernel"); ok {
-		return anon + kernel, anon+kernel <= most
+	add := func(part string) bool {
+		n, ok := field(content, part)
+		sum += n
+		return ok
+	}
+	add("shmem")
+	if add("kernel") {
+		names, _ := field(content, "slab_reclaimable")
+		sum -= names
+		return sum, sum >= 0 && sum <= most
 	}
 	for _, part := range [...]string{"kernel_stack", "pagetables", "percpu", "sock", "slab_unreclaimable"} {
-		n, _ := field(content, part)
-		anon += n
+		add(part)
 	}
-	return anon, anon <= most
+	return sum, sum <= most
 }
 
-// parseGroup1 takes anonymous memory from the content of memory.stat of version 1,
-// of the group and all below it.
+// parseGroup1 takes anonymous memory, and files that lie in memory alone, from the
+// content of memory.stat of version 1, of the group and all below it.
 func parseGroup1(content []byte) (int64, bool) {
-	if n, ok := field(content, "total_rss"); ok {
-		return n, true
+	for _, below := range [...]string{"total_", ""} {
+		if n, ok := field(content, below+"rss"); ok {
+			shared, _ := field(content, below+"shmem")
+			return n + shared, n+shared <= most
+		}
 	}
-	return field(content, "rss")
+	return 0, false
 }
 
 // stall is how much of the last ten seconds, in percent, at least one task (some)

@@ -18,7 +18,8 @@ type programPages struct {
 }
 
 // drop takes the pages out of the resident set. They are clean copies of a file, so
-// nothing is lost: the next use of one maps it again (madvise(2), MADV_DONTNEED).
+// nothing is lost: the next use of one maps it again (madvise(2), MADV_DONTNEED). A range
+// of which some are not, as what a linker has relocated, is never found.
 func (p *programPages) drop() error {
 	ranges, err := p.find()
 	if err != nil {
@@ -41,7 +42,7 @@ func (p *programPages) find() ([]pageRange, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find program: %w", err)
 	}
-	maps, err := fs.ReadFile(p.root, "proc/self/maps")
+	maps, err := fs.ReadFile(p.root, "proc/self/smaps")
 	if err != nil {
 		return nil, fmt.Errorf("read program's pages: %w", err)
 	}
@@ -57,20 +58,41 @@ type pageRange struct{ from, to uintptr }
 // as by an upgrade, which may happen between one look and the other.
 const deleted = " (deleted)"
 
-// programRanges finds the read-only mappings of exe in the text of maps (see
-// proc(5)). A writable one holds the program's variables and is never taken.
-func programRanges(maps, exe string) []pageRange {
+// programRanges finds the read-only mappings of exe of which every page is the file's
+// own, in the text of smaps (see proc(5)). A writable one holds the program's variables,
+// and one with pages in memory or in the swap that are not the file's was written when it was
+// linked.
+func programRanges(smaps, exe string) []pageRange {
 	var out []pageRange
 	exe = strings.TrimSuffix(exe, deleted)
-	for line := range strings.Lines(maps) {
-		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 6) // addresses, mode, offset, device, inode, path
-		if len(fields) < 6 || !strings.HasPrefix(fields[1], "r-") || strings.TrimSuffix(strings.TrimLeft(fields[5], " "), deleted) != exe {
-			continue
-		}
-		var r pageRange
-		if n, _ := fmt.Sscanf(fields[0], "%x-%x", &r.from, &r.to); n == 2 && r.from < r.to {
-			out = append(out, r)
+	var r pageRange
+	clean := 0 // lines that say so, of 2
+	for line := range strings.Lines(smaps) {
+		switch name, value, _ := strings.Cut(line, ":"); {
+		case name == "Anonymous" || name == "Swap":
+			if strings.TrimSpace(value) == "0 kB" {
+				clean++
+			}
+			if clean == 2 && r.to > 0 {
+				out = append(out, r)
+				r = pageRange{}
+			}
+		case !strings.Contains(name, " "): // another fact about the same
+		default:
+			r, clean = mapped(line, exe), 0
 		}
 	}
 	return out
+}
+
+// mapped is a read-only mapping of exe; of anything else it is nothing.
+func mapped(line, exe string) (r pageRange) {
+	fields := strings.SplitN(strings.TrimSuffix(line, "\n"), " ", 6) // addresses, mode, offset, device, inode, path
+	if len(fields) < 6 || !strings.HasPrefix(fields[1], "r-") || strings.TrimSuffix(strings.TrimLeft(fields[5], " "), deleted) != exe {
+		return pageRange{}
+	}
+	if n, _ := fmt.Sscanf(fields[0], "%x-%x", &r.from, &r.to); n != 2 || r.from >= r.to {
+		return pageRange{}
+	}
+	return r
 }

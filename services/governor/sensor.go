@@ -68,11 +68,13 @@ func newSensors(root fs.FS, pageSize int64) *sensors {
 }
 
 // aim finds the control group that counts and opens everything anew, for the
-// process may have been moved to another one.
+// process may have been moved to another one. When that fails the former one counts.
 func (s *sensors) aim() error {
 	s.close()
-	var err error
-	s.group, err = findGroup(s.root)
+	found, err := findGroup(s.root)
+	if err == nil || found.limit > 0 || s.group.limit == 0 { // what is not seen for once is still there
+		s.group = found
+	}
 	s.statm.name, s.status.name = statmFile, statusFile
 	s.stat.name, s.kernel.name, s.current.name, s.pressure.name = "", "", "", s.there("", pressureFile)
 	if g := s.group; g.kind != nil {

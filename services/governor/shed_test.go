@@ -191,6 +191,34 @@ func TestGoLimit(t *testing.T) {
 	b.set("sys/fs/cgroup/memory.stat", fmt.Sprintf("anon %d\nkernel 0\n", 25*mib))
 	b.ticks = 0
 	step(30, Go{Live: 5 * mib, Resident: 20 * mib, Overhead: 3 * mib}, 40) // of the group's 45, 5 are outside
+	b.Service.deps.Baseline = func() (all, anonymous int64) { return 40 * mib, 20 * mib }
+	step(70, Go{Live: 5 * mib, Resident: 20 * mib, Overhead: 3 * mib}, 35)         // of its own 85 (40 and 75 % of 60) 50 are outside
+	b.set("sys/fs/cgroup/memory.stat", fmt.Sprintf("anon %d\nkernel 0\n", 45*mib)) // of the group's 50 (20 and 75 % of 40) 25 are
+	step(70, Go{Live: 5 * mib, Resident: 20 * mib, Overhead: 3 * mib}, 25)
+}
+
+// A control group that cannot be read for once keeps its limit, and that is told.
+func TestGroupsLimitStays(t *testing.T) {
+	b := newBench(t)
+	b.set(cgroupFile, "0::/\n")
+	b.set("sys/fs/cgroup/memory.max", fmt.Sprintln(60*mib))
+	b.set("sys/fs/cgroup/memory.stat", fmt.Sprintf("anon %d\nkernel 0\n", 25*mib))
+	b.step()
+	for _, file := range []string{cgroupFile, "sys/fs/cgroup/memory.max"} {
+		b.set(file, "garbage\n")
+		b.ticks = 0
+		b.step()
+		if r := b.last(); r.groupLimit != 60*mib || r.group != 25*mib || r.limitErr == nil {
+			t.Errorf("without %s: %d of %d, %v", file, r.group, r.groupLimit, r.limitErr)
+		}
+	}
+	b.set(cgroupFile, "0::/\n")
+	b.set("sys/fs/cgroup/memory.max", "max\n")
+	b.ticks = 0
+	b.step()
+	if r := b.last(); r.groupLimit != 0 || r.limitErr != nil {
+		t.Errorf("without a limit: %d, %v", r.groupLimit, r.limitErr)
+	}
 }
 
 // The limit that was there is there again afterwards, and was never passed.

@@ -171,10 +171,11 @@ func (s *Service) steer(r *reading, g Go) {
 }
 
 // room is how much of a bound is Go's: what others do not use of it, up to where
-// the warning is left.
+// the warning is left, above the fixed weight.
 func (s *Service) room(b bound, g Go) int64 {
 	percent := int64(s.thresholds.Load().WarnPercent - hysteresis)
-	return b.of/100*percent + b.of%100*percent/100 - max(0, b.used-g.Resident)
+	free := max(0, b.of-b.fixed)
+	return b.fixed + free/100*percent + free%100*percent/100 - max(0, b.used-g.Resident)
 }
 
 // repeat is how often the level is said while it is not normal.
@@ -207,7 +208,7 @@ func (r *reading) filed() int64 {
 func (s *Service) ask(now time.Time, level, pause string) {
 	switch {
 	case level != bus.PressureNormal:
-		s.back.burst()
+		s.back.short()
 		if s.shedAt.IsZero() || now.Sub(s.shedAt) >= shedEvery {
 			s.shedAt = now
 			s.want(level)

@@ -119,6 +119,9 @@ func TestStreamRefusesForAWhile(t *testing.T) {
 	if g := r.gaps(t); len(g) > 0 || len(s.health()) > 0 {
 		t.Errorf("gaps %v, health %v", g, s.health())
 	}
+	if n := s.away.Load(); n < 3 {
+		t.Errorf("%d failures of the stream were counted, want 3 at least", n)
+	}
 }
 
 // One event is refused while those right behind it are stored: it is not taken
@@ -226,6 +229,20 @@ func TestLogIsBounded(t *testing.T) {
 	r.noted(t, 101)
 	if s.progress.behind() != 0 {
 		t.Errorf("%d behind", s.progress.behind())
+	}
+}
+
+// What comes faster than the log is pruned has it pruned: its bound is passed by no more
+// than is deleted at once and comes meanwhile.
+func TestLogIsBoundedBetweenPrunings(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start(t, func(s *Service) {
+		s.bounds.maxRows, s.bounds.pruneRows, s.bounds.pruneEvery = 20, 7, time.Hour
+	})
+	for range 10 {
+		r.record(t, 100)
+		bustest.Eventually(t, "the log is pruned", func() bool { st := r.state(t); return st.Last-st.First < 27 })
 	}
 }
 

@@ -167,6 +167,8 @@ func (s *Service) loop(ctx context.Context, ask func(chan<- holding)) error {
 	defer prune.Stop()
 	defer aged.Stop()
 	wait, retry, away := s.bounds.retryFirst, time.After(0), true
+	from := int64(0) // stored when the stream was last asked
+	full := false    // the log is, and pruning is on its way
 	for {
 		select {
 		case <-ctx.Done():
@@ -175,12 +177,10 @@ func (s *Service) loop(ctx context.Context, ask func(chan<- holding)) error {
 			ask(answers)
 		case h := <-answers:
 			if err := s.resume(ctx, h); err == nil {
-				wait, away = s.bounds.retryFirst, false
+				away, from = false, s.progress.stored()
 			} else {
 				s.progress.fail(err)
-				s.away.Add(1)
-				s.slog.Warn("event stream is away", "service", "relay", "err", err)
-				retry, wait = time.After(wait), min(2*wait, s.bounds.retryMost)
+				retry, wait = s.later("event stream is away", err, wait)
 			}
 		case <-s.log.Wake():
 		case <-s.progress.failed:
@@ -190,14 +190,35 @@ func (s *Service) loop(ctx context.Context, ask func(chan<- holding)) error {
 			s.age()
 		case <-prune.C:
 			prune.Reset(s.prune(ctx))
+			full = s.full() // it failed, or there is more
 		}
 		if err := s.relay(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
-		if !away && s.progress.trouble() != nil {
-			retry, away = time.After(wait), true
+		if err := s.progress.trouble(); err != nil && !away {
+			if s.progress.stored() > from {
+				wait = s.bounds.retryFirst
+			}
+			away = true
+			retry, wait = s.later("event stream does not store", err, wait)
+		}
+		if !full && s.full() {
+			full = true
+			prune.Reset(pruneSoon)
 		}
 	}
+}
+
+// later counts a failure of the stream and has it asked again after wait.
+func (s *Service) later(what string, err error, wait time.Duration) (retry <-chan time.Time, next time.Duration) {
+	s.away.Add(1)
+	s.slog.Warn(what, "service", "relay", "err", err, "wait", wait.String())
+	return time.After(wait), min(2*wait, s.bounds.retryMost)
+}
+
+// full reports that the log holds more than it may, by as much as is deleted at once.
+func (s *Service) full() bool {
+	return s.progress.since(s.first.Load()) >= s.bounds.maxRows+s.bounds.pruneRows
 }
 
 // begin finds out what was heard before this process.

@@ -5,7 +5,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -227,13 +226,12 @@ func (s *Store) EmptyLog(ctx context.Context) (done bool, err error) {
 
 // Shrink gives back the memory of caches and prepared statements, which lies
 // outside the Go heap, and closes the readers; the next query opens one. It waits for
-// running reads and queued writes, or for ctx. It returns how many bytes of pages the
-// caches let go of; who reads meanwhile fills them again, and makes that less.
+// queued writes, or for ctx; a reader that is busy keeps what it has. It returns how many
+// bytes of pages the caches let go of; who reads meanwhile fills them again, and makes
+// that less.
 func (s *Store) Shrink(ctx context.Context) (freed int64, err error) {
 	before := cached()
-	if err := s.closeReaders(ctx); err != nil {
-		return 0, fmt.Errorf("shrink readers: %w", err)
-	}
+	s.closeReaders()
 	if err := s.shrinkWriter(ctx); err != nil {
 		return 0, fmt.Errorf("shrink writer: %w", err)
 	}
@@ -253,18 +251,12 @@ func (s *Store) shrinkWriter(ctx context.Context) error {
 	})
 }
 
-// closeReaders holds all open readers before it closes one, so that none is met
-// twice and another missed.
-func (s *Store) closeReaders(ctx context.Context) error {
+// closeReaders closes those that nobody uses: the pool keeps none, and then as many as
+// it may again. It waits for nobody, so that a long read holds up no other.
+func (s *Store) closeReaders() {
 	s.shrink.Lock()
 	defer s.shrink.Unlock()
 	s.kept.clear()
-	for range s.readers.Stats().OpenConnections {
-		conn, err := s.readers.Conn(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = conn.Raw(func(any) error { return driver.ErrBadConn }) }() // the pool forgets it
-	}
-	return nil
+	s.readers.SetMaxIdleConns(0)
+	s.readers.SetMaxIdleConns(s.readers.Stats().MaxOpenConnections)
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // testSchema is one table, t.
@@ -71,6 +72,35 @@ func values(t testing.TB, s *Store) []string {
 
 // Shrink says how much it was: what a reader of everything had filled, and nothing the
 // second time.
+// A long read holds up neither a Shrink nor, because of it, other reads.
+func TestShrinkWaitsForNoReader(t *testing.T) {
+	s := openTest(t, Options{CacheKiB: 2048})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	long, err := s.readers.Conn(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer long.Close()
+	for range 3 {
+		if _, err := s.Shrink(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := rowsOf(s, `SELECT v FROM t`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.readers.Stats().OpenConnections; n != 2 {
+		t.Errorf("%d readers, want the busy one and one more", n)
+	}
+	if _, err := s.Shrink(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.readers.Stats().OpenConnections; n != 1 {
+		t.Errorf("%d readers after the last, want the busy one", n)
+	}
+}
+
 func TestShrinkTellsWhatItFreed(t *testing.T) {
 	s := openTest(t, Options{CacheKiB: 2048})
 	if err := s.Write(t.Context(), func(tx *Tx) error {

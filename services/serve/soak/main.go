@@ -142,14 +142,12 @@ func soak(ctx context.Context, o options) (err error) {
 	r := newReport(o)
 	for _, w := range works {
 		run, err := newRun(ctx, o, w, filepath.Join(tmp, w.name))
-		if err == nil {
-			err = run.drive(ctx)
-		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
-		if err := r.keep(run); err != nil {
-			return err
+		err = run.drive(ctx)
+		if err := errors.Join(err, r.keep(run, err != nil)); err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
 		}
 	}
 	fmt.Print(r.markdown())

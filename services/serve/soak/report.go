@@ -38,11 +38,22 @@ func (r *report) name(run *run) string {
 	return fmt.Sprintf("%s-%s-memory-%s", r.date.Format("2006-01-02-1504"), r.commit, run.name)
 }
 
-// keep writes a run's table and picture.
-func (r *report) keep(run *run) error {
+// keep writes a run's table and picture, also of one that was cut short, and the daemon's
+// log if that is needed to understand what went wrong.
+func (r *report) keep(run *run, wrong bool) error {
 	r.runs = append(r.runs, run)
-	all := run.sampler.all()
 	path := filepath.Join(r.out, r.name(run))
+	if wrong || len(run.daemon.died()) > 0 {
+		log, err := os.ReadFile(run.daemon.log)
+		if err := errors.Join(err, os.WriteFile(path+".log", log, 0o600)); err != nil {
+			return err
+		}
+		r.report("%s.log", path)
+	}
+	if run.sampler == nil {
+		return nil // it ended before there was anything to see
+	}
+	all := run.sampler.all()
 	c := curve{title: r.title(run), samples: all, marks: []mark{{"limit", run.limitMB * mb, "#c0392b"}, {"warning, for anonymous", run.warnAt(), "#e5a823"}}}
 	err := errors.Join(writeCSV(path+".csv", all), writeSVG(path+".svg", c))
 	r.report("%s.svg", path)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/blufio/blufio/services/governor"
 	"github.com/blufio/blufio/services/serve/internal/box"
 )
 
@@ -166,7 +167,11 @@ func (r *run) warnAt() int64 {
 	if percent == 0 {
 		percent = 80 // as installed
 	}
-	return r.limitMB * mb / 100 * percent
+	limit := r.limitMB
+	if r.group != nil {
+		limit = min(limit, int64(governor.Defaults().LimitMB)) // it is told no other
+	}
+	return limit * mb / 100 * percent
 }
 
 // normal reports that a daemon is as before: no pressure, nothing waiting, and all that

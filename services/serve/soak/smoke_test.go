@@ -31,8 +31,11 @@ func TestSoakSmoke(t *testing.T) {
 	}
 	restarts(t, r)
 	rep := newReport(o)
-	if err := rep.keep(r); err != nil {
+	if err := rep.keep(r, true); err != nil {
 		t.Fatal(err)
+	}
+	if log, err := os.ReadFile(filepath.Join(o.out, rep.name(r)+".log")); err != nil || !strings.Contains(string(log), `"ready"`) {
+		t.Errorf("of one that went wrong the daemon's log is %q, %v", log, err)
 	}
 	if r.kept.lost != 0 || r.kept.open() != 0 || len(r.daemon.died()) != 0 || r.oomKills != 0 {
 		t.Errorf("kept %+v, deaths %v, killed for memory %d times", r.kept, r.daemon.died(), r.oomKills)
