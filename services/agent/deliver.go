@@ -41,12 +41,15 @@ func (s *Service) post(tx *sqlite.Tx, t *turn, now time.Time) error {
 // way end with finishing, which outlives ctx.
 func (s *Service) runDeliveries(ctx, finishing context.Context, o *outbox) error {
 	slots := make(chan struct{}, s.cfg.MaxDeliveries)
-	tick := time.NewTicker(s.pauses.check)
-	defer tick.Stop()
+	var look <-chan time.Time // nil while nothing is held back: a clock for each channel is most of what an idle daemon does
 	for {
+		if look == nil && o.holds() {
+			look = time.After(s.pauses.check)
+		}
 		select {
 		case <-o.wake:
-		case <-tick.C:
+		case <-look:
+			look = nil
 			o.due(s.now())
 		case <-ctx.Done():
 			return nil

@@ -22,8 +22,8 @@ type outbox struct {
 	sessions map[int64]*undelivered // by session row
 	most     int                    // sessions at one time since the table was made
 	ready    []int64                // sessions whose next reply may go, longest first
-	wake     chan struct{}
-	returns  int // how often the channel has come back from an outage
+	wake     chan struct{}          // gets an element when one is ready or held back
+	returns  int                    // how often the channel has come back from an outage
 }
 
 // undelivered is a session's part. It is in ready, claimed, or held back.
@@ -114,6 +114,7 @@ func (o *outbox) hold(session int64, t time.Time) {
 	defer o.mu.Unlock()
 	u := o.sessions[session]
 	u.claimed, u.notBefore, u.floor = false, t, t
+	wake(o.wake)
 }
 
 // postpone gives a claimed session back for a while, after a failure at the time now. It may be shorter, but not than
@@ -127,6 +128,7 @@ func (o *outbox) postpone(session int64, now time.Time, wait, least time.Duratio
 		u.lift()
 		o.release(now)
 	}
+	wake(o.wake)
 }
 
 // back lets the sessions go that wait for no more than that the channel works again.
@@ -146,6 +148,18 @@ func (u *undelivered) lift() {
 	if !u.notBefore.IsZero() {
 		u.notBefore = u.floor
 	}
+}
+
+// holds reports that a session is held back.
+func (o *outbox) holds() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, u := range o.sessions {
+		if !u.notBefore.IsZero() {
+			return true
+		}
+	}
+	return false
 }
 
 // due lets the sessions go that were held back until now.

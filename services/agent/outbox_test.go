@@ -3,10 +3,40 @@
 package agent
 
 import (
+	"context"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 )
+
+// The clock is looked at only while a reply is held back.
+func TestNothingHeldBackNoClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looks := 0
+		s := &Service{pauses: defaultPauses(), now: func() time.Time { looks++; return time.Now() }, cfg: Config{MaxDeliveries: 1}}
+		o := newOutbox()
+		ctx, stop := context.WithCancel(t.Context())
+		defer synctest.Wait()
+		defer stop()
+		go func() { _ = s.runDeliveries(ctx, ctx, o) }()
+		pass := func(d time.Duration, want int) {
+			t.Helper()
+			looks = 0
+			time.Sleep(d)
+			synctest.Wait()
+			if looks < want || looks > want+1 {
+				t.Errorf("%d looks at the clock in %s, want %d", looks, d, want)
+			}
+		}
+		pass(time.Hour, 0)
+		o.sessions[1] = &undelivered{claimed: true, since: []time.Time{time.Now()}}
+		o.hold(1, time.Now().Add(time.Hour))
+		pass(10*time.Second, int(10*time.Second/s.pauses.check))
+		o.reset()
+		pass(time.Hour, 1)
+	})
+}
 
 // A try that was under way when the channel came back, and failed, is made again at once.
 func TestChannelComesBackMeanwhile(t *testing.T) {
