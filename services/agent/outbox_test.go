@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,26 +14,28 @@ import (
 // The clock is looked at only while a reply is held back.
 func TestNothingHeldBackNoClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		looks := 0
-		s := &Service{pauses: defaultPauses(), now: func() time.Time { looks++; return time.Now() }, cfg: Config{MaxDeliveries: 1}}
+		var looks atomic.Int64
+		s := &Service{pauses: defaultPauses(), now: func() time.Time { looks.Add(1); return time.Now() }, cfg: Config{MaxDeliveries: 1}}
 		o := newOutbox()
 		ctx, stop := context.WithCancel(t.Context())
 		defer synctest.Wait()
 		defer stop()
 		go func() { _ = s.runDeliveries(ctx, ctx, o) }()
-		pass := func(d time.Duration, want int) {
+		pass := func(d time.Duration, want int64) {
 			t.Helper()
-			looks = 0
+			looks.Store(0)
 			time.Sleep(d)
 			synctest.Wait()
-			if looks < want || looks > want+1 {
-				t.Errorf("%d looks at the clock in %s, want %d", looks, d, want)
+			if n := looks.Load(); n < want || n > want+1 {
+				t.Errorf("%d looks at the clock in %s, want %d", n, d, want)
 			}
 		}
 		pass(time.Hour, 0)
+		o.mu.Lock()
 		o.sessions[1] = &undelivered{claimed: true, since: []time.Time{time.Now()}}
+		o.mu.Unlock()
 		o.hold(1, time.Now().Add(time.Hour))
-		pass(10*time.Second, int(10*time.Second/s.pauses.check))
+		pass(10*time.Second, int64(10*time.Second/s.pauses.check))
 		o.reset()
 		pass(time.Hour, 1)
 	})
