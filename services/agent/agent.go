@@ -61,28 +61,29 @@ type Service struct {
 	spent    spent
 	meter    llm.Meter // of tokens
 
-	summaries summaries
-	compactor *compactor
-	recall    *breaker // of the room that knows about people
-	heartbeat Heartbeat
-	extract   Extract
-	people    People
-	named     map[string]string // who of people has a place
-	blobs     *blob.Store       // files that came with messages; nil: none come
-	reading   chan struct{}     // a slot for each MiB of pictures that turns hold in memory
-	entering  chan struct{}     // taken by the turn that collects its slots
-	tools     map[string]tool.Tool
-	specs     []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
-	manner    atomic.Pointer[manner]
-	redact    func(string) string
-	log       *slog.Logger
-	now       func() time.Time
-	finish    time.Duration // for what is under way when Run is asked to end
-	pauses    pauses
-	pressure  pressure
-	turnEnded chan struct{} // one has: see awaitMemory
-	toolSet   *tool.Set
-	desk      *desk // to the recall room
+	summaries  summaries
+	compactor  *compactor
+	recall     *breaker // of the room that knows about people
+	heartbeat  Heartbeat
+	extract    Extract
+	people     People
+	named      map[string]string // who of people has a place
+	blobs      *blob.Store       // files that came with messages; nil: none come
+	reading    chan struct{}     // a slot for each MiB of pictures that turns hold in memory
+	entering   chan struct{}     // taken by the turn that collects its slots
+	tools      map[string]tool.Tool
+	specs      []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
+	manner     atomic.Pointer[manner]
+	redact     func(string) string
+	log        *slog.Logger
+	now        func() time.Time
+	finish     time.Duration // for what is under way when Run is asked to end
+	pauses     pauses
+	pressure   pressure
+	turnEnded  chan struct{} // one has: see awaitMemory
+	unreadable atomic.Int64  // settlement that was told of last
+	toolSet    *tool.Set
+	desk       *desk // to the recall room
 
 	queue      *queue
 	thinking   *thinking

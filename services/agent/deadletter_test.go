@@ -154,6 +154,9 @@ func TestRetryOfAReply(t *testing.T) {
 	if n := r.number(`SELECT count(*) FROM outbox`); n != 0 {
 		t.Errorf("%d replies are left", n)
 	}
+	if n := scrape(t, r.agent)["blufio_response_latency_seconds"]; n != 0 {
+		t.Errorf("that it was dead for days counts as %v slow answers", n)
+	}
 }
 
 // A message and its reply may both be dead: the message is answered anew, and the

@@ -61,6 +61,35 @@ func TestExtractWaitsForAProvider(t *testing.T) {
 	r.until("the fact is known", func() bool { return len(r.facts("gateway:ann")) == 1 })
 }
 
+// An answer that can never be stored is given up like a turn that crashes: it does not keep
+// its place and its conversation for ever.
+func TestAnswerThatCanNeverBeStored(t *testing.T) {
+	r := newRig(t, func(context.Context, llm.Request, func(string)) (llm.Response, error) { return say("hello"), nil })
+	r.cfg.TurnTimeout = time.Minute
+	r.start()
+	r.exec(`CREATE TRIGGER stuck BEFORE UPDATE OF state ON message WHEN NEW.state = 'answered' BEGIN SELECT RAISE(ABORT, 'the index is damaged'); END`)
+	id := r.send("s", "hello")
+	r.until("it is given up", func() bool {
+		r.clock.add(time.Minute)
+		return r.get(id).State == bus.StateDead
+	})
+	r.exec(`DROP TRIGGER stuck`)
+	if got := r.chat("s", "hello again"); got.State != bus.StateAnswered {
+		t.Errorf("the next one: %+v", got)
+	}
+}
+
+// What cannot be read of the calls to be booked holds up none behind it.
+func TestUnreadableSettlementHoldsUpNone(t *testing.T) {
+	r := newRig(t, echo)
+	r.model.name = "dear"
+	r.start()
+	r.exec(`INSERT INTO settlement (payload) VALUES ('garbage')`)
+	r.chat("s", "hello")
+	r.until("the call is booked", func() bool { return r.number(`SELECT count(*) FROM cost_ledger`) == 1 })
+	r.until("only the garbage is left", func() bool { return r.number(`SELECT count(*) FROM settlement`) == 1 })
+}
+
 // A summary that cannot be stored is not written anew with every turn, and is paid for.
 func TestSummaryThatCannotBeStored(t *testing.T) {
 	r, w := compacting(t)

@@ -250,15 +250,15 @@ func (s *Service) oldest(ctx context.Context, session int64) (delivery, error) {
 	d := delivery{session: session}
 	r := &d.reply
 	var created, received, retries int64
-	err := s.store.QueryRow(ctx, `SELECT o.id, o.attempts, o.created_at, m.received_at, s.channel, s.owner, s.name, m.id, m.state, m.reply, m.retries
+	err := s.store.QueryRow(ctx, `SELECT o.id, o.attempts, o.created_at, m.received_at, s.channel, s.owner, s.name, m.id, m.state, m.reply, m.retries,
+		m.retries > 0 OR o.created_at > coalesce(m.finished_at, o.created_at)
 		FROM outbox o JOIN session s ON s.id = o.session_id JOIN message m ON m.seq = o.seq
 		WHERE o.session_id = ? AND o.state = 'pending' ORDER BY o.id LIMIT 1`, session).
-		Scan(&d.id, &r.Attempt, &created, &received, &d.channel, &r.Owner, &r.Session, &r.MessageID, &r.State, &r.Text, &retries)
+		Scan(&d.id, &r.Attempt, &created, &received, &d.channel, &r.Owner, &r.Session, &r.MessageID, &r.State, &r.Text, &retries, &d.retried)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errors.New("the outbox holds fewer replies than counted")
 	}
 	d.created, d.received = time.UnixMilli(created), time.UnixMilli(received)
-	d.retried = retries > 0
 	r.Attempt++
 	if r.Key = r.MessageID; retries > 0 {
 		r.Key += fmt.Sprintf(".%d", retries) // not the reply that told of its failure

@@ -38,6 +38,7 @@ func (s *Service) bookLater(tx *sqlite.Tx, used []bus.Settle) error {
 type settlement struct {
 	id      int64
 	payload bus.Settle
+	err     error // it cannot be read
 }
 
 // runSettlements tells the ledger until ctx ends; the rest stays for the next
@@ -84,9 +85,7 @@ func (s *Service) unsettled(ctx context.Context, after int64) ([]settlement, err
 		if err := rows.Scan(&st.id, &data); err != nil {
 			return nil, err
 		}
-		if err := json.Unmarshal(data, &st.payload); err != nil {
-			return nil, fmt.Errorf("read settlement %d: %w", st.id, err)
-		}
+		st.err = json.Unmarshal(data, &st.payload)
 		out = append(out, st)
 	}
 	return out, rows.Err()
@@ -103,6 +102,13 @@ func (s *Service) settlePage(ctx context.Context, page []settlement) error {
 }
 
 func (s *Service) settleOne(ctx context.Context, st settlement) {
+	if st.err != nil { // it stays listed, and holds up none behind it
+		if s.unreadable.Swap(st.id) == st.id {
+			return // told already
+		}
+		s.log.Error("call not booked: its settlement cannot be read", "service", "agent", "settlement", st.id, "err", st.err)
+		return
+	}
 	ctx = bus.WithTrace(ctx, st.payload.MessageID)
 	failpoint.Hit("settle.ask")
 	if _, err := bus.CostSettle.Ask(ctx, s.bus(), st.payload); err != nil {

@@ -251,7 +251,8 @@ func (s *Service) failure(t *turn, err error) outcome {
 
 // finishTurn commits the end of a turn: the reply, its outbox entry, what the
 // model calls cost, and the events, all or nothing. While the disk refuses, it
-// keeps the answer and tries again.
+// keeps the answer and tries again; what is refused for another reason may be refused
+// for ever, so that has no more time than a turn.
 func (s *Service) finishTurn(ctx context.Context, t *turn, out outcome) error {
 	for began := s.now(); ; {
 		err := s.commitTurn(context.WithoutCancel(ctx), t, out) // the answer is paid for: a stop does not throw it away
@@ -262,6 +263,9 @@ func (s *Service) finishTurn(ctx context.Context, t *turn, out outcome) error {
 		}
 		if err == nil || ctx.Err() != nil {
 			return err
+		}
+		if !errors.Is(err, sqlite.ErrFull) && !errors.Is(err, sqlite.ErrBusy) && s.now().Sub(began) >= s.cfg.TurnTimeout {
+			return fmt.Errorf("store answer: %w", err)
 		}
 		s.log.Warn("answer not stored, trying again", "service", "agent", "trace", t.id, "err", err)
 		select {

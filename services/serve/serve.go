@@ -313,10 +313,10 @@ func busDenials(server *embedded.Server, told *denial.Teller) *denial.Teller {
 }
 
 // agentFinish is the agent's part of a stop. Rooms end one after another within 7/8
-// of the time there is (see [services.House]); before the agent come the gateway
-// and the control room.
+// of the time there is (see [services.House]); before the agent come the gateway,
+// Telegram and the control room.
 func agentFinish(drain time.Duration) time.Duration {
-	return max(drain*7/8-gateway.DrainTimeout-drain/16, 300*time.Millisecond)
+	return max(drain*7/8-gateway.DrainTimeout-telegram.LastWords-drain/16, 300*time.Millisecond)
 }
 
 // schemas are the tables of every room.

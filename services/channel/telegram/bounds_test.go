@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/blufio/blufio/services/roomtest"
@@ -166,6 +167,31 @@ func TestDraftIntervals(t *testing.T) {
 	}
 }
 
+// A request for a draft that Telegram does not answer outlives the draft, and the room only
+// for a moment: the agent's turns would have no time left to end in.
+func TestHungRequestDoesNotHoldUpTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Service{pace: newPace(time.Now, func() time.Duration { return time.Minute })}
+		life, end := context.WithCancel(t.Context())
+		ctx, stop := context.WithCancel(life)
+		hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		done := make(chan error, 1)
+		go func() { done <- s.unhurried(ctx, &draft{place: place{Chat: 1}, life: life}, hang) }()
+		synctest.Wait()
+		stop()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(done) > 0 {
+			t.Fatal("it was cut off by the reply")
+		}
+		began := time.Now()
+		end()
+		if err := <-done; err == nil || time.Since(began) != LastWords {
+			t.Errorf("%v after %s, want %s", err, time.Since(began), LastWords)
+		}
+	})
+}
+
 // A draft whose reply has come leaves the next slot to it.
 func TestOverdueDraftTakesNoSlot(t *testing.T) {
 	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -173,7 +199,7 @@ func TestOverdueDraftTakesNoSlot(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	request := func(context.Context) error { t.Error("it was sent"); return nil }
-	if err := s.unhurried(ctx, &draft{place: place{Chat: 1}}, request); err == nil {
+	if err := s.unhurried(ctx, &draft{place: place{Chat: 1}, life: ctx}, request); err == nil {
 		t.Error("it was shown")
 	}
 	if d := s.pace.wait(1); d != 0 {

@@ -60,8 +60,12 @@ func (e *evidence) failed(err error) {
 	}
 }
 
-// note keeps a failure to send as evidence; polling decides about the state.
+// note keeps a failure to send as evidence; polling decides about the state. That we
+// pace ourselves, or that the disk is full, is no failure of Telegram's.
 func (e *evidence) note(err error) {
+	if errors.As(err, new(*bus.Error)) || errors.Is(err, sqlite.ErrFull) || errors.Is(err, sqlite.ErrBusy) {
+		return
+	}
 	now, text := e.now().UTC(), err.Error()
 	e.sends.Add(1)
 	e.mu.Lock()
@@ -134,7 +138,7 @@ func (e *evidence) problems() []bus.Problem {
 		return []bus.Problem{{Code: "telegram_conflict", Title: "another program polls this bot",
 			Hint: "stop the other one, or give each a bot of its own"}}
 	}
-	return []bus.Problem{{Code: "telegram_down", Title: "Telegram has not been reached since " + e.failing.Format(time.RFC3339) + ": " + *e.failure,
+	return []bus.Problem{{Code: "telegram_down", Title: "Telegram has not been reached since " + e.failing.Format(time.RFC3339) + ": " + e.last.Error(),
 		Hint: "see whether this machine reaches telegram.api_url; it is tried again by itself"}}
 }
 

@@ -218,3 +218,16 @@ func FuzzUpdate(f *testing.F) {
 		}
 	})
 }
+
+// Two edits within a second are two messages, and one that comes again is one.
+func TestEditsWithinASecond(t *testing.T) {
+	edit := func(text, caption string) string {
+		return externalID(&message{ID: 2, EditDate: 9, Chat: chat{ID: -3}, Text: text, Caption: caption}, true)
+	}
+	if edit("a", "") == edit("b", "") || edit("", "a") == edit("", "b") || edit("a", "") == edit("", "a") {
+		t.Error("they are taken for one")
+	}
+	if edit("a", "") != edit("a", "") {
+		t.Error("it is taken for two")
+	}
+}

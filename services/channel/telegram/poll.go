@@ -15,6 +15,7 @@ import (
 	"github.com/blufio/blufio/services"
 	"github.com/blufio/blufio/services/internal/blob"
 	"github.com/blufio/blufio/services/internal/failpoint"
+	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
 const (
@@ -242,6 +243,7 @@ func (s *Service) handOver(ctx context.Context, in incoming) error {
 			s.typing.begin(acc.ID, in.place)
 			return nil
 		case ctx.Err() != nil:
+			s.drop(ctx, in.message.Attachments) // it is fetched again; one that was taken after all is not deleted
 			return ctx.Err()
 		case code == bus.CodeInvalid || code == bus.CodeTooLarge || defects >= maxDefects || tooLong(err):
 			s.drop(ctx, in.message.Attachments)
@@ -276,6 +278,7 @@ func hint(err error) string {
 // fetch gets the file of a message and keeps it. The refusal is for the person; an
 // error means that ctx ended.
 func (s *Service) fetch(ctx context.Context, in *incoming) (refusal string, err error) {
+	failed := 0 // by Telegram
 	for try := 1; ; try++ {
 		info, err := s.fetchOnce(ctx, in.file)
 		switch {
@@ -284,13 +287,16 @@ func (s *Service) fetch(ctx context.Context, in *incoming) (refusal string, err 
 			return "", nil
 		case ctx.Err() != nil:
 			return "", ctx.Err()
+		case errors.Is(err, sqlite.ErrFull), errors.Is(err, sqlite.ErrBusy): // ours, not Telegram's: like a text, it waits
 		case errors.Is(err, blob.ErrTooLarge), says(err, "file is too big"):
 			return tooLarge(in.file.Name, max(in.file.Size, s.cfg.MaxFileBytes+1), s.cfg.MaxFileBytes), nil
 		case errors.Is(err, blob.ErrFull):
 			return fmt.Sprintf("I did not take your message: there is no room for more files. (The bound is telegram.files_mb, %d.)", s.cfg.FilesMB), nil
-		case try >= maxFetches, codeOf(err) == http.StatusBadRequest:
+		case failed+1 >= maxFetches, codeOf(err) == http.StatusBadRequest:
 			s.evidence.note(err)
 			return fmt.Sprintf("I did not take your message: I could not fetch the file %s from Telegram. Please send it again.", in.file.Name), nil
+		default:
+			failed++
 		}
 		wait := doubled(s.pauses.first, try, s.pauses.most)
 		s.log.Warn("file not fetched, trying again", "wait", wait.String(), "err", err)

@@ -205,7 +205,7 @@ func TestEdits(t *testing.T) {
 	r.wait(1)
 	r.fake.Edit(map[string]any{"message_id": id, "edit_date": int64(1900000000), "text": "hello", "chat": map[string]any{"id": int64(ann), "type": "private"}, "from": map[string]any{"id": int64(ann)}})
 	got := r.wait(2)[1]
-	if !strings.HasSuffix(got.Text, "\nhello") || !strings.Contains(got.Text, "edited") || got.ExternalID != fmt.Sprintf("%d:%d:1900000000", ann, id) {
+	if !strings.HasSuffix(got.Text, "\nhello") || !strings.Contains(got.Text, "edited") || !strings.HasPrefix(got.ExternalID, fmt.Sprintf("%d:%d:1900000000:", ann, id)) {
 		t.Errorf("edit %+v", got)
 	}
 }

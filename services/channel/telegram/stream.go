@@ -24,10 +24,15 @@ const (
 	draftLimit = 15 * time.Minute // without a word: the turn is lost, or has no reply
 )
 
+// LastWords is how long the room's end waits for what Telegram has not yet answered:
+// rooms end one after another, and what one takes the next does not have.
+const LastWords = time.Second / 2
+
 // draft is an answer that is shown while it is made.
 type draft struct {
 	id    string // of the person's message
 	place place
+	life  context.Context                  // the room's
 	note  func(part int, p sentPart) error // that Telegram has accepted it
 	stop  context.CancelFunc
 	done  chan struct{} // closed when nothing is sent for it any more
@@ -63,7 +68,7 @@ func (s *Service) draftOf(p bus.Delta) *draft {
 	}
 	life := s.life // the message is out: only the room's end keeps its id from being noted
 	ctx, stop := context.WithCancel(life)
-	d := &draft{id: p.MessageID, place: at, stop: stop, done: make(chan struct{}), wake: make(chan struct{}, 1), heard: s.now()}
+	d := &draft{id: p.MessageID, place: at, life: life, stop: stop, done: make(chan struct{}), wake: make(chan struct{}, 1), heard: s.now()}
 	d.note = func(n int, p sentPart) error { return s.record(life, d.id, n, p) }
 	s.drafts[d.id] = d
 	s.work.Go(func() {
@@ -244,7 +249,7 @@ func (s *Service) showNow(ctx context.Context, d *draft, ids *[]int64) error {
 }
 
 // unhurried makes a request for a draft: slower after each "too fast", and not
-// at all once the reply is there.
+// at all once the reply is there. One that has begun is cut off only by the room's end.
 func (s *Service) unhurried(ctx context.Context, d *draft, request func(context.Context) error) error {
 	for {
 		if ctx.Err() != nil {
@@ -253,13 +258,22 @@ func (s *Service) unhurried(ctx context.Context, d *draft, request func(context.
 		if !sleep(ctx, s.pace.wait(d.place.Chat)) {
 			return ctx.Err()
 		}
-		err := request(context.WithoutCancel(ctx))
+		err := outliving(ctx, d.life, request)
 		var e *apiError
 		if !errors.As(err, &e) || e.code != http.StatusTooManyRequests {
 			return err
 		}
 		s.limited(d.place.Chat, e)
 	}
+}
+
+// outliving makes a request that ctx does not cut off, and the end of life only after a
+// moment: whether a message was shown is to be known.
+func outliving(ctx, life context.Context, request func(context.Context) error) error {
+	ctx, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	defer context.AfterFunc(life, func() { time.AfterFunc(LastWords, cut) })()
+	return request(ctx)
 }
 
 // limited keeps a chat silent for as long as Telegram asks for.

@@ -6,6 +6,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"mime"
 	"path"
 	"strconv"
@@ -85,11 +87,14 @@ func read(u update, me user, maxFile int64) incoming {
 	return in
 }
 
-// externalID is the same for the same message, and another for each edit of it.
+// externalID is the same for the same message, and another for each edit of it. Two within
+// a second have one date, so what it says is part of it.
 func externalID(m *message, edited bool) string {
 	id := fmt.Sprintf("%d:%d", m.Chat.ID, m.ID)
 	if edited {
-		id += ":" + strconv.FormatInt(m.EditDate, 10)
+		h := fnv.New64a()
+		_, _ = io.WriteString(h, m.Text+"\x00"+m.Caption) // it never fails
+		id += fmt.Sprintf(":%d:%x", m.EditDate, h.Sum64())
 	}
 	return id
 }
