@@ -5,6 +5,7 @@ package agent_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -76,6 +77,34 @@ func TestAnswerThatCanNeverBeStored(t *testing.T) {
 	r.exec(`DROP TRIGGER stuck`)
 	if got := r.chat("s", "hello again"); got.State != bus.StateAnswered {
 		t.Errorf("the next one: %+v", got)
+	}
+}
+
+// A message of which something cannot be read is given up like one that crashes the turn.
+func TestUnreadableMessageIsGivenUp(t *testing.T) {
+	for name, damage := range map[string]string{
+		"its files":     `UPDATE message SET attachments = 'garbage' WHERE id = '%s'`,
+		"an old answer": `INSERT INTO step (seq, round, payload) SELECT seq, 0, 'garbage' FROM message WHERE id = '%s'`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := make(chan struct{})
+			r := newRig(t, func(ctx context.Context, q llm.Request, delta func(string)) (llm.Response, error) {
+				<-first
+				return echo(ctx, q, delta)
+			})
+			r.start()
+			r.send("s", "first")
+			id := r.send("s", "hello")
+			r.exec(fmt.Sprintf(damage, id))
+			close(first)
+			r.until("it is given up", func() bool { return r.number(`SELECT count(*) FROM message WHERE id = ? AND state = 'dead'`, id) == 1 })
+			if got := r.chat("s", "again"); got.State != bus.StateAnswered {
+				t.Errorf("the next one: %+v", got)
+			}
+			if n := r.number(`SELECT count(*) FROM step`); n != 0 {
+				t.Errorf("%d steps are left", n)
+			}
+		})
 	}
 }
 

@@ -230,23 +230,22 @@ func (s *Service) commitStep(ctx context.Context, t *turn, round int, st step, w
 	})
 }
 
-func (s *Service) loadSteps(ctx context.Context, seq int64) ([]step, error) {
-	rows, err := s.store.Query(ctx, `SELECT payload FROM step WHERE seq = ? ORDER BY round`, seq)
+func (s *Service) loadSteps(ctx context.Context, t *turn) error {
+	rows, err := s.store.Query(ctx, `SELECT payload FROM step WHERE seq = ? ORDER BY round`, t.seq)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer rows.Close()
-	var steps []step
 	for rows.Next() {
 		var payload []byte
 		var st step
 		if err := rows.Scan(&payload); err != nil {
-			return nil, err
+			return err
 		}
 		if err := json.Unmarshal(payload, &st); err != nil {
-			return nil, fmt.Errorf("read step: %w", err)
+			t.unread = errors.Join(t.unread, fmt.Errorf("read step: %w", err))
 		}
-		steps = append(steps, st)
+		t.steps = append(t.steps, st)
 	}
-	return steps, rows.Err()
+	return rows.Err()
 }

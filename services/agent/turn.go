@@ -41,7 +41,8 @@ type turn struct {
 	tools    int
 	used     []bus.Settle // model calls since the last commit
 	files    []bus.Attachment
-	reads    int // slots of Service.reading that it holds
+	unread   error // what of it cannot be read
+	reads    int   // slots of Service.reading that it holds
 
 	route           []Model        // who is asked, in order; see complete
 	trimmed         map[string]int // messages of the history that a model cannot read, by model
@@ -175,6 +176,9 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 	if err := s.begin(t); err != nil {
 		return fmt.Errorf("begin turn: %w", err)
 	}
+	if t.unread != nil { // now that the attempt counts: it would be tried for ever
+		return fmt.Errorf("load message: %w", t.unread)
+	}
 	limited, cancel := context.WithTimeout(bus.WithTrace(stoppable, t.id), s.cfg.TurnTimeout)
 	defer cancel()
 	defer s.doneReading(t)
@@ -192,7 +196,8 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 	return s.finishTurn(ctx, t, out)
 }
 
-// load reads the message, its session and the steps of an earlier attempt.
+// load reads the message, its session and the steps of an earlier attempt. What of it is
+// there and makes no sense is unread.
 func (s *Service) load(ctx context.Context, t *turn) error {
 	var received int64
 	var files string
@@ -202,13 +207,11 @@ func (s *Service) load(ctx context.Context, t *turn) error {
 	if err != nil {
 		return err
 	}
-	if t.files, err = readAttachments(files); err != nil {
-		return err
-	}
+	t.files, t.unread = readAttachments(files)
 	t.text, t.hard = unprefixed(t.text)
 	t.received = time.UnixMilli(received)
 	t.attempt++
-	if t.steps, err = s.loadSteps(ctx, t.seq); err != nil { // also of an attempt that a stop took back
+	if err := s.loadSteps(ctx, t); err != nil { // also of an attempt that a stop took back
 		return err
 	}
 	for _, st := range t.steps {
