@@ -215,9 +215,9 @@ func TestFirstScrape(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	var after map[string]*dto.MetricFamily
-	bustest.Eventually(t, "the latency is measured", func() bool {
+	bustest.Eventually(t, "the latency is measured", func() bool { // both ends of it: a scrape may fall between them
 		after = families(t, info)
-		return value(after["blufio_response_latency_seconds"], "") == 1
+		return value(after["blufio_response_latency_seconds"], "") == 1 && value(after["blufio_response_part_seconds"], "delivery") == 1
 	})
 	for _, part := range []string{"queue", "context", "provider", "store", "delivery"} {
 		if n := value(after["blufio_response_part_seconds"], part); n != 1 {
