@@ -136,25 +136,7 @@ type follower struct {
 	lines chan string
 	ended chan error
 	stop  context.CancelFunc
-	notes *notes
-}
-
-// notes is what it says on standard error.
-type notes struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (n *notes) Write(p []byte) (int, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.text.Write(p)
-}
-
-func (n *notes) String() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.text.String()
+	notes bustest.Text // what it says on standard error
 }
 
 // followEvents runs it until the test ends; live waits until it listens.
@@ -162,8 +144,8 @@ func (r *relayed) followEvents(o eventsOptions, args ...string) *follower {
 	t := r.t
 	t.Helper()
 	out, in := io.Pipe()
-	f := &follower{t: t, lines: make(chan string, 1000), ended: make(chan error, 1), notes: &notes{}}
-	a := &app{in: strings.NewReader(""), out: in, err: f.notes, environ: r.environ(), now: time.Now, json: true, dataDir: r.dir}
+	f := &follower{t: t, lines: make(chan string, 1000), ended: make(chan error, 1)}
+	a := &app{in: strings.NewReader(""), out: in, err: &f.notes, environ: r.environ(), now: time.Now, json: true, dataDir: r.dir}
 	cmd := &cobra.Command{}
 	cmd.Flags().Int64("seq", 0, "")
 	if o.seq > 0 {
@@ -206,12 +188,12 @@ func (f *follower) shows(want ...string) {
 		select {
 		case text := <-f.lines:
 			if got := brief(f.t, text); got != w {
-				f.t.Fatalf("shows %s (%s), want %s; notes:\n%s", got, text, w, f.notes)
+				f.t.Fatalf("shows %s (%s), want %s; notes:\n%s", got, text, w, &f.notes)
 			}
 		case err := <-f.ended:
-			f.t.Fatalf("ended (%v), want %s; notes:\n%s", err, w, f.notes)
+			f.t.Fatalf("ended (%v), want %s; notes:\n%s", err, w, &f.notes)
 		case <-time.After(10 * time.Second):
-			f.t.Fatalf("nothing more, want %s; notes:\n%s", w, f.notes)
+			f.t.Fatalf("nothing more, want %s; notes:\n%s", w, &f.notes)
 		}
 	}
 }

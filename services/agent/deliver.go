@@ -41,7 +41,7 @@ func (s *Service) post(tx *sqlite.Tx, t *turn, now time.Time) error {
 // way end with finishing, which outlives ctx.
 func (s *Service) runDeliveries(ctx, finishing context.Context, o *outbox) error {
 	slots := make(chan struct{}, s.cfg.MaxDeliveries)
-	var look <-chan time.Time // nil while nothing is held back: a clock for each channel is most of what an idle daemon does
+	var look <-chan time.Time // nil while nothing is held back: a clock for each channel was half of what an idle daemon did
 	for {
 		if look == nil && o.holds() {
 			look = time.After(s.pauses.check)

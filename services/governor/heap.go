@@ -52,8 +52,8 @@ func (s *Service) growLess() {
 	s.grows = growPercent
 }
 
-// pace has the collector be lazy at rest, where there is little to collect: half of the
-// collections, and a tenth of a percent of a processor.
+// pace has the collector be lazy at rest, where there is little to collect: an idle daemon
+// needs half of the collections then.
 func (s *Service) pace(resting bool) {
 	want := growPercent
 	if resting {

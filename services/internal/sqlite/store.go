@@ -60,7 +60,6 @@ type Store struct {
 
 	closing  sync.Once
 	closeErr error
-	shrink   sync.Mutex // two at once could each hold half of the readers
 }
 
 // Open opens or creates the database at o.Path. It fails with ErrNotBlufio or
@@ -254,8 +253,6 @@ func (s *Store) shrinkWriter(ctx context.Context) error {
 // closeReaders closes those that nobody uses: the pool keeps none, and then as many as
 // it may again. It waits for nobody, so that a long read holds up no other.
 func (s *Store) closeReaders() {
-	s.shrink.Lock()
-	defer s.shrink.Unlock()
 	s.kept.clear()
 	s.readers.SetMaxIdleConns(0)
 	s.readers.SetMaxIdleConns(s.readers.Stats().MaxOpenConnections)
