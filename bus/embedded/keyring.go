@@ -43,6 +43,12 @@ type keyring struct {
 	former sync.Map // names of keys that are out, at most maxFormer
 	outs   []string // the keys of former, the oldest first; under mu
 
+	// wiring is held while the account of a key is wired, and while JetStream comes on: it
+	// brings its API into every account that it finds without, and one that is half wired
+	// would ask it past the stream's account, and be told that it has no JetStream. It is
+	// taken before mu.
+	wiring sync.Mutex
+
 	mu      sync.RWMutex
 	holders map[string]*holder // by public key
 	ns      *server.Server
@@ -168,6 +174,8 @@ func (r *keyring) add(k Key) (*holder, error) {
 	if !nkeys.IsValidPublicUserKey(k.Public) || !bus.ValidToken(k.Name) || k.Inbox == "" {
 		return nil, fmt.Errorf("add key %q: it is not a user's public key with a name and an inbox", k.Name)
 	}
+	r.wiring.Lock()
+	defer r.wiring.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.holders[k.Public] != nil {
@@ -214,6 +222,8 @@ func (s *slot) subject(asked string) string { return fmt.Sprintf("slot.%d.%s", s
 
 // remove shuts the key out and ends its connections, and nobody else's.
 func (r *keyring) remove(public string) error {
+	r.wiring.Lock()
+	defer r.wiring.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h := r.holders[public]

@@ -165,6 +165,46 @@ func TestObserverOutlivesTheStream(t *testing.T) {
 	}
 }
 
+// Keys that are let in while JetStream comes on: it wires every account that it finds, and
+// one whose own wiring is not complete would ask the server's JetStream past ours.
+func TestKeysComeInWhileTheStreamOpens(t *testing.T) {
+	for range 5 {
+		s := start(t, nil)
+		opened := make(chan error, 1)
+		go func() {
+			_, err := s.OpenEvents(deadline(t))
+			opened <- err
+		}()
+		var keys []holderOf
+		for open := false; !open; {
+			select {
+			case err := <-opened:
+				if err != nil {
+					t.Fatal(err)
+				}
+				open = true
+			default:
+				k := newKey(t, bus.RoleObserver, fmt.Sprintf("watcher%d", len(keys)))
+				if err := s.AddKey(k.Key); err != nil {
+					t.Fatal(err)
+				}
+				keys = append(keys, k)
+			}
+		}
+		for i, k := range keys {
+			nc := k.connect(t, s)
+			js, err := jetstream.New(nc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := js.Stream(deadline(t), streamName); err != nil {
+				t.Errorf("key %d of %d: %v", i, len(keys), err)
+			}
+			nc.Close()
+		}
+	}
+}
+
 // What two patterns choose is heard once, and what none chooses is neither heard nor read.
 func TestNarrowedObserver(t *testing.T) {
 	const completed, failed, booked = "blufio.v1.evt.turn.completed", "blufio.v1.evt.turn.failed", "blufio.v1.evt.cost.recorded"

@@ -267,9 +267,11 @@ func (s *Server) enable() error {
 		if s.opened >= maxOpened {
 			return fmt.Errorf("JetStream closed itself %d times: a restart is due", s.opened)
 		}
+		s.ring.wiring.Lock()
 		err := s.ns.EnableJetStream(&server.JetStreamConfig{
 			StoreDir: s.cfg.Dir, MaxMemory: streamMemory, MaxStore: serverStore, CompressOK: true, Strict: true, Domain: s.cfg.Leaf.domain(),
 		})
+		s.ring.wiring.Unlock()
 		if err != nil {
 			return errors.Join(fmt.Errorf("start JetStream: %w", err), s.ns.ShutdownJetStream())
 		}
