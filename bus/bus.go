@@ -17,7 +17,7 @@
 //
 //	acc, err := bus.MessageReceive.Ask(ctx, conn, bus.Message{…})
 //	h := bus.MessageReceive.Answer(room.receive)
-//	err := bus.Pulse.Publish(conn, bus.PulseNotice{…})
+//	err := bus.Pulse.Publish(conn, bus.Health{…})
 //
 // EVENTS.md, generated from the contract, is the same in prose.
 package bus

@@ -81,7 +81,7 @@ type Service struct {
 	pauses     pauses
 	pressure   pressure
 	turnEnded  chan struct{} // one has: see awaitMemory
-	unreadable atomic.Int64  // settlement that was told of last
+	unreadable int64         // the last settlement that was told of; of the loop that settles
 	toolSet    *tool.Set
 	desk       *desk // to the recall room
 

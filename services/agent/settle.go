@@ -94,21 +94,27 @@ func (s *Service) unsettled(ctx context.Context, after int64) ([]settlement, err
 // settlePage tells the ledger of a page side by side, so that it can book them
 // in one commit.
 func (s *Service) settlePage(ctx context.Context, page []settlement) error {
-	loops := make([]func(context.Context) error, len(page))
-	for i, st := range page {
-		loops[i] = func(ctx context.Context) error { s.settleOne(ctx, st); return nil }
+	var loops []func(context.Context) error
+	for _, st := range page {
+		if st.err != nil { // it stays listed, and holds up none behind it
+			s.tellUnreadable(st)
+			continue
+		}
+		loops = append(loops, func(ctx context.Context) error { s.settleOne(ctx, st); return nil })
 	}
 	return services.Work(ctx, loops...)
 }
 
-func (s *Service) settleOne(ctx context.Context, st settlement) {
-	if st.err != nil { // it stays listed, and holds up none behind it
-		if s.unreadable.Swap(st.id) == st.id {
-			return // told already
-		}
-		s.log.Error("call not booked: its settlement cannot be read", "service", "agent", "settlement", st.id, "err", st.err)
+// tellUnreadable tells of each once: they come in the order of their ids, in every round.
+func (s *Service) tellUnreadable(st settlement) {
+	if st.id <= s.unreadable {
 		return
 	}
+	s.unreadable = st.id
+	s.log.Error("call not booked: its settlement cannot be read", "service", "agent", "settlement", st.id, "err", st.err)
+}
+
+func (s *Service) settleOne(ctx context.Context, st settlement) {
 	ctx = bus.WithTrace(ctx, st.payload.MessageID)
 	failpoint.Hit("settle.ask")
 	if _, err := bus.CostSettle.Ask(ctx, s.bus(), st.payload); err != nil {

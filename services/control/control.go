@@ -54,7 +54,7 @@ type Deps struct {
 	Reload   func(context.Context) (bus.Reloaded, error) // reads the configuration again; nil: nobody can
 	Part     func(name string) (bus.ReportPart, error)   // of a report; nil: there is none
 	LogLevel func(bus.LogSetting) (bus.LogLevel, error)  // asks for the log's level, or for another one; nil: it has one
-	Hangups  <-chan struct{}                             // asks for the same; may be nil
+	Hangups  <-chan struct{}                             // asks for what Reload does; may be nil
 	Beat     func(st bus.Status, works bool)             // hears of every beat; works: the bus answered and the database took the write; may be nil
 	Stop     func()                                      // hears that the daemon stops, before anything ends; may be nil
 	Logger   *slog.Logger

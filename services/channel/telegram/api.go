@@ -95,6 +95,25 @@ func codeOf(err error) int {
 	return 0
 }
 
+// rejectsToken reports whether Telegram does not know the token. It answers 404 where
+// that does not even look like one.
+func rejectsToken(err error) bool {
+	code := codeOf(err)
+	return code == http.StatusUnauthorized || code == http.StatusNotFound
+}
+
+// callError is a request that Telegram did not answer, or with what is no answer.
+type callError struct {
+	text string
+	err  error // what errors.Is finds, or nil
+}
+
+func (e *callError) Error() string { return e.text }
+func (e *callError) Unwrap() error { return e.err }
+
+// ofTelegram reports whether Telegram, or the way there, is what failed.
+func ofTelegram(err error) bool { return errors.As(err, new(*apiError)) || errors.As(err, new(*callError)) }
+
 // tokenError says why there is no token to make a request with.
 type tokenError struct{ err error }
 
@@ -173,7 +192,7 @@ func decode(token, method string, status int, data []byte, result any) error {
 		return nil
 	}
 	if err := json.Unmarshal(env.Result, result); err != nil {
-		return fmt.Errorf("%s: the answer is not understood", method)
+		return &callError{text: method + ": the answer is not understood"}
 	}
 	return nil
 }
@@ -208,11 +227,11 @@ func unreached(token, what string, err error) error {
 	var silent *outbound.SilentError
 	switch {
 	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("%s: %w", what, context.Canceled)
+		return &callError{what + ": " + context.Canceled.Error(), context.Canceled}
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &silent):
-		return fmt.Errorf("%s: Telegram did not answer in time: %w", what, context.DeadlineExceeded)
+		return &callError{what + ": Telegram did not answer in time: " + context.DeadlineExceeded.Error(), context.DeadlineExceeded}
 	}
-	return errors.New(redact(token, what+": Telegram is not reached: "+err.Error()))
+	return &callError{text: redact(token, what+": Telegram is not reached: "+err.Error())}
 }
 
 func redact(token, s string) string { return strings.ReplaceAll(s, token, "[redacted]") }

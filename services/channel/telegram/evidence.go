@@ -30,7 +30,8 @@ type evidence struct {
 	success   *time.Time // last poll that was answered
 	failing   time.Time  // first failure since then
 	last      error
-	failure   *string
+	reason    string // of the last poll that failed, since then or before
+	failure   *string // the last failure of either kind
 	failureAt *time.Time
 	conflict  struct{ first, last time.Time } // of a row of conflicts, successes between them or not
 	down      bool                            // told as an event
@@ -51,7 +52,7 @@ func (e *evidence) failed(err error) {
 	if e.failing.IsZero() {
 		e.failing = now
 	}
-	e.last, e.failure, e.failureAt = err, &text, &now
+	e.last, e.reason, e.failure, e.failureAt = err, text, &text, &now
 	if codeOf(err) == http.StatusConflict && !says(err, "webhook") {
 		if now.Sub(e.conflict.last) > 2*patience {
 			e.conflict.first = now
@@ -61,9 +62,9 @@ func (e *evidence) failed(err error) {
 }
 
 // note keeps a failure to send as evidence; polling decides about the state. That we
-// pace ourselves, or that the disk is full, is no failure of Telegram's.
+// pace ourselves, or that our disk is full, is no failure of Telegram's.
 func (e *evidence) note(err error) {
-	if errors.As(err, new(*bus.Error)) || errors.Is(err, sqlite.ErrFull) || errors.Is(err, sqlite.ErrBusy) {
+	if !ofTelegram(err) {
 		return
 	}
 	now, text := e.now().UTC(), err.Error()
@@ -81,7 +82,7 @@ func (e *evidence) failures() map[string]func() float64 {
 func (e *evidence) begin() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.failing, e.last, e.failure, e.failureAt = time.Time{}, nil, nil, nil
+	e.failing, e.last, e.reason, e.failure, e.failureAt = time.Time{}, nil, "", nil, nil
 	e.conflict.first, e.conflict.last = time.Time{}, time.Time{}
 }
 
@@ -106,7 +107,7 @@ func (e *evidence) channel() bus.Channel {
 	switch {
 	case e.off():
 		c.State = bus.Stopped
-	case e.sick(), codeOf(e.last) == http.StatusUnauthorized, errors.As(e.last, new(*tokenError)):
+	case e.sick(), rejectsToken(e.last), errors.As(e.last, new(*tokenError)):
 		c.State = bus.Degraded
 	}
 	return c
@@ -116,11 +117,10 @@ func (e *evidence) channel() bus.Channel {
 func (e *evidence) problems() []bus.Problem {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	code := codeOf(e.last)
 	switch {
 	case e.off():
 		return nil
-	case code == http.StatusUnauthorized, code == http.StatusNotFound:
+	case rejectsToken(e.last):
 		return []bus.Problem{{Code: "telegram_token", Title: "Telegram does not know the bot's token",
 			Hint: "copy it again from @BotFather; `blufio config set-secret telegram.bot_token` takes it, without a restart"}}
 	case errors.As(e.last, new(*tokenError)):
@@ -134,7 +134,7 @@ func (e *evidence) problems() []bus.Problem {
 	case says(e.last, "webhook"):
 		return []bus.Problem{{Code: "telegram_webhook", Title: "a webhook is set for this bot, so it cannot be polled",
 			Hint: "call the Bot API's deleteWebhook once with this token, or use a bot of its own"}}
-	case e.contested(e.now()), code == http.StatusConflict:
+	case e.contested(e.now()), codeOf(e.last) == http.StatusConflict:
 		return []bus.Problem{{Code: "telegram_conflict", Title: "another program polls this bot",
 			Hint: "stop the other one, or give each a bot of its own"}}
 	}
@@ -154,12 +154,9 @@ func (e *evidence) turned() (lane bus.Event[bus.ChannelFact], fact bus.ChannelFa
 	if sick == e.down || e.off() {
 		return lane, fact, nil, false
 	}
-	fact = bus.ChannelFact{Time: e.now().UTC(), Channel: Name, Since: e.failing, LastSuccess: e.success}
+	fact = bus.ChannelFact{Time: e.now().UTC(), Channel: Name, Since: e.failing, LastSuccess: e.success, Error: e.reason}
 	if fact.Since.IsZero() {
 		fact.Since = e.conflict.first
-	}
-	if e.failure != nil {
-		fact.Error = *e.failure
 	}
 	lane = bus.ChannelUp
 	if sick {

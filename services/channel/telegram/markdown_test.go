@@ -221,13 +221,17 @@ func FuzzUpdate(f *testing.F) {
 
 // Two edits within a second are two messages, and one that comes again is one.
 func TestEditsWithinASecond(t *testing.T) {
-	edit := func(text, caption string) string {
-		return externalID(&message{ID: 2, EditDate: 9, Chat: chat{ID: -3}, Text: text, Caption: caption}, true)
+	edit := func(text, caption, picture string) string {
+		m := &message{ID: 2, EditDate: 9, Chat: chat{ID: 3, Type: "private"}, Text: text, Caption: caption}
+		if picture != "" {
+			m.Document = &file{ID: "now" + picture, Unique: picture}
+		}
+		return read(update{Edited: m}, user{}, 1).message.ExternalID
 	}
-	if edit("a", "") == edit("b", "") || edit("", "a") == edit("", "b") || edit("a", "") == edit("", "a") {
+	if edit("a", "", "") == edit("b", "", "") || edit("", "a", "") == edit("", "b", "") || edit("a", "", "") == edit("", "a", "") || edit("", "a", "p") == edit("", "a", "q") {
 		t.Error("they are taken for one")
 	}
-	if once, again := edit("a", ""), edit("a", ""); once != again {
+	if once, again := edit("a", "", ""), edit("a", "", ""); once != again || once == "" {
 		t.Error("it is taken for two")
 	}
 }

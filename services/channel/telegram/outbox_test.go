@@ -198,6 +198,49 @@ func TestUnnotedIsBounded(t *testing.T) {
 	}
 }
 
+// What our own database refuses is not told as a failure of Telegram's.
+func TestOurFailuresAreNotTelegrams(t *testing.T) {
+	r := newRig(t).start()
+	r.sql(`ALTER TABLE telegram_sent RENAME TO away`)
+	if err := r.deliver(reply("m1", "the answer")); bus.CodeOf(err) != bus.CodeUnavailable {
+		t.Errorf("a reply that cannot be looked up: %v", err)
+	}
+	door := r.room.Door()
+	if c := door.Channel(); c.LastError != nil || door.Failures["send"]() != 0 {
+		t.Errorf("it is told as %q, counted %v times", *c.LastError, door.Failures["send"]())
+	}
+	r.sql(`ALTER TABLE away RENAME TO telegram_sent`)
+	r.fake.Fail("sendMessage", fakebot.Fault{Cut: true}, fakebot.Fault{HTML: true, Code: 502})
+	for range 2 {
+		if err := r.deliver(reply("m3", "another")); bus.CodeOf(err) != bus.CodeUnavailable {
+			t.Errorf("a reply that is not sent: %v", err)
+		}
+	}
+	if c := door.Channel(); c.LastError == nil || door.Failures["send"]() != 2 {
+		t.Errorf("what Telegram does not answer is counted %v times", door.Failures["send"]())
+	}
+}
+
+// Telegram does not answer when a refusal is told: that does not hold up the end, and the
+// person is told after it.
+func TestHungRefusalDoesNotHoldUpTheEnd(t *testing.T) {
+	r := newRig(t)
+	r.fake.Fail("sendMessage", fakebot.Fault{Hang: true})
+	r.inbox.set(func(int, bus.Message) error { return bus.Errorf(bus.CodeTooLarge, "the text is too long") })
+	r.start()
+	r.fake.Say(ann, "hello")
+	r.until("it is under way", func() bool { return len(r.fake.Requests("sendMessage")) == 1 })
+	began := time.Now()
+	r.restart()
+	if took := time.Since(began); took > 10*time.Second { // a request may take 20
+		t.Errorf("the end took %s", took)
+	}
+	r.confirmed()
+	if got := r.texts(ann); len(got) != 1 {
+		t.Errorf("the person was told %q", got)
+	}
+}
+
 // A refusal waits until it can be told, as long as Telegram wants, also over a
 // restart; only who blocked the bot is not told.
 func TestRefusalIsToldBeforeItIsConfirmed(t *testing.T) {

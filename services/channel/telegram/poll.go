@@ -112,7 +112,7 @@ func (s *Service) pollPause(err error, failures int) time.Duration {
 	var e *apiError
 	if errors.As(err, &e) {
 		wait = max(wait, e.retryAfter)
-		if e.code == http.StatusUnauthorized || e.code == http.StatusNotFound {
+		if rejectsToken(err) {
 			wait = max(wait, s.pauses.token)
 		}
 	}
@@ -243,8 +243,7 @@ func (s *Service) handOver(ctx context.Context, in incoming) error {
 			s.typing.begin(acc.ID, in.place)
 			return nil
 		case ctx.Err() != nil:
-			s.drop(ctx, in.message.Attachments) // it is fetched again; one that was taken after all is not deleted
-			return ctx.Err()
+			continue
 		case code == bus.CodeInvalid || code == bus.CodeTooLarge || defects >= maxDefects || tooLong(err):
 			s.drop(ctx, in.message.Attachments)
 			return s.refuse(ctx, in, "I did not take your message: "+err.Error()+"."+hint(err))
@@ -253,6 +252,7 @@ func (s *Service) handOver(ctx context.Context, in incoming) error {
 		s.log.Warn("message not taken, trying again", "try", try, "wait", wait.String(), "err", err)
 		sleep(ctx, wait)
 	}
+	s.drop(ctx, in.message.Attachments) // it is fetched again; one that was taken after all is not deleted
 	return ctx.Err()
 }
 

@@ -67,10 +67,10 @@ func (c Config) askBot(ctx context.Context) services.Result {
 	if errors.As(err, new(*tokenError)) {
 		return services.Skip("its token cannot be had: see BLF-VLT-001")
 	}
-	switch codeOf(err) {
-	case http.StatusUnauthorized, http.StatusNotFound:
+	switch {
+	case rejectsToken(err):
 		return services.Fail("%v", err).WithFix("copy the token again from @BotFather: blufio config set-secret telegram.bot_token")
-	case http.StatusTooManyRequests:
+	case codeOf(err) == http.StatusTooManyRequests:
 		return services.Warn("%v", err).WithFix("wait; it is tried again by itself")
 	}
 	if err != nil {
@@ -89,7 +89,7 @@ func (s *Service) alone(ctx context.Context) services.Result {
 	conflict, last, failing, success := e.conflict.last, e.last, e.failing, e.success
 	e.mu.Unlock()
 	now := s.now()
-	switch code := codeOf(last); {
+	switch {
 	case says(last, "webhook"):
 		return services.Fail("a webhook is set for this bot, so it cannot be polled").
 			WithFix("call the Bot API's deleteWebhook once with this token, or use a bot of its own")
@@ -99,7 +99,7 @@ func (s *Service) alone(ctx context.Context) services.Result {
 		return services.OK("nobody does, and the first poll is under way")
 	case failing.IsZero():
 		return services.OK("nobody does; the last poll was answered %d s ago", int(now.Sub(*success).Seconds()))
-	case code == http.StatusUnauthorized, code == http.StatusNotFound, s.cfg.askBot(ctx).Level != "ok":
+	case rejectsToken(last), s.cfg.askBot(ctx).Level != "ok":
 		return services.Skip("see BLF-TG-001")
 	}
 	return services.Fail("polls fail since %s: %v", failing.Format(time.TimeOnly), last).WithFix("see the daemon's log; it is tried again by itself")

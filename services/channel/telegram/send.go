@@ -223,11 +223,15 @@ func (s *Service) tell(ctx context.Context, p place, text string) {
 	}
 }
 
-// say says something of the room's own until it is said or never can be.
+// say says something of the room's own until it is said or never can be. Other than a
+// reply, it does not hold up the room's end: it is said again, or need not be.
 func (s *Service) say(ctx context.Context, p place, text string) error {
+	life := s.lifetime()
 	for _, part := range split(text, maxUnits) {
 		for try := 1; ; try++ {
-			err := s.paced(ctx, &p, func(ctx context.Context) error { _, err := s.send(ctx, p, part); return err })
+			err := s.paced(ctx, &p, func(ctx context.Context) error {
+				return outliving(ctx, life, func(ctx context.Context) error { _, err := s.send(ctx, p, part); return err })
+			})
 			if err == nil {
 				break
 			}

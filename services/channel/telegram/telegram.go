@@ -63,7 +63,7 @@ type Service struct {
 	heard   recent               // groups where somebody from the list has spoken; of the loop that polls
 	handing chan struct{}        // a slot for each chat whose updates are handed over
 	unnoted map[partKey]sentPart // Telegram has accepted it, the database not yet
-	life    context.Context      // of drafts; nil outside of Run
+	life    context.Context      // the room's; nil outside of Run
 	work    sync.WaitGroup       // drafts being shown
 }
 
@@ -145,6 +145,13 @@ func (s *Service) end() {
 	s.mu.Unlock()
 	s.work.Wait()
 	s.api.close()
+}
+
+// lifetime ends with the room.
+func (s *Service) lifetime() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.life
 }
 
 func (s *Service) bus() *bus.Conn {

@@ -62,7 +62,7 @@ func read(u update, me user, maxFile int64) incoming {
 		return in
 	}
 	in.place.Chat = m.Chat.ID
-	in.message = bus.Message{Channel: Name, ExternalID: externalID(m, in.edited)}
+	in.message = bus.Message{Channel: Name}
 	if m.IsTopic && m.ThreadID != 0 {
 		in.place.Thread = m.ThreadID
 		in.message.Session = topicSession + strconv.FormatInt(m.ThreadID, 10)
@@ -83,17 +83,22 @@ func read(u update, me user, maxFile int64) incoming {
 		return in
 	}
 	in.chooseFile(maxFile)
+	in.message.ExternalID = in.externalID()
 	in.compose(text)
 	return in
 }
 
 // externalID is the same for the same message, and another for each edit of it. Two within
-// a second have one date, so what it says is part of it.
-func externalID(m *message, edited bool) string {
+// a second have one date, so what it says and shows is part of it.
+func (in *incoming) externalID() string {
+	m := in.from
 	id := fmt.Sprintf("%d:%d", m.Chat.ID, m.ID)
-	if edited {
+	if in.edited {
 		h := fnv.New64a()
 		_, _ = io.WriteString(h, m.Text+"\x00"+m.Caption) // it never fails
+		if in.file != nil {
+			_, _ = io.WriteString(h, "\x00"+in.file.Unique)
+		}
 		id += fmt.Sprintf(":%d:%x", m.EditDate, h.Sum64())
 	}
 	return id

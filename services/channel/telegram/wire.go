@@ -27,6 +27,7 @@ type entity struct {
 
 type file struct {
 	ID       string `json:"file_id"`
+	Unique   string `json:"file_unique_id"` // stays the same over time
 	Size     int64  `json:"file_size"`
 	Name     string `json:"file_name"`
 	MimeType string `json:"mime_type"`

@@ -101,6 +101,7 @@ type Fault struct {
 	Description string
 	RetryAfter  int  // seconds, in parameters
 	Cut         bool // close the connection without an answer
+	Hang        bool // no answer, until the client gives up
 	After       bool // the request takes effect first
 	HTML        bool // answer with a page instead of JSON, as a broken proxy does
 }

@@ -36,6 +36,9 @@ func (b *Bot) serve(w http.ResponseWriter, r *http.Request) {
 			b.run(r, req)
 		}
 		b.note(req, f.Code)
+		if f.Hang {
+			<-r.Context().Done()
+		}
 		f.write(w)
 		return
 	}
