@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/bus/bustest"
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/llm"
 )
@@ -108,15 +110,23 @@ func TestUnreadableMessageIsGivenUp(t *testing.T) {
 	}
 }
 
-// What cannot be read of the calls to be booked holds up none behind it.
+// What cannot be read of the calls to be booked holds up none behind it, and is told once
+// each, however many rounds find it.
 func TestUnreadableSettlementHoldsUpNone(t *testing.T) {
 	r := newRig(t, echo)
+	var logged bustest.Text
+	r.log = slog.New(slog.NewTextHandler(&logged, nil))
 	r.model.name = "dear"
 	r.start()
-	r.exec(`INSERT INTO settlement (payload) VALUES ('garbage')`)
-	r.chat("s", "hello")
-	r.until("the call is booked", func() bool { return r.number(`SELECT count(*) FROM cost_ledger`) == 1 })
-	r.until("only the garbage is left", func() bool { return r.number(`SELECT count(*) FROM settlement`) == 1 })
+	r.exec(`INSERT INTO settlement (payload) VALUES ('garbage'), ('rubbish')`)
+	for n := range 3 {
+		r.chat("s", "hello")
+		r.until("the call is booked", func() bool { return r.number(`SELECT count(*) FROM cost_ledger`) == int64(n+1) })
+		r.until("only the garbage is left", func() bool { return r.number(`SELECT count(*) FROM settlement`) == 2 })
+	}
+	if n := strings.Count(logged.String(), "its settlement cannot be read"); n != 2 {
+		t.Errorf("told %d times", n)
+	}
 }
 
 // A summary that cannot be stored is not written anew with every turn, and is paid for.
