@@ -112,7 +112,9 @@ func (e *callError) Error() string { return e.text }
 func (e *callError) Unwrap() error { return e.err }
 
 // ofTelegram reports whether Telegram, or the way there, is what failed.
-func ofTelegram(err error) bool { return errors.As(err, new(*apiError)) || errors.As(err, new(*callError)) }
+func ofTelegram(err error) bool {
+	return errors.As(err, new(*apiError)) || errors.As(err, new(*callError))
+}
 
 // tokenError says why there is no token to make a request with.
 type tokenError struct{ err error }

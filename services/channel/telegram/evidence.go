@@ -30,7 +30,7 @@ type evidence struct {
 	success   *time.Time // last poll that was answered
 	failing   time.Time  // first failure since then
 	last      error
-	reason    string // of the last poll that failed, since then or before
+	reason    string  // of the last poll that failed, since then or before
 	failure   *string // the last failure of either kind
 	failureAt *time.Time
 	conflict  struct{ first, last time.Time } // of a row of conflicts, successes between them or not
