@@ -37,8 +37,9 @@ type deadLetter struct {
 	key          sessionKey
 	attempts     int
 	files        []bus.Attachment
-	dead         int // replies
-	replies      int // that were retried or dropped
+	unread       error // which files it has cannot be read
+	dead         int   // replies
+	replies      int   // that were retried or dropped
 }
 
 // eachLetter does one thing to every letter, whatever becomes of the others.
@@ -88,13 +89,16 @@ func (s *Service) deadLetter(ctx context.Context, id string) (deadLetter, error)
 		return l, bus.Errorf(bus.CodeConflict, "it is %s, and its reply is not dead either", l.state)
 	}
 	if l.state == bus.StateDead { // others' files went with their turn
-		l.files, err = readAttachments(files)
+		l.files, l.unread = readAttachments(files)
 	}
-	return l, err
+	return l, nil
 }
 
 // retryMessage puts a message back into the inbox, within the inbox's bounds.
 func (s *Service) retryMessage(ctx context.Context, l *deadLetter) error {
+	if l.unread != nil {
+		return bus.Errorf(bus.CodeInvalid, "which files it has cannot be read, so it cannot be answered; it can be dropped")
+	}
 	if err := s.checkChannel(ctx, l.key.channel); err != nil {
 		return noChannel(l.key.channel)
 	}

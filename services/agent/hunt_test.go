@@ -64,25 +64,63 @@ func TestExtractWaitsForAProvider(t *testing.T) {
 	r.until("the fact is known", func() bool { return len(r.facts("gateway:ann")) == 1 })
 }
 
-// An answer that can never be stored is given up like a turn that crashes: it does not keep
-// its place and its conversation for ever.
+// An answer that can never be stored is given up after the time of a turn: it does not keep its
+// place and its conversation for ever. It is paid for, and the model is asked once.
 func TestAnswerThatCanNeverBeStored(t *testing.T) {
-	r := newRig(t, func(context.Context, llm.Request, func(string)) (llm.Response, error) { return say("hello"), nil })
+	var asked atomic.Int64
+	r := newRig(t, func(context.Context, llm.Request, func(string)) (llm.Response, error) {
+		asked.Add(1)
+		return say("hello"), nil
+	})
+	r.model.name = "dear"
 	r.cfg.TurnTimeout = time.Minute
 	r.start()
 	r.exec(`CREATE TRIGGER stuck BEFORE UPDATE OF state ON message WHEN NEW.state = 'answered' BEGIN SELECT RAISE(ABORT, 'the index is damaged'); END`)
 	id := r.send("s", "hello")
 	r.until("it is given up", func() bool {
-		r.clock.add(time.Minute)
+		r.clock.add(10 * time.Second)
 		return r.get(id).State == bus.StateDead
 	})
+	r.until("its call is booked", func() bool { return r.number(`SELECT count(*) FROM cost_ledger`) == 1 })
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the model was asked %d times", n)
+	}
+	if got := r.wait(1)[0]; got.MessageID != id || !strings.Contains(got.Text, "cannot be stored") {
+		t.Errorf("the person is told %+v", got)
+	}
+	if died := facts(r, bus.MessageDied); len(died) != 1 || died[0].Attempts != 1 {
+		t.Errorf("it is told as %+v", died)
+	}
 	r.exec(`DROP TRIGGER stuck`)
 	if got := r.chat("s", "hello again"); got.State != bus.StateAnswered {
 		t.Errorf("the next one: %+v", got)
 	}
 }
 
-// A message of which something cannot be read is given up like one that crashes the turn.
+// A disk that takes nothing for longer than a turn may last costs no answer.
+func TestAnswerWaitsForTheDisk(t *testing.T) {
+	var asked atomic.Int64
+	r := newRig(t, func(context.Context, llm.Request, func(string)) (llm.Response, error) {
+		asked.Add(1)
+		return say("hello"), nil
+	})
+	log := &bustest.Text{}
+	r.log = slog.New(slog.NewTextHandler(log, nil))
+	r.cfg.TurnTimeout = time.Minute
+	r.start()
+	r.exec(`CREATE TRIGGER stuck BEFORE UPDATE OF state ON message WHEN OLD.state = 'running' BEGIN SELECT RAISE(ABORT, 'the disk takes nothing'); END`)
+	id := r.send("s", "hello")
+	r.until("that is over", func() bool {
+		r.clock.add(10 * time.Second)
+		return strings.Count(log.String(), "answer not stored") > 20
+	})
+	r.exec(`DROP TRIGGER stuck`)
+	if got := r.wait(1)[0]; got.MessageID != id || got.State != bus.StateAnswered || asked.Load() != 1 {
+		t.Errorf("%+v, and the model was asked %d times", got, asked.Load())
+	}
+}
+
+// A message of which something cannot be read is given up, and it can be dropped.
 func TestUnreadableMessageIsGivenUp(t *testing.T) {
 	for name, damage := range map[string]string{
 		"its files":     `UPDATE message SET attachments = 'garbage' WHERE id = '%s'`,
@@ -105,6 +143,18 @@ func TestUnreadableMessageIsGivenUp(t *testing.T) {
 			}
 			if n := r.number(`SELECT count(*) FROM step`); n != 0 {
 				t.Errorf("%d steps are left", n)
+			}
+			if got := r.wait(2)[1]; got.MessageID != id || !strings.Contains(got.Text, "cannot be read") {
+				t.Errorf("the person is told %+v", got)
+			}
+			r.until("that is delivered", func() bool { return r.number(`SELECT count(*) FROM outbox WHERE state = 'pending'`) == 0 })
+			if name == "its files" {
+				if out := r.act(bus.QueueRetry, id, "nobody"); len(out.Refused) != 2 || out.Refused[0].Code != bus.CodeInvalid {
+					t.Errorf("retried: %+v", out)
+				}
+			}
+			if out := r.act(bus.QueueDrop, id); out.Messages != 1 {
+				t.Errorf("dropped: %+v", out)
 			}
 		})
 	}

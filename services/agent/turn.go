@@ -164,8 +164,7 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 		return s.finishTurn(ctx, t, canceled())
 	}
 	if t.crashes >= maxAttempts {
-		return s.finishTurn(ctx, t, outcome{state: bus.StateDead, code: bus.CodeInternal,
-			text: "I could not answer this message: I crashed on it " + fmt.Sprint(maxAttempts) + " times. It is kept as a dead letter."})
+		return s.finishTurn(ctx, t, dead("I could not answer this message: I crashed on it "+fmt.Sprint(maxAttempts)+" times."))
 	}
 	if t.crashes == maxAttempts-1 {
 		if !s.suspects.enter() {
@@ -176,8 +175,9 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 	if err := s.begin(t); err != nil {
 		return fmt.Errorf("begin turn: %w", err)
 	}
-	if t.unread != nil { // now that the attempt counts: it would be tried for ever
-		return fmt.Errorf("load message: %w", t.unread)
+	if t.unread != nil {
+		s.log.Error("message cannot be read", "service", "agent", "trace", t.id, "err", t.unread)
+		return s.finishTurn(ctx, t, dead("I could not answer this message: what is stored of it cannot be read; the log has the details under "+t.id+"."))
 	}
 	limited, cancel := context.WithTimeout(bus.WithTrace(stoppable, t.id), s.cfg.TurnTimeout)
 	defer cancel()
@@ -194,6 +194,11 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 		}
 	}
 	return s.finishTurn(ctx, t, out)
+}
+
+// dead is the end of a turn without an answer, for good unless somebody has it retried.
+func dead(why string) outcome {
+	return outcome{state: bus.StateDead, code: bus.CodeInternal, text: why + " It is kept as a dead letter."}
 }
 
 // load reads the message, its session and the steps of an earlier attempt. What of it is
@@ -253,12 +258,26 @@ func (s *Service) failure(t *turn, err error) outcome {
 }
 
 // finishTurn commits the end of a turn: the reply, its outbox entry, what the
-// model calls cost, and the events, all or nothing. While the disk refuses, it
-// keeps the answer and tries again; what is refused for another reason may be refused
-// for ever, so that has no more time than a turn.
+// model calls cost, and the events, all or nothing. It is paid for, so what the disk
+// refuses is tried again for as long as that takes. What is refused for another reason
+// than that it is full may be refused for ever: after a turn's time the message becomes a
+// dead letter instead, if that can be stored. If not, it is the disk after all.
 func (s *Service) finishTurn(ctx context.Context, t *turn, out outcome) error {
+	var refused time.Time // since when for another reason
 	for began := s.now(); ; {
-		err := s.commitTurn(context.WithoutCancel(ctx), t, out) // the answer is paid for: a stop does not throw it away
+		err := s.commitTurn(context.WithoutCancel(ctx), t, out) // a stop does not throw it away
+		switch now := s.now(); {
+		case err == nil, errors.Is(err, sqlite.ErrFull), errors.Is(err, sqlite.ErrBusy):
+			refused = time.Time{}
+		case refused.IsZero():
+			refused = now
+		case now.Sub(refused) >= s.cfg.TurnTimeout && out.state != bus.StateDead:
+			lost := dead("I have an answer to this message that cannot be stored; the log has the details under " + t.id + ".")
+			if s.commitTurn(context.WithoutCancel(ctx), t, lost) == nil {
+				s.log.Error("answer cannot be stored, its message is a dead letter", "service", "agent", "trace", t.id, "err", err)
+				out, err = lost, nil
+			}
+		}
 		if err == nil {
 			t.storing += s.now().Sub(began)
 			s.metrics.ended(t)
@@ -266,9 +285,6 @@ func (s *Service) finishTurn(ctx context.Context, t *turn, out outcome) error {
 		}
 		if err == nil || ctx.Err() != nil {
 			return err
-		}
-		if !errors.Is(err, sqlite.ErrFull) && !errors.Is(err, sqlite.ErrBusy) && s.now().Sub(began) >= s.cfg.TurnTimeout {
-			return fmt.Errorf("store answer: %w", err)
 		}
 		s.log.Warn("answer not stored, trying again", "service", "agent", "trace", t.id, "err", err)
 		select {
@@ -324,7 +340,7 @@ func (s *Service) tell(tx *sqlite.Tx, t *turn, out outcome, now time.Time) error
 	if out.state == bus.StateDead {
 		tx.AfterCommit(func() { s.metrics.turns.WithLabelValues(out.state).Inc(); s.metrics.turnsFailed.Add(1) })
 		return eventlog.Record(s.events, tx, bus.MessageDied, bus.DeadFact{Time: now, MessageID: t.id,
-			Session: t.key.name, Channel: t.key.channel, Attempts: maxAttempts})
+			Session: t.key.name, Channel: t.key.channel, Attempts: min(t.crashes+1, maxAttempts)})
 	}
 	fact := bus.TurnFact{Time: now, MessageID: t.id, Session: t.key.name, Channel: t.key.channel,
 		State: out.state, Error: out.code, Provider: t.provider, Model: t.model,
