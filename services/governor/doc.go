@@ -20,8 +20,9 @@
 // against it is the resident set, for the database's memory lies outside the Go
 // heap. The other is what the kernel allows the control group: held against it is
 // what the kernel cannot get back, as memory.stat has it: anonymous memory, files that lie
-// in memory alone (tmpfs), and its own memory but for caches of names and inodes. Pages of
-// other files are not counted there, for a backup fills the group with them.
+// in memory alone (tmpfs), its sockets' buffers, and its own memory, in version 2 but for
+// caches of names and inodes. Pages of other files are not counted there, for a backup
+// fills the group with them.
 // The nearer of the two decides. The lower of the two limits is the effective one.
 //
 // A control group's limits are those of every group up to the root, in version 2

@@ -25,7 +25,7 @@ var (
 	anonymousDesc  = desc("anonymous_bytes", "What of the resident set is backed by no file; absent where the kernel does not tell.")
 	limitDesc      = desc("limit_bytes", "Effective limit: the configured one or the control group's, whichever is lower.")
 	baselineDesc   = desc("baseline_bytes", "Fixed weight that the thresholds leave out.")
-	groupDesc      = desc("cgroup_bytes", "Anonymous and kernel memory of the control group, which is held against its limit; absent without one.")
+	groupDesc      = desc("cgroup_bytes", "What of the control group's memory the kernel cannot get back (anonymous, tmpfs, sockets and its own), which is held against its limit; absent without one.")
 	groupAllDesc   = desc("cgroup_current_bytes", "All memory of the control group, files' pages included; absent without one.")
 	groupLimitDesc = desc("cgroup_bytes_limit", "Bound of blufio_memory_cgroup_bytes, set by the system: +Inf without one; absent without a control group.")
 	stallDesc      = prometheus.NewDesc("blufio_memory_stall_percent",

@@ -74,8 +74,9 @@ func parseAnonymous(content []byte) (int64, bool) {
 
 // parseGroup2 takes from the content of memory.stat of version 2 what the kernel cannot
 // get back by writing it to a file or by forgetting it: anonymous memory, files that
-// lie in memory alone (tmpfs), and its own memory but for caches of names and inodes.
-// Kernels before 5.18 have no sum of their own parts.
+// lie in memory alone (tmpfs), its sockets' buffers, and its own memory but for caches of
+// names and inodes. Kernels before 5.18 have no sum of their own parts; sockets are in
+// none (https://docs.kernel.org/admin-guide/cgroup-v2.html, memory.stat).
 func parseGroup2(content []byte) (int64, bool) {
 	sum, ok := field(content, "anon")
 	if !ok {
@@ -87,12 +88,13 @@ func parseGroup2(content []byte) (int64, bool) {
 		return ok
 	}
 	add("shmem")
+	add("sock")
 	if add("kernel") {
 		names, _ := field(content, "slab_reclaimable")
 		sum -= names
 		return sum, sum >= 0 && sum <= most
 	}
-	for _, part := range [...]string{"kernel_stack", "pagetables", "percpu", "sock", "slab_unreclaimable"} {
+	for _, part := range [...]string{"kernel_stack", "pagetables", "percpu", "slab_unreclaimable"} {
 		add(part)
 	}
 	return sum, sum <= most

@@ -68,11 +68,12 @@ func newSensors(root fs.FS, pageSize int64) *sensors {
 }
 
 // aim finds the control group that counts and opens everything anew, for the
-// process may have been moved to another one. When that fails the former one counts.
+// process may have been moved to another one. When not all can be read, the former one
+// counts unless what was found has a lower limit.
 func (s *sensors) aim() error {
 	s.close()
 	found, err := findGroup(s.root)
-	if err == nil || found.limit > 0 || s.group.limit == 0 { // what is not seen for once is still there
+	if was := s.group.limit; err == nil || was == 0 || found.limit > 0 && found.limit < was { // what is not seen for once is still there
 		s.group = found
 	}
 	s.statm.name, s.status.name = statmFile, statusFile

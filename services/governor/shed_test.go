@@ -212,6 +212,19 @@ func TestGroupsLimitStays(t *testing.T) {
 			t.Errorf("without %s: %d of %d, %v", file, r.group, r.groupLimit, r.limitErr)
 		}
 	}
+	b.set(cgroupFile, "0::/own\n")
+	b.set("sys/fs/cgroup/memory.max", fmt.Sprintln(600*mib))
+	for _, own := range []struct {
+		max  string
+		want int64
+	}{{"garbage\n", 60 * mib}, {fmt.Sprintln(50 * mib), 50 * mib}} {
+		b.set("sys/fs/cgroup/own/memory.max", own.max)
+		b.ticks = 0
+		b.step()
+		if r := b.last(); r.groupLimit != own.want {
+			t.Errorf("with %q below 600 MiB: %d", own.max, r.groupLimit)
+		}
+	}
 	b.set(cgroupFile, "0::/\n")
 	b.set("sys/fs/cgroup/memory.max", "max\n")
 	b.ticks = 0

@@ -20,7 +20,7 @@ import (
 
 const (
 	maxChats    = 8              // handed over at once
-	maxDefects  = 10             // times that an update is tried which the agent fails on
+	maxDefects  = 10             // times that an update is tried which the agent, or the store of files, fails on
 	maxFetches  = 5              // times that a file is tried to be fetched
 	offsetStart = 0              // Telegram itself knows what was confirmed
 	keptUpdates = 24 * time.Hour // at Telegram, when nobody asks for them
@@ -278,7 +278,7 @@ func hint(err error) string {
 // fetch gets the file of a message and keeps it. The refusal is for the person; an
 // error means that ctx ended.
 func (s *Service) fetch(ctx context.Context, in *incoming) (refusal string, err error) {
-	failed := 0 // by Telegram
+	failed, defects := 0, 0 // by Telegram, by us
 	for try := 1; ; try++ {
 		info, err := s.fetchOnce(ctx, in.file)
 		switch {
@@ -287,16 +287,21 @@ func (s *Service) fetch(ctx context.Context, in *incoming) (refusal string, err 
 			return "", nil
 		case ctx.Err() != nil:
 			return "", ctx.Err()
-		case errors.Is(err, sqlite.ErrFull), errors.Is(err, sqlite.ErrBusy): // ours, not Telegram's: like a text, it waits
 		case errors.Is(err, blob.ErrTooLarge), says(err, "file is too big"):
 			return tooLarge(in.file.Name, max(in.file.Size, s.cfg.MaxFileBytes+1), s.cfg.MaxFileBytes), nil
 		case errors.Is(err, blob.ErrFull):
 			return fmt.Sprintf("I did not take your message: there is no room for more files. (The bound is telegram.files_mb, %d.)", s.cfg.FilesMB), nil
-		case failed+1 >= maxFetches, codeOf(err) == http.StatusBadRequest:
-			s.evidence.note(err)
-			return fmt.Sprintf("I did not take your message: I could not fetch the file %s from Telegram. Please send it again.", in.file.Name), nil
+		case errors.Is(err, sqlite.ErrFull), errors.Is(err, sqlite.ErrBusy): // like a text, it waits
+		case ofTelegram(err):
+			if failed++; failed >= maxFetches || codeOf(err) == http.StatusBadRequest {
+				s.evidence.note(err)
+				return fmt.Sprintf("I did not take your message: I could not fetch the file %s from Telegram. Please send it again.", in.file.Name), nil
+			}
 		default:
-			failed++
+			if defects++; defects >= maxDefects {
+				s.log.Error("file cannot be kept", "update", in.message.ExternalID, "err", err)
+				return fmt.Sprintf("I did not take your message: I could not keep the file %s. Please send it again later.", in.file.Name), nil
+			}
 		}
 		wait := doubled(s.pauses.first, try, s.pauses.most)
 		s.log.Warn("file not fetched, trying again", "wait", wait.String(), "err", err)

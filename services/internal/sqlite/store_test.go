@@ -70,8 +70,6 @@ func values(t testing.TB, s *Store) []string {
 	return got
 }
 
-// Shrink says how much it was: what a reader of everything had filled, and nothing the
-// second time.
 // A long read holds up neither a Shrink nor, because of it, other reads.
 func TestShrinkWaitsForNoReader(t *testing.T) {
 	s := openTest(t, Options{CacheKiB: 2048})
@@ -101,6 +99,8 @@ func TestShrinkWaitsForNoReader(t *testing.T) {
 	}
 }
 
+// Shrink says how much it was: what a reader of everything had filled, and nothing the
+// second time.
 func TestShrinkTellsWhatItFreed(t *testing.T) {
 	s := openTest(t, Options{CacheKiB: 2048})
 	if err := s.Write(t.Context(), func(tx *Tx) error {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -40,24 +41,30 @@ func (r *report) name(run *run) string {
 
 // keep writes a run's table and picture, also of one that was cut short, and the daemon's
 // log if that is needed to understand what went wrong.
-func (r *report) keep(run *run, wrong bool) error {
+func (r *report) keep(run *run, wrong bool) (err error) {
 	r.runs = append(r.runs, run)
 	path := filepath.Join(r.out, r.name(run))
-	if wrong || len(run.daemon.died()) > 0 {
-		log, err := os.ReadFile(run.daemon.log)
-		if err := errors.Join(err, os.WriteFile(path+".log", log, 0o600)); err != nil {
-			return err
-		}
-		r.report("%s.log", path)
+	if run.sampler == nil { // it ended before there was anything to see
+		return keepLog(run, path)
 	}
-	if run.sampler == nil {
-		return nil // it ended before there was anything to see
+	if wrong || slices.ContainsFunc(run.rows(), func(w row) bool { return w.verdict == missed }) {
+		err = keepLog(run, path)
 	}
 	all := run.sampler.all()
 	c := curve{title: r.title(run), samples: all, marks: []mark{{"limit", run.limitMB * mb, "#c0392b"}, {"warning, for anonymous", run.warnAt(), "#e5a823"}}}
-	err := errors.Join(writeCSV(path+".csv", all), writeSVG(path+".svg", c))
+	err = errors.Join(err, writeCSV(path+".csv", all), writeSVG(path+".svg", c))
 	r.report("%s.svg", path)
 	return err
+}
+
+// keepLog keeps what the daemon said.
+func keepLog(run *run, path string) error {
+	log, err := os.ReadFile(run.daemon.log)
+	if err != nil {
+		return err
+	}
+	run.report("%s.log", path)
+	return os.WriteFile(path+".log", log, 0o600)
 }
 
 func (r *report) title(run *run) string {
