@@ -131,6 +131,9 @@ func (a *app) tellRotation(r bus.VaultRotation, out bus.VaultRotated) error {
 	if out.OldFile != "" {
 		a.note("%s opens nothing but older backups now; delete it when you do not need them any more", line(out.OldFile))
 	}
+	if out.Source == bus.KeyFile {
+		a.note("%s is a new one: keep a copy of it apart from your backups; the backups of before need the one of before", serve.VaultSourceName(out.Source))
+	}
 	if a.json {
 		return a.printJSON(out)
 	}

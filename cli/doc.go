@@ -45,8 +45,8 @@
 //	 64  wrong usage
 //	130  interrupted (Ctrl-C) before it was done
 //
-// and for serve also 65 (database newer than the program), 75 (another daemon
-// holds the data directory), 77 (device key or file permissions) and 78
+// and for serve and restore also 65 (database newer than the program) and 75 (another
+// daemon holds the data directory), for serve 77 (device key or file permissions) and 78
 // (configuration).
 //
 // # Files

@@ -100,7 +100,9 @@ func (a *app) send(ctx context.Context, o sendOptions, text string) error {
 	waiting, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 
-	w := &waiter{app: a}
+	w := &waiter{app: a, again: func(err error) {
+		a.note("not taken yet: %v; trying again, for %s at most", explain(err), o.timeout)
+	}}
 	defer w.leave(ctx)
 	accepted, err := w.deliver(waiting, bus.Message{
 		Channel: terminalChannel, Owner: terminalOwner, Session: o.session, Text: text,

@@ -29,8 +29,8 @@ func TestSendAgain(t *testing.T) {
 	h := newHouse(t)
 	h.reply = "at last"
 	h.refuse = []error{bus.Errorf(bus.CodeBusy, "busy"), bus.Errorf(bus.CodeUnavailable, "starting")}
-	if code, stdout, _ := h.blufio("send", "hello"); code != 0 || stdout != "at last\n" {
-		t.Errorf("code %d, stdout %q", code, stdout)
+	if code, stdout, stderr := h.blufio("send", "hello"); code != 0 || stdout != "at last\n" || strings.Count(stderr, "trying again") != 1 {
+		t.Errorf("code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	if m := h.messagesHanded(); len(m) != 3 || m[0].ExternalID != m[2].ExternalID {
 		t.Errorf("handed over %+v", m)

@@ -18,6 +18,7 @@ const heardReplies = 64
 // every few seconds, in case it was said while nobody listened.
 type waiter struct {
 	app     *app
+	again   func(error) // hears, once a message, that it is not taken yet and handed over again; may be nil
 	conn    *bus.Conn // nil when not connected
 	replies chan string
 }
@@ -59,13 +60,16 @@ func (w *waiter) deliver(ctx context.Context, m bus.Message) (bus.Accepted, erro
 	if err := w.connect(ctx); err != nil {
 		return bus.Accepted{}, err // nobody is there: not worth waiting for
 	}
-	for {
+	for told := w.again == nil; ; told = true {
 		err := w.connect(ctx)
 		if err == nil {
 			var acc bus.Accepted
 			if acc, err = bus.MessageReceive.Ask(ctx, w.conn, m); err == nil {
 				return acc, nil
 			}
+		}
+		if passing(err) && !told {
+			w.again(err)
 		}
 		if !passing(err) || !pause(ctx, dialAgain) {
 			return bus.Accepted{}, err

@@ -18,7 +18,7 @@ import (
 func Probes(s *Service) []services.Probe {
 	return []services.Probe{{
 		ID: "BLF-SYS-002", Title: "There is memory left",
-		Why:      "a process that takes more than it may is ended by the system",
+		Why:      "near its limit blufio begins no new conversations, and the system ends a process whose control group takes more than it may",
 		Fix:      "raise memory.limit_mb or the control group's limit, or give blufio less to do",
 		Problems: []string{"memory_critical", "memory_unreadable"},
 		Run:      s.probeMemory,
@@ -30,7 +30,7 @@ func Probes(s *Service) []services.Probe {
 	}, {
 		ID: "BLF-SYS-005", Title: "The control group leaves room", Deep: true,
 		Why:      "its limit counts, whatever the configuration says",
-		Fix:      "raise the control group's limit, or lower memory.limit_mb",
+		Fix:      "raise the control group's limit",
 		Problems: []string{"memory_limit_unreadable"},
 		Run:      s.probeGroup,
 	}, {

@@ -49,10 +49,13 @@ func (c Config) checkBytes(report func(key, message, hint string)) {
 	var parts, keys []string
 	for _, b := range c.bounds() {
 		sum += b.bytes
-		parts, keys = append(parts, fmt.Sprintf("%s %d", b.what, (b.bytes+1<<19)>>20)), append(keys, b.lower...)
+		keys = append(keys, b.lower...)
+		if mib := (b.bytes + 1<<19) >> 20; mib > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", b.what, mib))
+		}
 	}
 	if limit := int64(c.Memory.LimitMB) << 20; sum > limit/100*boundedPercent {
 		report("memory.limit_mb", fmt.Sprintf("what has a bound may take %d MiB together (%s), more than %d %% of it", sum>>20, strings.Join(parts, ", "), boundedPercent),
-			"raise it, or lower "+strings.Join(keys[:len(keys)-1], ", ")+" or "+keys[len(keys)-1])
+			fmt.Sprintf("raise it to %d, or lower ", sum*100/boundedPercent>>20+1)+strings.Join(keys[:len(keys)-1], ", ")+" or "+keys[len(keys)-1])
 	}
 }

@@ -85,6 +85,21 @@ func TestProviderIsChecked(t *testing.T) {
 	}
 }
 
+// The limit that is asked for is the least that is enough; CONFIG.md names that of the defaults.
+func TestLeastMemoryIsNamed(t *testing.T) {
+	limited := func(mib string) []config.Problem {
+		_, _, err := Load(config.Sources{Flags: map[string]string{"memory.limit_mb": mib}})
+		problems, _ := err.(config.Problems)
+		return problems
+	}
+	if got := limited("198"); len(got) != 1 || !strings.Contains(got[0].Hint, "raise it to 199,") {
+		t.Errorf("198 MiB: %v", got)
+	}
+	if got := limited("199"); len(got) != 0 {
+		t.Errorf("199 MiB: %v", got)
+	}
+}
+
 // A server that asks to slow down is asked again, within the same turn.
 func TestModelIsAskedAgain(t *testing.T) {
 	fake := fakellm.NewOpenAI(t)

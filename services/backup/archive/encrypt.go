@@ -30,6 +30,9 @@ func ParseRecipients(texts []string) ([]Recipient, error) {
 	for i, text := range texts {
 		found, err := age.ParseRecipients(strings.NewReader(text))
 		if err != nil || len(found) != 1 {
+			if strings.HasPrefix(text, "age1") {
+				return nil, fmt.Errorf("recipient %d (%.8q…) is not whole, or mistyped: copy it again", i+1, text)
+			}
 			return nil, fmt.Errorf("recipient %d (%.8q…) is none of age's: those begin with age1", i+1, text) // it may be a secret, by mistake
 		}
 		all = append(all, found...)
