@@ -19,7 +19,7 @@ const heardReplies = 64
 type waiter struct {
 	app     *app
 	again   func(error) // hears, once a message, that it is not taken yet and handed over again; may be nil
-	conn    *bus.Conn // nil when not connected
+	conn    *bus.Conn   // nil when not connected
 	replies chan string
 }
 
