@@ -15,10 +15,10 @@ const (
 	calmSteps = 5        // calm readings in a row that make a pause
 	calmAgain = 28       // and what is kept for some ten seconds after its last use can go by now
 	tidyFirst = 4        // in a long pause: the program's pages, if there are more again
-	tidyMost  = 64       // each time after twice as many readings as before, up to this
+	tidyMost  = 64       // once the last burst is long ago, each time after twice as many readings as before, up to this
 	tidyBytes = 3 << 20  // how many more
 	slowBytes = 64 << 20 // allocated since memory was given back, however slowly, after which it is again
-	restSteps = 120      // readings since the last burst, after which the collector may be lazy
+	restSteps = 120      // readings since the last burst, after which the collector may be lazy, and the program's pages go more seldom
 	busySteps = 600      // of a burst, after which memory is given back without a pause
 )
 
@@ -38,7 +38,7 @@ const (
 // are more of them than what runs every second needs: code that runs once in a quarter of
 // a minute, such as an answer to Prometheus, holds 64 KiB for each place that it touches,
 // 6 MB of them. Each time costs some 4 ms, for what is needed comes back page by page; so
-// the longer the pause, the more seldom.
+// two minutes after a burst it begins to go more and more seldom.
 type giveBack struct {
 	last  uint64 // bytes allocated since the start
 	spare uint64 // of them, until memory was given back last
@@ -82,7 +82,10 @@ func (g *giveBack) due(allocated uint64, filed int64) string {
 func (g *giveBack) done(what string) {
 	g.least = 0
 	if what == program {
-		g.calm, g.tidy = calmAgain, min(2*g.tidy, tidyMost)
+		g.calm = calmAgain
+		if g.resting() {
+			g.tidy = min(2*g.tidy, tidyMost)
+		}
 		return
 	}
 	g.tidy, g.busy, g.spare = tidyFirst, 0, g.last
