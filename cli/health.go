@@ -27,9 +27,9 @@ func (a *app) healthCommand() *cobra.Command {
 		Use:   "health",
 		Short: "Check that the daemon is healthy, as a container's or a script's check",
 		Long: "Check that the daemon is healthy, by its gateway's /health.\n\n" +
-			"It is degraded while a part of it does not run or does not answer, or the database takes no\n" +
-			"writes: what a restart may mend. What a part says of itself, such as a channel that is not\n" +
-			"reached or memory that is short, is in `blufio status`.\n\n" +
+			"It is degraded while a part of it does not run or does not answer, or the database\n" +
+			"takes no writes: what a restart may mend. What a part says of itself, such as a\n" +
+			"channel that is not reached or memory that is short, is in `blufio status`.\n\n" +
 			"Exit code 0: healthy; 1: degraded; 3: not running; 4: running, but without an answer.",
 		Example: "  blufio health\n  blufio serve & blufio health --wait 30s",
 		Args:    noArgs,
