@@ -68,10 +68,13 @@ func (w *waiter) deliver(ctx context.Context, m bus.Message) (bus.Accepted, erro
 				return acc, nil
 			}
 		}
-		if passing(err) && !told {
+		if !passing(err) {
+			return bus.Accepted{}, err
+		}
+		if !told {
 			w.again(err)
 		}
-		if !passing(err) || !pause(ctx, dialAgain) {
+		if !pause(ctx, dialAgain) {
 			return bus.Accepted{}, err
 		}
 	}

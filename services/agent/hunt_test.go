@@ -64,16 +64,22 @@ func TestExtractWaitsForAProvider(t *testing.T) {
 	r.until("the fact is known", func() bool { return len(r.facts("gateway:ann")) == 1 })
 }
 
-// An answer that can never be stored is given up after the time of a turn: it does not keep its
-// place and its conversation for ever. It is paid for, and the model is asked once.
-func TestAnswerThatCanNeverBeStored(t *testing.T) {
-	var asked atomic.Int64
+// newCountedRig has a model that says hello, a minute for each turn, and counts how often the model was asked.
+func newCountedRig(t *testing.T) (*rig, *atomic.Int64) {
+	asked := new(atomic.Int64)
 	r := newRig(t, func(context.Context, llm.Request, func(string)) (llm.Response, error) {
 		asked.Add(1)
 		return say("hello"), nil
 	})
-	r.model.name = "dear"
 	r.cfg.TurnTimeout = time.Minute
+	return r, asked
+}
+
+// An answer that can never be stored is given up after the time of a turn: it does not keep its
+// place and its conversation for ever. It is paid for, and the model is asked once.
+func TestAnswerThatCanNeverBeStored(t *testing.T) {
+	r, asked := newCountedRig(t)
+	r.model.name = "dear"
 	r.start()
 	r.exec(`CREATE TRIGGER stuck BEFORE UPDATE OF state ON message WHEN NEW.state = 'answered' BEGIN SELECT RAISE(ABORT, 'the index is damaged'); END`)
 	id := r.send("s", "hello")
@@ -99,14 +105,9 @@ func TestAnswerThatCanNeverBeStored(t *testing.T) {
 
 // A disk that takes nothing for longer than a turn may last costs no answer.
 func TestAnswerWaitsForTheDisk(t *testing.T) {
-	var asked atomic.Int64
-	r := newRig(t, func(context.Context, llm.Request, func(string)) (llm.Response, error) {
-		asked.Add(1)
-		return say("hello"), nil
-	})
+	r, asked := newCountedRig(t)
 	log := &bustest.Text{}
 	r.log = slog.New(slog.NewTextHandler(log, nil))
-	r.cfg.TurnTimeout = time.Minute
 	r.start()
 	r.exec(`CREATE TRIGGER stuck BEFORE UPDATE OF state ON message WHEN OLD.state = 'running' BEGIN SELECT RAISE(ABORT, 'the disk takes nothing'); END`)
 	id := r.send("s", "hello")
