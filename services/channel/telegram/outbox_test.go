@@ -221,6 +221,22 @@ func TestOurFailuresAreNotTelegrams(t *testing.T) {
 	}
 }
 
+// A file that our own store never takes is given up after some tries, in our own name.
+func TestFileThatCannotBeKept(t *testing.T) {
+	r := newRig(t).start()
+	r.sql(`ALTER TABLE blob RENAME TO away`)
+	r.fake.Send(map[string]any{"chat": map[string]any{"id": int64(ann), "type": "private"}, "from": map[string]any{"id": int64(ann)},
+		"document": map[string]any{"file_id": r.fake.File("d", []byte("# hi")), "file_name": "b.md"}})
+	r.confirmed()
+	if got := r.texts(ann); len(got) != 1 || !strings.Contains(got[0], "I could not keep the file b.md") {
+		t.Errorf("the person was told %q", got)
+	}
+	if c := r.room.Door().Channel(); c.LastError != nil {
+		t.Errorf("it is told as Telegram's: %q", *c.LastError)
+	}
+	r.sql(`ALTER TABLE away RENAME TO blob`)
+}
+
 // Telegram does not answer when a refusal is told: that does not hold up the end, and the
 // person is told after it.
 func TestHungRefusalDoesNotHoldUpTheEnd(t *testing.T) {
