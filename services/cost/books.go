@@ -90,11 +90,11 @@ type account struct {
 	exhausted bus.MicroUSD
 }
 
-const readBooks = `SELECT s.stopped, s.reason,
-	(SELECT coalesce(sum(amount), 0) FROM cost_reservation), (SELECT count(*) FROM cost_reservation),
+const readBooks = `SELECT s.stopped, s.reason, r.amount, r.open,
 	coalesce(d.spent, 0), coalesce(d.warned, 0), coalesce(d.exhausted, 0),
 	coalesce(m.spent, 0), coalesce(m.warned, 0), coalesce(m.exhausted, 0)
 	FROM cost_switch s
+	JOIN (SELECT coalesce(sum(amount), 0) AS amount, count(*) AS open FROM cost_reservation) r
 	LEFT JOIN cost_period d ON d.period = 'day' AND d.start = ?
 	LEFT JOIN cost_period m ON m.period = 'month' AND m.start = ?`
 

@@ -62,15 +62,12 @@ func allocated(s *Service) float64 {
 }
 
 // BenchmarkGoverning is what a second takes of a processor, with the real pace of the
-// readings, for a process is slower after a pause: of readings alone, of a long pause,
-// in which the program's pages go as often as they may, and of a process that sleeps. It is
-// counted for the whole process, so what wakes it up and the page faults that follow are in
-// it. `make bench` runs it and has the bars.
+// readings, for a process is slower after a pause: of readings, and of a process that
+// sleeps. It is counted for the whole process, so what wakes it up is in it. `make bench`
+// runs it and has the bars.
 func BenchmarkGoverning(b *testing.B) {
 	b.Run("asleep", asleep)
-	for name, pages := range map[string]bool{"reading": false, "pause": true} {
-		b.Run(name, func(b *testing.B) { governing(b, pages) })
-	}
+	b.Run("reading", reads)
 }
 
 // asleep is the same process without readings.
@@ -79,36 +76,21 @@ func asleep(b *testing.B) {
 	before := used(b)
 	time.Sleep(time.Duration(b.N) * time.Second)
 	b.ReportMetric(float64(used(b)-before)/float64(time.Millisecond)/float64(b.N), "cpu-ms/s")
-	b.ReportMetric(0, "drops")
 	b.ReportMetric(0, "allocs")
 }
 
-func governing(b *testing.B, pages bool) {
+func reads(b *testing.B) {
 	s := machine(b)
 	allocs := allocated(s)
-	s.back.calm = calmAgain
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	before, drops, seconds := used(b), 0, 0
+	before, seconds := used(b), 0
 	for b.Loop() {
 		<-tick.C
-		s.back.least = 1 // there are always more pages than there were
 		s.step()
 		seconds++
-		select {
-		case <-s.wanted: // the program's pages: there is nothing else in a pause
-			if pages {
-				s.dropProgram(b.Context())
-				drops++
-			}
-		default:
-		}
-	}
-	if s.pagesStay != "" {
-		b.Fatal(s.pagesStay)
 	}
 	b.ReportMetric(float64(used(b)-before)/float64(time.Millisecond)/float64(seconds), "cpu-ms/s")
-	b.ReportMetric(float64(drops), "drops")
 	b.ReportMetric(allocs, "allocs")
 }
 

@@ -4,38 +4,34 @@ package governor
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"unsafe"
 
 	"github.com/blufio/blufio/bus"
+	"golang.org/x/sys/unix"
 )
 
-// pauses reads as often as is said and returns how often memory, and how often the program's
-// pages alone, were given back. Each reading allocates bytes and has more pages of files.
-func pauses(g *giveBack, times int, bytes uint64, filed func(reading int) int64) (spare, programs int) {
-	for i := range times {
-		what := g.due(g.last+bytes, filed(i))
-		switch what {
-		case nothing:
-			continue
-		case allSpare:
-			spare++
-		case program:
-			programs++
+// pauses reads as often as is said and returns how often memory was given back. Each
+// reading allocates bytes.
+func pauses(g *giveBack, times int, bytes uint64) (given int) {
+	for range times {
+		if g.due(g.last + bytes) {
+			g.done()
+			given++
 		}
-		g.done(what)
 	}
-	return spare, programs
+	return given
 }
 
 const mib = 1 << 20
-
-func steadily(int) int64 { return 14 * mib }
 
 func TestMemoryIsGivenBackTwicePerPause(t *testing.T) {
 	g := newGiveBack()
@@ -64,47 +60,9 @@ func TestMemoryIsGivenBackTwicePerPause(t *testing.T) {
 		{"the pause after that", 1, 100, 2},
 		{"as much as is no burst", calmBytes - 1, 10 * (slowBytes/calmBytes + 1 + calmAgain), 10},
 	} {
-		if got, programs := pauses(g, step.times, step.bytes, steadily); got != step.want || programs > 0 {
-			t.Errorf("%s: due %d times, want %d; the program's pages %d times", step.what, got, step.want, programs)
+		if got := pauses(g, step.times, step.bytes); got != step.want {
+			t.Errorf("%s: due %d times, want %d", step.what, got, step.want)
 		}
-	}
-}
-
-// The program's pages go when there are more of them than there were, and two minutes after
-// a burst more and more seldom.
-func TestProgramsPagesGoWhenThereAreMore(t *testing.T) {
-	for _, tc := range []struct {
-		what  string
-		filed func(int) int64
-		want  int
-	}{
-		{"as many as ever", steadily, 0},
-		{"a few more", func(i int) int64 { return 14*mib + int64(min(i, 1))*(tidyBytes-1) }, 0},
-		{"many more, once", func(i int) int64 { return 14*mib + int64(min(i, 1))*tidyBytes }, 1},
-		{"more and more", func(i int) int64 { return int64(14+4*i) * mib }, 19}, // every 4 readings for 64, then after 8 and 16
-		{"more, fewer, and more again", func(i int) int64 { return []int64{20, 14, 16, 17}[min(i/20, 3)] * mib }, 2},
-		{"nobody knows", func(int) int64 { return 0 }, 0},
-	} {
-		g := newGiveBack()
-		pauses(g, 2*calmAgain, 1, steadily)
-		if spare, got := pauses(g, 100, 1, tc.filed); got != tc.want || spare > 0 {
-			t.Errorf("%s: %d times, want %d; all that is spare %d times", tc.what, got, tc.want, spare)
-		}
-	}
-}
-
-// In a pause of hours they go about once a minute, and after a burst at once again.
-func TestProgramsPagesGoSeldomInALongPause(t *testing.T) {
-	more := func(i int) int64 { return int64(14+4*i) * mib }
-	g := newGiveBack()
-	pauses(g, 1000, 1, more)
-	if _, got := pauses(g, 10*tidyMost, 1, more); got != 10 {
-		t.Errorf("%d times in %d readings, want 10", got, 10*tidyMost)
-	}
-	pauses(g, 1, calmBytes, more)
-	pauses(g, calmAgain, 1, more)
-	if _, got := pauses(g, 8*tidyFirst, 1, more); got != 8 {
-		t.Errorf("%d times soon after a burst, want 8", got)
 	}
 }
 
@@ -113,17 +71,17 @@ func TestProgramsPagesGoSeldomInALongPause(t *testing.T) {
 func TestWhatIsDueStaysDue(t *testing.T) {
 	g := newGiveBack()
 	for range 3 * calmAgain {
-		g.due(g.last, steadily(0))
+		g.due(g.last)
 	}
-	if spare, _ := pauses(g, 2*calmAgain, 0, steadily); spare != 2 {
-		t.Errorf("given back %d times after it was put off, want 2", spare)
+	if given := pauses(g, 2*calmAgain, 0); given != 2 {
+		t.Errorf("given back %d times after it was put off, want 2", given)
 	}
 	for range 3 * calmAgain {
-		g.due(g.last, steadily(0))
+		g.due(g.last)
 		g.short()
 	}
-	if spare, _ := pauses(g, 2*calmAgain, 0, steadily); spare != 2 {
-		t.Errorf("given back %d times after memory was short, want 2", spare)
+	if given := pauses(g, 2*calmAgain, 0); given != 2 {
+		t.Errorf("given back %d times after memory was short, want 2", given)
 	}
 }
 
@@ -181,6 +139,67 @@ func TestProgramIsFoundLater(t *testing.T) {
 		}
 		clear(root)
 	}
+}
+
+// A page fault brings in no more than a piece of a mapping that was divided, and the
+// pages go as before.
+func TestDivide(t *testing.T) {
+	if os.Getpagesize() > pieceBytes {
+		t.Skip("a page is larger than a piece")
+	}
+	name := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(name, make([]byte, 16*pieceBytes), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	content, err := unix.Mmap(int(file.Fd()), 0, 16*pieceBytes, unix.PROT_READ, unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(content)
+	at := uintptr(unsafe.Pointer(&content[0]))
+	p := &programPages{known: []pageRange{{at, at + 16*pieceBytes}}}
+	if err := divide(p.known); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if content[5*pieceBytes] != 0 {
+			t.Error("the file has another content")
+		}
+		if got := residentIn(t, p.known[0]); got == 0 || got > pieceBytes {
+			t.Errorf("one page fault brought in %d bytes, want at most %d", got, pieceBytes)
+		}
+		if err := p.drop(); err != nil {
+			t.Error(err)
+		}
+		if got := residentIn(t, p.known[0]); got != 0 {
+			t.Errorf("%d bytes stayed", got)
+		}
+	}
+}
+
+// residentIn is what is resident of a range, in bytes.
+func residentIn(t *testing.T, r pageRange) (sum int64) {
+	t.Helper()
+	smaps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside := false
+	for line := range strings.Lines(string(smaps)) {
+		var from, to uintptr
+		var kb int64
+		if n, _ := fmt.Sscanf(line, "%x-%x", &from, &to); n == 2 {
+			inside = from >= r.from && to <= r.to
+		} else if n, _ := fmt.Sscanf(line, "Rss: %d kB", &kb); n == 1 && inside {
+			sum += kb << 10
+		}
+	}
+	return sum
 }
 
 // What keeps the program's pages is logged once, and again when it is something else or comes back.

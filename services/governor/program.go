@@ -5,6 +5,7 @@ package governor
 import (
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -26,14 +27,15 @@ func (p *programPages) drop() error {
 		return err
 	}
 	for _, r := range ranges {
-		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, r.from, r.to-r.from, unix.MADV_DONTNEED); errno != 0 {
-			return fmt.Errorf("drop program's pages: %w", errno)
+		if err := advise(r, unix.MADV_DONTNEED); err != nil {
+			return fmt.Errorf("drop program's pages: %w", err)
 		}
 	}
 	return nil
 }
 
-// find is where the pages are. What could not be read may be the next time.
+// find is where the pages are; the first time it also divides their mappings. What could
+// not be read may be the next time.
 func (p *programPages) find() ([]pageRange, error) {
 	if len(p.known) > 0 {
 		return p.known, nil
@@ -49,7 +51,36 @@ func (p *programPages) find() ([]pageRange, error) {
 	if p.known = programRanges(string(maps), exe); len(p.known) == 0 {
 		return nil, fmt.Errorf("no pages of %s are mapped", exe)
 	}
-	return p.known, nil
+	return p.known, divide(p.known)
+}
+
+// pieceBytes is how much of the program one page fault brings in at most.
+const pieceBytes = 16 << 10
+
+// divide makes pieces of mappings. Where a page is missing the kernel also maps those
+// around it that are in memory, 64 KiB in all, but never beyond the mapping; so whatever
+// runs once in a while holds less for each place that it touches. What keeps neighbours
+// apart is that every other one is marked as not to be dumped (madvise(2),
+// MADV_DONTDUMP), as pages of a file never are unless somebody asks for them (core(5)).
+func divide(ranges []pageRange) error {
+	if os.Getpagesize() > pieceBytes {
+		return nil // it is one page already
+	}
+	for _, r := range ranges {
+		for at := r.from; at+pieceBytes < r.to; at += 2 * pieceBytes {
+			if err := advise(pageRange{at, at + pieceBytes}, unix.MADV_DONTDUMP); err != nil {
+				return fmt.Errorf("divide program's mappings: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func advise(r pageRange, what uintptr) error {
+	if _, _, errno := unix.Syscall(unix.SYS_MADVISE, r.from, r.to-r.from, what); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 type pageRange struct{ from, to uintptr }

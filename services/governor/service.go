@@ -87,7 +87,7 @@ type Service struct {
 	cfg        Config
 	thresholds atomic.Pointer[Config] // what of cfg may change: the percentages
 	shedBytes  *prometheus.CounterVec
-	wanted     chan string  // relief, at this level, or what a pause calls for
+	wanted     chan string  // relief, at this level: normal in a pause
 	full       chan hour    // of readings, to be stored
 	kept       atomic.Int64 // hours on record
 

@@ -23,20 +23,16 @@ const database = "database"
 func (s *Service) relieve(ctx context.Context) error {
 	for {
 		select {
-		case what := <-s.wanted:
-			if what == program {
-				s.dropProgram(ctx)
-				continue
-			}
-			s.shed(ctx, what)
+		case level := <-s.wanted:
+			s.shed(ctx, level)
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// want asks for relief at a level, or what a pause calls for, and reports whether it is
-// heard: some may be under way.
+// want asks for relief at a level, normal in a pause, and reports whether it is heard:
+// some may be under way.
 func (s *Service) want(level string) (heard bool) {
 	select {
 	case s.wanted <- level:

@@ -61,7 +61,7 @@ func (s *Service) step() {
 	s.say()
 	s.tell(now, next.Pressure, next.Pressure != before.Pressure)
 	if acts {
-		s.ask(now, next.Pressure, s.back.due(g.Allocated, next.filed()))
+		s.ask(now, next.Pressure, s.back.due(g.Allocated))
 		s.pace(s.back.resting())
 	}
 }
@@ -196,16 +196,8 @@ func (s *Service) tell(now time.Time, level string, changed bool) {
 	}
 }
 
-// filed is what of the resident set is pages of files; 0 where the kernel does not tell.
-func (r *reading) filed() int64 {
-	if r.anonymous == 0 {
-		return 0
-	}
-	return r.RSS - r.anonymous
-}
-
 // ask asks for relief: under pressure now and then, else in a pause.
-func (s *Service) ask(now time.Time, level, pause string) {
+func (s *Service) ask(now time.Time, level string, pause bool) {
 	switch {
 	case level != bus.PressureNormal:
 		s.back.short()
@@ -213,7 +205,7 @@ func (s *Service) ask(now time.Time, level, pause string) {
 			s.shedAt = now
 			s.want(level)
 		}
-	case pause != nothing && s.want(pause):
-		s.back.done(pause)
+	case pause && s.want(bus.PressureNormal):
+		s.back.done()
 	}
 }

@@ -22,6 +22,7 @@ func TestItems(t *testing.T) {
 		{"see you on 3 March, 2026-04-05 or May 7th, 2026 at 14:30", []string{"1 2026-04-05", "1 3 March", "1 May 7th, 2026", "2 14:30"}},
 		{"am 3.4.2026 und am 12. Mai", []string{"1 3.4.2026", "1 12. Mai"}},
 		{"the place is \"Golden Bridge\", run `make test` there", []string{"3 Golden Bridge", "3 make test"}},
+		{"We agreed on " + strings.Repeat("it or so, ", 100) + "on blue tiles for the kitchen.", nil},
 		{"We agreed on blue tiles for the kitchen.", []string{"0 We agreed on blue tiles for the kitchen."}},
 		{"Ich habe das Auto und die Katze in den Garten gebracht, der Herr Müller ist da.", []string{"4 Herr Müller"}},
 		{"1. milk\n2. eggs\n3) 500 g flour", []string{"2 500"}},

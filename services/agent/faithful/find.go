@@ -15,6 +15,15 @@ const month = `(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?
 	`|januar|jänner|februar|märz|mai|juni|juli|oktober|dezember|janvier|février|mars|avril|juin|juillet|août|septembre|octobre|novembre|décembre` +
 	`|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre)`
 
+const (
+	codeFence  = "```"
+	openQuotes = "\"“„«「`"
+
+	// maxSentence bounds what can decide anything, in bytes: what is longer was pasted, and
+	// has no full stops.
+	maxSentence = 1000
+)
+
 var (
 	fence    = regexp.MustCompile("(?s)```.*?(```|$)")
 	bullet   = regexp.MustCompile(`(?m)^\s*\d{1,2}[.)]\s`)
@@ -125,7 +134,7 @@ func notLetter(r rune) bool { return !unicode.IsLetter(r) }
 func decisions(text string) (found []Item) {
 	for _, s := range sentence.FindAllString(text, -1) {
 		s = strings.TrimSpace(s)
-		if !decides.MatchString(strings.ReplaceAll(s, "’", "'")) {
+		if len(s) > maxSentence || !decides.MatchString(strings.ReplaceAll(s, "’", "'")) {
 			continue
 		}
 		var words []string

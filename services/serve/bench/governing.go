@@ -17,7 +17,7 @@ import (
 const (
 	governMost = 0.1 // percent of a processor
 	// pauseLong is after how long of nothing the governor does what it does from then on:
-	// it has given memory back twice before, and drops the program's pages ever more seldom.
+	// it has given memory back twice before.
 	pauseLong   = 3 * time.Minute
 	looked      = 4 * time.Minute  // at the daemons
 	readings    = 60               // a second apart, of the room's own measurement
@@ -54,13 +54,12 @@ func (r *run) governing() error {
 	note("of that, an idle daemon beyond one whose governor only reads", "%", percent(acts))
 	note("that other daemon, all of it", "%", percent(other.cpu))
 	note("page faults of the daemon beyond the other's", "1/s", ours.faults-other.faults)
-	note("the process with nothing else in it, if it drops its pages too", "%", percent(alone["pause"]["cpu-ms/s"]-sleeps))
 	add("allocations of a reading", "", "0", nought, alone["reading"]["allocs"])
 	return nil
 }
 
-// readingAlone runs the room's own measurement, which reads the real /proc: asleep, and
-// without and with drops of the program's pages.
+// readingAlone runs the room's own measurement, which reads the real /proc, and the same
+// process asleep.
 func (r *run) readingAlone() (map[string]map[string]float64, error) {
 	program := filepath.Join(r.tmp, "governor.test")
 	if out, err := exec.Command("go", "test", "-c", "-o", program, module+"/services/governor").CombinedOutput(); err != nil {
@@ -76,7 +75,7 @@ func (r *run) readingAlone() (map[string]map[string]float64, error) {
 
 // governed reads what the benchmark says: by its part, numbers with their units.
 func governed(out string) (map[string]map[string]float64, error) {
-	seen := map[string]map[string]float64{"asleep": {}, "reading": {}, "pause": {}}
+	seen := map[string]map[string]float64{"asleep": {}, "reading": {}}
 	for line := range strings.Lines(out) {
 		fields := strings.Fields(line)
 		if len(fields) < 3 {
@@ -91,13 +90,10 @@ func governed(out string) (map[string]map[string]float64, error) {
 		}
 	}
 	for name, units := range seen {
-		for _, unit := range []string{"cpu-ms/s", "allocs", "drops"} {
+		for _, unit := range []string{"cpu-ms/s", "allocs"} {
 			if _, ok := units[unit]; !ok {
 				return nil, fmt.Errorf("%s of %s were not measured:\n%s", unit, name, out)
 			}
-		}
-		if (units["drops"] > 0) != (name == "pause") {
-			return nil, fmt.Errorf("in %s the program's pages were dropped %v times", name, units["drops"])
 		}
 	}
 	return seen, nil

@@ -3,7 +3,6 @@
 package onnx
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"math"
@@ -105,22 +104,6 @@ func TestShed(t *testing.T) {
 	}
 	if sum != 0 {
 		t.Error("the file reads differently")
-	}
-}
-
-func TestResidentIn(t *testing.T) {
-	const smaps = `7f0000000000-7f0000010000 r--p 00000000 00:1f 77 /m/model.onnx
-Size:                 64 kB
-Rss:                  12 kB
-7f0000010000-7f0000020000 r--p 00010000 00:1f 77 /m/model.onnx
-Rss:                   8 kB
-7f0000020000-7f0000030000 rw-p 00000000 00:00 0
-Rss:                  64 kB
-garbage
-Rss: many kB
-`
-	if got := residentIn(bufio.NewScanner(strings.NewReader(smaps)), 0x7f0000000000, 0x7f0000020000); got != 20<<10 {
-		t.Errorf("%d", got)
 	}
 }
 

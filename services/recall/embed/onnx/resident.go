@@ -3,45 +3,40 @@
 package onnx
 
 import (
-	"bufio"
-	"fmt"
+	"encoding/binary"
 	"os"
-	"strconv"
-	"strings"
 	"unsafe"
 )
 
-// resident is how much of the mapping lies in memory for this process: what Linux says of it
-// in smaps. Elsewhere it is all of it.
+const (
+	pageEntry   = 8  // bytes for each page in pagemap (proc_pid_pagemap(5))
+	pagePresent = 63 // the bit that says that it is in memory
+)
+
+// resident is how much of the mapping lies in memory for this process: what Linux says of
+// its pages in pagemap. Where that cannot be read it is all of it.
 func (f *mapping) resident() int64 {
 	if len(f.data) == 0 {
 		return 0
 	}
-	file, err := os.Open("/proc/self/smaps")
+	pages, err := os.Open("/proc/self/pagemap")
 	if err != nil {
 		return int64(len(f.data))
 	}
-	defer file.Close()
-	from := uint64(uintptr(unsafe.Pointer(unsafe.SliceData(f.data))))
-	return residentIn(bufio.NewScanner(file), from, from+uint64(len(f.data)))
+	defer pages.Close()
+	page := os.Getpagesize()
+	first := int64(uintptr(unsafe.Pointer(unsafe.SliceData(f.data)))) / int64(page)
+	entries := make([]byte, (len(f.data)+page-1)/page*pageEntry)
+	if _, err := pages.ReadAt(entries, first*pageEntry); err != nil {
+		return int64(len(f.data))
+	}
+	return present(entries) * int64(page)
 }
 
-// residentIn sums up the areas of memory between two addresses. The kernel may have split a mapping.
-func residentIn(lines *bufio.Scanner, from, to uint64) int64 {
-	var sum int64
-	var within bool
-	for lines.Scan() {
-		line := lines.Text()
-		if rest, ok := strings.CutPrefix(line, "Rss:"); ok {
-			if kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(rest, "kB")), 10, 64); within && err == nil {
-				sum += kb << 10
-			}
-			continue
-		}
-		var lo, hi uint64
-		if n, _ := fmt.Sscanf(line, "%x-%x", &lo, &hi); n == 2 {
-			within = lo < to && hi > from
-		}
+// present is how many pages are in memory.
+func present(entries []byte) (n int64) {
+	for ; len(entries) >= pageEntry; entries = entries[pageEntry:] {
+		n += int64(binary.NativeEndian.Uint64(entries) >> pagePresent)
 	}
-	return sum
+	return n
 }
