@@ -11,6 +11,7 @@
 //	step.go              one reading: judge, steer, tell, ask
 //	shed.go              the rooms are asked, memory goes back to the system
 //	giveback.go          the pause after a burst, in which that is done unasked
+//	program.go           the pages of the program file
 //	collect.go, history.go  an hour's readings become one row; thirty days are kept
 //	growth.go            doctor's look back: does the quiet process grow?
 //

@@ -3,6 +3,7 @@
 package governor
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -141,14 +142,64 @@ func TestProgramIsFoundLater(t *testing.T) {
 	}
 }
 
-// A page fault brings in no more than a piece of a mapping that was divided, and the
-// pages go as before.
+// A page fault brings in no more than a piece of a mapping that was divided, wherever it
+// is, and the pages go as before. To divide it once more changes nothing.
 func TestDivide(t *testing.T) {
-	if os.Getpagesize() > pieceBytes {
-		t.Skip("a page is larger than a piece")
+	p, content := mappedFile(t)
+	for range 2 {
+		p.divided = false
+		if err := p.drop(); err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []int{0, 5*pieceBytes - 1, 6 * pieceBytes, len(content) - 1} {
+			if content[at] != 7 {
+				t.Errorf("byte %d of the file has another content", at)
+			}
+			if got := residentIn(t, p.known[0]); got == 0 || got > pieceBytes {
+				t.Errorf("a page fault at %d brought in %d bytes, want at most %d", at, got, pieceBytes)
+			}
+			if err := p.drop(); err != nil {
+				t.Error(err)
+			}
+			if got := residentIn(t, p.known[0]); got != 0 {
+				t.Errorf("%d bytes stayed", got)
+			}
+		}
 	}
-	name := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(name, make([]byte, 16*pieceBytes), 0o600); err != nil {
+}
+
+// Where a process may have few mappings they are not divided, which is told once; pages go
+// all the same.
+func TestDivideLeavesMappings(t *testing.T) {
+	for _, tc := range []struct{ most, why string }{{"59\n", "vm.max_map_count"}, {"many", "vm.max_map_count"}, {"", mapCountFile}} {
+		p, content := mappedFile(t)
+		root := fstest.MapFS{}
+		if p.root = root; tc.most != "" {
+			root[mapCountFile] = &fstest.MapFile{Data: []byte(tc.most)}
+		}
+		if content[0] != 7 {
+			t.Error("the file has another content")
+		}
+		if err := p.drop(); err == nil || !strings.Contains(err.Error(), tc.why) {
+			t.Errorf("at most %q mappings: %v", tc.most, err)
+		}
+		if got := residentIn(t, p.known[0]); got != 0 {
+			t.Errorf("at most %q mappings: %d bytes stayed", tc.most, got)
+		}
+		if err := p.drop(); err != nil {
+			t.Errorf("at most %q mappings: told again: %v", tc.most, err)
+		}
+	}
+}
+
+// mappedFile is a file, all sevens, as a program might be mapped: it ends with part of a piece.
+func mappedFile(t *testing.T) (*programPages, []byte) {
+	t.Helper()
+	if os.Getpagesize() >= pieceBytes {
+		t.Skip("a page is as large as a piece")
+	}
+	name, size := filepath.Join(t.TempDir(), "program"), 16*pieceBytes-os.Getpagesize()
+	if err := os.WriteFile(name, bytes.Repeat([]byte{7}, size), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	file, err := os.Open(name)
@@ -156,30 +207,13 @@ func TestDivide(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	content, err := unix.Mmap(int(file.Fd()), 0, 16*pieceBytes, unix.PROT_READ, unix.MAP_PRIVATE)
+	content, err := unix.Mmap(int(file.Fd()), 0, size, unix.PROT_READ, unix.MAP_PRIVATE)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Munmap(content)
+	t.Cleanup(func() { _ = unix.Munmap(content) })
 	at := uintptr(unsafe.Pointer(&content[0]))
-	p := &programPages{known: []pageRange{{at, at + 16*pieceBytes}}}
-	if err := divide(p.known); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if content[5*pieceBytes] != 0 {
-			t.Error("the file has another content")
-		}
-		if got := residentIn(t, p.known[0]); got == 0 || got > pieceBytes {
-			t.Errorf("one page fault brought in %d bytes, want at most %d", got, pieceBytes)
-		}
-		if err := p.drop(); err != nil {
-			t.Error(err)
-		}
-		if got := residentIn(t, p.known[0]); got != 0 {
-			t.Errorf("%d bytes stayed", got)
-		}
-	}
+	return &programPages{root: os.DirFS("/"), known: []pageRange{{at, at + uintptr(size)}}}, content
 }
 
 // residentIn is what is resident of a range, in bytes.
@@ -215,7 +249,7 @@ func TestProgramStays(t *testing.T) {
 	}{{nil, 0}, {errors.New("one"), 1}, {errors.New("one"), 1}, {errors.New("another"), 2}, {nil, 2}, {errors.New("another"), 3}} {
 		why = step.why
 		b.dropProgram(t.Context())
-		if got := strings.Count(log.String(), "program's pages stay"); got != step.want {
+		if got := strings.Count(log.String(), "program holds more memory than it needs"); got != step.want {
 			t.Errorf("after %v: %d lines, want %d", step.why, got, step.want)
 		}
 	}

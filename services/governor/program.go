@@ -6,36 +6,43 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 
+	"github.com/blufio/blufio/services/internal/clip"
 	"golang.org/x/sys/unix"
 )
 
 // programPages are those of the program file. Where they are mapped never changes, so
 // once they are found they are not looked for again.
 type programPages struct {
-	root  fs.FS // holds proc
-	known []pageRange
+	root    fs.FS // holds proc
+	known   []pageRange
+	divided bool // or could not be
 }
 
 // drop takes the pages out of the resident set. They are clean copies of a file, so
 // nothing is lost: the next use of one maps it again (madvise(2), MADV_DONTNEED). A range
-// of which some are not, as what a linker has relocated, is never found.
+// of which some are not, as what a linker has relocated, is never found. The first time it
+// also has fewer come back; if that fails, it is the error of that time alone.
 func (p *programPages) drop() error {
 	ranges, err := p.find()
 	if err != nil {
 		return err
+	}
+	if !p.divided {
+		p.divided = true
+		err = p.divide(ranges)
 	}
 	for _, r := range ranges {
 		if err := advise(r, unix.MADV_DONTNEED); err != nil {
 			return fmt.Errorf("drop program's pages: %w", err)
 		}
 	}
-	return nil
+	return err
 }
 
-// find is where the pages are; the first time it also divides their mappings. What could
-// not be read may be the next time.
+// find is where the pages are. What could not be read may be the next time.
 func (p *programPages) find() ([]pageRange, error) {
 	if len(p.known) > 0 {
 		return p.known, nil
@@ -51,24 +58,42 @@ func (p *programPages) find() ([]pageRange, error) {
 	if p.known = programRanges(string(maps), exe); len(p.known) == 0 {
 		return nil, fmt.Errorf("no pages of %s are mapped", exe)
 	}
-	return p.known, divide(p.known)
+	return p.known, nil
 }
 
-// pieceBytes is how much of the program one page fault brings in at most.
-const pieceBytes = 16 << 10
+const (
+	pieceBytes = 16 << 10 // of the program that one page fault brings in, at most
+	pieceShare = 4        // pieces may be one of so many of all the mappings that a process may have
+
+	mapCountFile = "proc/sys/vm/max_map_count"
+)
 
 // divide makes pieces of mappings. Where a page is missing the kernel also maps those
 // around it that are in memory, 64 KiB in all, but never beyond the mapping; so whatever
 // runs once in a while holds less for each place that it touches. What keeps neighbours
 // apart is that every other one is marked as not to be dumped (madvise(2),
-// MADV_DONTDUMP), as pages of a file never are unless somebody asks for them (core(5)).
-func divide(ranges []pageRange) error {
+// MADV_DONTDUMP), as a program's pages, but for the first, are not anyway unless somebody
+// asks for them (core(5)).
+func (p *programPages) divide(ranges []pageRange) error {
 	if os.Getpagesize() > pieceBytes {
 		return nil // it is one page already
 	}
+	var pieces uintptr
 	for _, r := range ranges {
-		for at := r.from; at+pieceBytes < r.to; at += 2 * pieceBytes {
-			if err := advise(pageRange{at, at + pieceBytes}, unix.MADV_DONTDUMP); err != nil {
+		pieces += (r.to - r.from) / pieceBytes
+	}
+	content, err := fs.ReadFile(p.root, mapCountFile)
+	if err != nil {
+		return fmt.Errorf("divide program's mappings: %w", err)
+	}
+	limit := strings.TrimSpace(string(content))
+	if most, err := strconv.ParseUint(limit, 10, 64); err != nil || uint64(pieces)*pieceShare > most {
+		return fmt.Errorf("divide program's mappings: %d pieces are too many where a process may have %s mappings (vm.max_map_count)",
+			pieces, clip.Marked(limit, maxShown))
+	}
+	for _, r := range ranges {
+		for at := r.from + pieceBytes; at < r.to; at += 2 * pieceBytes {
+			if err := advise(pageRange{at, min(at+pieceBytes, r.to)}, unix.MADV_DONTDUMP); err != nil {
 				return fmt.Errorf("divide program's mappings: %w", err)
 			}
 		}

@@ -43,7 +43,7 @@ type Deps struct {
 	GoPercent   func(int) int     // sets by how much Go's heap may grow between two collections, in percent, and returns what it was before
 	GoLimit     func(int64) int64 // sets Go's memory limit and returns the one before; negative: only that
 	Free        func()            // collects garbage and returns memory to the system
-	DropProgram func() error      // takes the program file's pages out of the resident set; for one goroutine
+	DropProgram func() error      // takes the program file's pages out of the resident set, and has fewer come back; for one goroutine
 	Now         func() time.Time
 	Every       time.Duration // between readings; default a second
 }

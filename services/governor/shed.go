@@ -78,12 +78,12 @@ func (s *Service) shed(ctx context.Context, level string) {
 }
 
 // dropProgram lets go of the program's own pages. Why that fails is logged when it
-// changes: in a pause it is tried again and again.
+// changes: it is tried in every pause.
 func (s *Service) dropProgram(ctx context.Context) {
 	why := ""
 	if err := s.deps.DropProgram(); err != nil {
 		if why = err.Error(); why != s.pagesStay {
-			s.complain(ctx, "program's pages stay", err)
+			s.complain(ctx, "program holds more memory than it needs", err)
 		}
 	}
 	s.pagesStay = why

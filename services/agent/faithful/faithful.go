@@ -4,8 +4,8 @@
 // would miss if it were gone has to be in it. That is what one can tell without
 // understanding the text:
 //
-//	decision  a sentence that decides ("we agreed on", "from now on", "instead of"):
-//	          half of its longer words
+//	decision  a sentence that decides ("we agreed on", "from now on", "instead of"),
+//	          of at most 1000 bytes: half of its longer words
 //	date      "3 March", "March 3, 2026", "2026-03-03", "3.3.2026": day and month, however written
 //	number    every word with a digit: "38.50", "14:30", "A4", "12th"
 //	quoted    what stands in quotes or back quotes
