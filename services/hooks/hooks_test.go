@@ -38,13 +38,13 @@ func TestOutcomes(t *testing.T) {
 		"not runnable": {"", "hook pre-backup failed: run HOOK: permission denied"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			program := script(t, c.text)
 			if c.text == "" {
 				if err := os.Chmod(program, 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
+			t.Parallel() // not before: a process that is begun meanwhile would have the file open for writing, so that it cannot be run
 			r := hooks.NewRunner(hooks.Config{PreBackup: []string{program}, Timeout: time.Second}, hooks.Deps{DataDir: t.TempDir(), Node: "home", Version: "1.2", Logger: bustest.Logger(t)})
 			err := r.Run(t.Context(), hooks.PreBackup, "BLUFIO_ERROR=why")
 			got := ""
