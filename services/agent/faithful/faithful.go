@@ -69,7 +69,7 @@ func Items(texts ...string) []Item {
 }
 
 // itemsOf looks for what needs a digit or a quote only where there is one: the expressions
-// read a long text a hundred times slower than that takes.
+// take long for a long text.
 func itemsOf(text string, large bool) []Item {
 	if strings.Contains(text, codeFence) {
 		text = fence.ReplaceAllString(text, "\n")

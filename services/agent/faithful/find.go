@@ -25,7 +25,7 @@ const (
 )
 
 var (
-	fence    = regexp.MustCompile("(?s)```.*?(```|$)")
+	fence    = regexp.MustCompile("(?s)" + codeFence + ".*?(" + codeFence + "|$)")
 	bullet   = regexp.MustCompile(`(?m)^\s*\d{1,2}[.)]\s`)
 	quoted   = regexp.MustCompile("\"([^\"\n]{2,60})\"|“([^”\n]{2,60})”|„([^“”\n]{2,60})[“”]|«\\s*([^»\n]{2,60}?)\\s*»|「([^」\n]{1,60})」|`([^`\n]{2,60})`")
 	number   = regexp.MustCompile(`[\p{L}]*\p{Nd}[\p{L}\p{Nd}.,:/'’_-]*`)
