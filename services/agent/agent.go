@@ -61,29 +61,30 @@ type Service struct {
 	spent    spent
 	meter    llm.Meter // of tokens
 
-	summaries  summaries
-	compactor  *compactor
-	recall     *breaker // of the room that knows about people
-	heartbeat  Heartbeat
-	extract    Extract
-	people     People
-	named      map[string]string // who of people has a place
-	blobs      *blob.Store       // files that came with messages; nil: none come
-	reading    chan struct{}     // a slot for each MiB of pictures that turns hold in memory
-	entering   chan struct{}     // taken by the turn that collects its slots
-	tools      map[string]tool.Tool
-	specs      []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
-	manner     atomic.Pointer[manner]
-	redact     func(string) string
-	log        *slog.Logger
-	now        func() time.Time
-	finish     time.Duration // for what is under way when Run is asked to end
-	pauses     pauses
-	pressure   pressure
-	turnEnded  chan struct{} // one has: see awaitMemory
-	unreadable int64         // the last settlement that was told of; of the loop that settles
-	toolSet    *tool.Set
-	desk       *desk // to the recall room
+	summaries     summaries
+	compactor     *compactor
+	recall        *breaker // of the room that knows about people
+	heartbeat     Heartbeat
+	extract       Extract
+	people        People
+	named         map[string]string // who of people has a place
+	blobs         *blob.Store       // files that came with messages; nil: none come
+	pictureStock  stock             // see holding
+	materialStock stock
+	entering      chan struct{} // taken by the turn that collects its slots
+	tools         map[string]tool.Tool
+	specs         []llm.ToolSpec // in a fixed order: the prompt's prefix must not change
+	manner        atomic.Pointer[manner]
+	redact        func(string) string
+	log           *slog.Logger
+	now           func() time.Time
+	finish        time.Duration // for what is under way when Run is asked to end
+	pauses        pauses
+	pressure      pressure
+	turnEnded     chan struct{} // one has: see awaitMemory
+	unreadable    int64         // the last settlement that was told of; of the loop that settles
+	toolSet       *tool.Set
+	desk          *desk // to the recall room
 
 	queue      *queue
 	thinking   *thinking
@@ -131,7 +132,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if d.Redact == nil {
 		d.Redact = func(text string) string { return text }
 	}
-	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, reading: make(chan struct{}, cfg.PicturesMB), entering: make(chan struct{}, 1),
+	s := &Service{cfg: cfg, store: d.Store, events: d.Events, blobs: d.Blobs, pictureStock: newStock(cfg.PicturesMB), materialStock: newStock(cfg.MaterialMB), entering: make(chan struct{}, 1),
 		models: d.Models.named(), heartbeat: d.Heartbeat, extract: d.Extract, people: d.People, named: d.People.byPlace(),
 		redact: d.Redact, log: d.Logger, now: d.Now, finish: cmp.Or(d.Finish, 6*time.Second),
 		pauses: defaultPauses(), pressure: pressure{now: d.Now, changed: make(chan struct{}, 1)}, turnEnded: make(chan struct{}, 1), toolSet: d.Tools, tools: map[string]tool.Tool{},

@@ -110,28 +110,49 @@ func join(text, more string) string {
 	return text + "\n" + more
 }
 
-// shown are the pictures of a message that the model gets to see, and how many MiB
-// they take: as many as may be in memory at once.
-func (s *Service) shown(files []bus.Attachment) (ids []string, mib int) {
+// seen are the files of a message that the model gets to see, as pictures or as texts,
+// and what a turn with that much material beside needs for them: as many as may be in
+// memory at once.
+func (s *Service) seen(files []bus.Attachment, beside int) (ids []string, need holding) {
+	need.bytes = beside
+	shown := 0
 	for _, a := range files {
-		n := int(a.Bytes>>20) + 1
-		if a.Kind == bus.KindImage && slices.Contains(pictures, a.MediaType) && a.Bytes <= maxPicture && len(ids) < maxPictures && mib+n <= cap(s.reading) {
-			ids, mib = append(ids, a.ID), mib+n
+		switch size := int(min(a.Bytes, maxPicture+1)); {
+		case isPicture(a):
+			if size > maxPicture || shown == maxPictures || need.pictures+slots(size) > cap(s.pictureStock) {
+				continue
+			}
+			shown, need.pictures = shown+1, need.pictures+slots(size)
+		case isText(a):
+			size = min(size, maxTextFile)
+			if slots(need.bytes+size-freeBytes) > cap(s.materialStock) {
+				continue
+			}
+			need.bytes += size
+		default:
+			continue
 		}
+		ids = append(ids, a.ID)
 	}
-	return ids, mib
+	return ids, need
+}
+
+func isPicture(a bus.Attachment) bool {
+	return a.Kind == bus.KindImage && slices.Contains(pictures, a.MediaType)
 }
 
 // question is the message to answer, with what the model can see of its files.
 func (s *Service) question(ctx context.Context, t *turn) (llm.Message, error) {
 	q := llm.Message{Role: llm.User, Text: t.text}
-	shown, mib := s.shown(t.files)
-	if err := s.startReading(ctx, t, mib); err != nil {
+	seen, need := s.seen(t.files, t.holds.bytes)
+	if err := s.hold(ctx, &t.holds, need); err != nil {
 		return q, err
 	}
 	for _, a := range t.files {
 		switch {
-		case slices.Contains(shown, a.ID):
+		case !slices.Contains(seen, a.ID):
+			q.Text = join(q.Text, named(a, fmt.Sprintf(" (%s, %d bytes; I cannot look inside)", a.MediaType, a.Bytes)))
+		case isPicture(a):
 			data, err := s.blobs.Read(ctx, a.ID, a.Bytes)
 			if err != nil {
 				q.Text = join(q.Text, s.unread(ctx, t, a, err))
@@ -139,15 +160,13 @@ func (s *Service) question(ctx context.Context, t *turn) (llm.Message, error) {
 			}
 			q.Images = append(q.Images, llm.Image{MediaType: a.MediaType, Data: data})
 			q.Text = join(q.Text, named(a, ""))
-		case isText(a):
-			data, err := s.blobs.Read(ctx, a.ID, maxTextFile)
+		default:
+			data, err := s.blobs.Read(ctx, a.ID, min(a.Bytes, maxTextFile))
 			if err != nil {
 				q.Text = join(q.Text, s.unread(ctx, t, a, err))
 				continue
 			}
 			q.Text = join(q.Text, quoteFile(a, data))
-		default:
-			q.Text = join(q.Text, named(a, fmt.Sprintf(" (%s, %d bytes; I cannot look inside)", a.MediaType, a.Bytes)))
 		}
 	}
 	return q, ctx.Err()
@@ -178,33 +197,4 @@ func quoteFile(a bus.Attachment, data []byte) string {
 		return named(a, fmt.Sprintf(" (%d bytes; it is not text in UTF-8)", a.Bytes))
 	}
 	return named(a, why+", between the lines") + "\n-----\n" + string(data) + "\n-----"
-}
-
-// startReading waits until the turn may hold so many MiB of pictures in memory. Turns
-// collect their slots one after another, or two could wait for each other.
-func (s *Service) startReading(ctx context.Context, t *turn, mib int) error {
-	if t.reads >= mib {
-		return nil
-	}
-	select {
-	case s.entering <- struct{}{}:
-		defer func() { <-s.entering }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	for t.reads < mib {
-		select {
-		case s.reading <- struct{}{}:
-			t.reads++
-		case <-ctx.Done():
-			return ctx.Err() // what it has is given back at the turn's end
-		}
-	}
-	return nil
-}
-
-func (s *Service) doneReading(t *turn) {
-	for ; t.reads > 0; t.reads-- {
-		<-s.reading
-	}
 }

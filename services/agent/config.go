@@ -25,6 +25,7 @@ type Config struct {
 	MaxTurns         int               `koanf:"max_turns" min:"1" max:"10000" doc:"Most turns at one time; further sessions wait. While memory is short it is a quarter."`
 	MaxDeliveries    int               `koanf:"max_deliveries" min:"1" max:"1000" doc:"Most replies on their way at one time on one channel; more wait."`
 	PicturesMB       int               `koanf:"pictures_mb" min:"1" max:"1000" doc:"Most bytes of pictures that models are asked about at one time, in MiB; further turns with pictures wait, and what is more in one message the model knows by name only."`
+	MaterialMB       int               `koanf:"material_mb" min:"1" max:"1000" doc:"Most bytes of text files, and of what tools are asked and bring back, that turns hold at one time, in MiB, beside 16 KiB of each. Further turns with files wait; what tools bring back beyond it is cut short."`
 	MaxRounds        int               `koanf:"max_rounds" min:"1" max:"50" doc:"Most rounds of tools in one turn; then the model is asked once more and has to answer with what it has."`
 	MaxReplyTokens   int64             `koanf:"max_reply_tokens" live:"true" min:"1" max:"64000" doc:"Longest answer of a model call, in tokens."`
 	HistoryTokens    int64             `koanf:"history_tokens" live:"true" min:"0" max:"1000000" doc:"How much of a conversation goes along with a new message, in tokens. With less than 200 nothing is summarised."`
@@ -51,8 +52,16 @@ func (c Config) Check(report func(key, message, hint string)) {
 // in base64, and in the request that is made of that.
 const pictureCopies = 4
 
-// Bytes is the most memory, in bytes, that pictures can take at once.
-func (c Config) Bytes() int64 { return int64(c.PicturesMB) * pictureCopies << 20 }
+// PictureBytes is the most memory, in bytes, that pictures can take at once.
+func (c Config) PictureBytes() int64 { return int64(c.PicturesMB) * pictureCopies << 20 }
+
+// materialCopies is how many times a text is there while a model is asked: as it is, and
+// in the request that is made of it.
+const materialCopies = 2
+
+// MaterialBytes is the most memory, in bytes, that text files and what tools bring back
+// can take at once.
+func (c Config) MaterialBytes() int64 { return int64(c.MaterialMB) * materialCopies << 20 }
 
 const maxPromptFile = 64 << 10 // bytes
 
@@ -80,7 +89,7 @@ func Defaults() Config {
 	return Config{
 		Provider: config.StringList{"offline"}, Name: "blufio",
 		MaxSessions: 10_000, MaxQueue: 10_000, MaxOutbox: 20_000, MaxTextBytes: 64 << 10,
-		MaxTurns: 256, MaxDeliveries: 64, PicturesMB: 8, MaxRounds: 8, MaxReplyTokens: 2048, HistoryTokens: 4000,
+		MaxTurns: 256, MaxDeliveries: 64, PicturesMB: 6, MaterialMB: 4, MaxRounds: 8, MaxReplyTokens: 2048, HistoryTokens: 4000,
 		RecallTokens: 600, CompactSoft: 0.9, CompactHard: 1, CompactUSD: 1,
 		TurnTimeout: 5 * time.Minute, BreakerFailures: 5, BreakerPause: 30 * time.Second, ReplyExpires: 72 * time.Hour,
 		KeepHistory: 365 * 24 * time.Hour, KeepAccepted: 7 * 24 * time.Hour,

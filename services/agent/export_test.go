@@ -76,8 +76,10 @@ func (s *Service) SpentPercent() int {
 	return percent
 }
 
-// Pictures is how many MiB of pictures turns hold.
-func (s *Service) Pictures() int { return len(s.reading) }
+// Held is how many bytes of pictures and of material turns hold.
+func (s *Service) Held() (pictures, material int) {
+	return s.pictureStock.held(), s.materialStock.held()
+}
 
 // FillSummaries puts so many summaries of a size into a table like the room's, and
 // returns what it takes at most, and how many are there in the end.

@@ -104,18 +104,18 @@ const maxCalls = 16
 // useTools runs the tools of one round and commits the step with their effects,
 // so that a resumed turn neither repeats nor misses them.
 func (s *Service) useTools(ctx context.Context, t *turn, round int, answer llm.Response) (step, error) {
-	st := step{Asked: llm.Message{Role: llm.Assistant, Text: answer.Text, Calls: slices.Clone(answer.Calls)}, Result: llm.Message{Role: llm.User}}
+	st := step{Asked: llm.Message{Role: llm.Assistant, Calls: slices.Clone(answer.Calls)}, Result: llm.Message{Role: llm.User}}
 	var writes []func(tx *sqlite.Tx) error
 	var facts []bus.ToolFact
 	if len(answer.Calls) > maxCalls {
 		return st, bus.Errorf(bus.CodeInternal, "the model asked for %d tools at once; at most %d are run", len(answer.Calls), maxCalls)
 	}
+	st.Asked.Text = s.admit(&t.holds, answer.Text)
 	for i, call := range answer.Calls {
-		if len(call.Input) == 0 {
-			call.Input = json.RawMessage(`{}`)
-		}
+		input, unfit := s.admitInput(&t.holds, call.Input)
+		call.Input = input
 		began := s.now()
-		res, err := s.useTool(ctx, t, call)
+		res, err := s.useTool(ctx, t, call, unfit)
 		t.using += s.now().Sub(began)
 		if ctx.Err() != nil {
 			return st, ctx.Err()
@@ -123,9 +123,7 @@ func (s *Service) useTools(ctx context.Context, t *turn, round int, answer llm.R
 		if err != nil {
 			res = tool.Result{Text: s.toolFailure(t, call, err)}
 		}
-		if !json.Valid(call.Input) {
-			call.Input = json.RawMessage(`{}`) // for the step and the next request
-		}
+		res.Text = s.admit(&t.holds, res.Text)
 		st.Asked.Calls[i] = call
 		st.Result.Results = append(st.Result.Results, llm.ToolResult{CallID: call.ID, Text: res.Text, Failed: err != nil})
 		if res.Write != nil {
@@ -168,13 +166,14 @@ func (s *Service) toolLabel(name string) string {
 	return name
 }
 
-func (s *Service) useTool(ctx context.Context, t *turn, call llm.ToolCall) (tool.Result, error) {
+// useTool runs one tool, unless its input is unfit.
+func (s *Service) useTool(ctx context.Context, t *turn, call llm.ToolCall, unfit error) (tool.Result, error) {
 	tl := s.tools[call.Name]
 	if tl == nil {
 		return tool.Result{}, bus.Errorf(bus.CodeNotFound, "there is no tool of that name")
 	}
-	if !json.Valid(call.Input) {
-		return tool.Result{}, bus.Errorf(bus.CodeInvalid, "its input was not JSON")
+	if unfit != nil {
+		return tool.Result{}, unfit
 	}
 	ctx, cancel := context.WithTimeout(ctx, toolTimeout)
 	defer cancel()
@@ -246,6 +245,7 @@ func (s *Service) loadSteps(ctx context.Context, t *turn) error {
 			t.unread = errors.Join(t.unread, fmt.Errorf("read step: %w", err))
 		}
 		t.steps = append(t.steps, st)
+		t.holds.bytes += st.bytes()
 	}
 	return rows.Err()
 }

@@ -42,7 +42,7 @@ type turn struct {
 	used     []bus.Settle // model calls since the last commit
 	files    []bus.Attachment
 	unread   error // what of it cannot be read
-	reads    int   // slots of Service.reading that it holds
+	holds    holding
 
 	route           []Model        // who is asked, in order; see complete
 	trimmed         map[string]int // messages of the history that a model cannot read, by model
@@ -181,7 +181,7 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 	}
 	limited, cancel := context.WithTimeout(bus.WithTrace(stoppable, t.id), s.cfg.TurnTimeout)
 	defer cancel()
-	defer s.doneReading(t)
+	defer s.letGo(&t.holds)
 	out, err := s.think(limited, t)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -28,7 +28,8 @@ type bounded struct {
 func (c Config) bounds() []bounded {
 	return []bounded{
 		{"requests", c.Gateway.Bytes(), []string{"gateway.max_body_bytes", "gateway.max_bodies", "gateway.max_streams", "gateway.max_waiters", "gateway.max_connections"}},
-		{"pictures", c.Agent.Bytes(), []string{"agent.pictures_mb"}},
+		{"pictures", c.Agent.PictureBytes(), []string{"agent.pictures_mb"}},
+		{"files and results of tools", c.Agent.MaterialBytes(), []string{"agent.material_mb"}},
 		{"fetched pages", c.Tools.Bytes(), []string{"tools.max_fetches", "tools.http_kb"}},
 		{"vectors of facts", c.Recall.Bytes(), []string{"recall.index_mb"}},
 		{"the database's caches", c.databaseOptions().Bytes(), []string{"memory.database_cache_kb"}},

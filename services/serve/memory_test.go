@@ -91,7 +91,7 @@ func TestMemoryRunsOut(t *testing.T) {
 	c, info := daemonOf(t, func(o *Options) {
 		o.Config.Memory.LimitMB = 100
 		o.Config.Telegram.APIURL, o.Config.Telegram.BotToken, o.Config.Telegram.Allow = tg.URL(), config.NewSecret(tg.Token()), []int64{known, stranger}
-		o.Config.Gateway.MaxBodyBytes, o.Config.Gateway.MaxConnections, o.Config.Agent.PicturesMB, o.Config.Recall.IndexMB = 64<<10, 64, 1, 1 // what has a bound fits into that
+		o.Config.Gateway.MaxBodyBytes, o.Config.Gateway.MaxConnections, o.Config.Agent.PicturesMB, o.Config.Agent.MaterialMB, o.Config.Recall.IndexMB = 64<<10, 64, 1, 1, 1 // what has a bound fits into that
 		o.Now, o.Memory = m.now, m.deps()
 	})
 	token, err := bus.TokenIssue.Ask(t.Context(), c, bus.TokenRequest{Subject: "me", Scopes: []string{"chat"}, Seconds: 36000})

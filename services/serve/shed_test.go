@@ -38,7 +38,7 @@ func TestEveryRoomSheds(t *testing.T) {
 	made, _ := streamBuffers()
 	c, info := daemonOf(t, func(o *Options) {
 		o.Config.Memory.LimitMB = 100
-		o.Config.Gateway.MaxBodyBytes, o.Config.Gateway.MaxConnections, o.Config.Agent.PicturesMB, o.Config.Recall.IndexMB = 64<<10, 64, 1, 1
+		o.Config.Gateway.MaxBodyBytes, o.Config.Gateway.MaxConnections, o.Config.Agent.PicturesMB, o.Config.Agent.MaterialMB, o.Config.Recall.IndexMB = 64<<10, 64, 1, 1, 1
 		o.Config.Agent.Provider, o.Config.OpenAI.BaseURL, o.Config.Agent.Model = []string{"openai"}, model.URL(), "gpt-4o-mini"
 		o.Config.Agent.HistoryTokens = 800
 		o.Now, o.Memory = m.now, m.deps()

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -25,7 +26,7 @@ const (
 type outside struct {
 	models *fakellm.Vendors
 	bot    *fakebot.Bot
-	sick   atomic.Bool // the model stalls, breaks off and talks without end
+	sick   atomic.Bool // the model stalls, talks without end, and reads file after file
 	asked  atomic.Int64
 }
 
@@ -47,11 +48,19 @@ func newOutside() (*outside, error) {
 
 var (
 	short = fakellm.Says("It ", "is ", "so.")
-	long  = fakellm.Says(strings.Split(strings.Repeat("And so it goes on and on, one word after another. ", 160), " ")...) // 8 kB
+	long  = fakellm.Says(strings.Split(strings.Repeat("And so it goes on and on, one word after another. ", 160), " ")...)    // 8 kB
+	reads = fakellm.Uses(slices.Repeat([]fakellm.Call{{Name: "read_file", Arguments: `{"path":"` + longFile + `"}`}}, 16)...) // as many at once as there may be
 )
 
-// answer is the model's next one. A sick model stalls with each fourth, and talks
-// long with each third; a summary, which is asked for without tools, is a good one.
+// longFile lies in the workspace, and is longer than what a tool brings back of one.
+const (
+	longFile      = "long.txt"
+	longFileBytes = 20_000
+)
+
+// answer is the model's next one. A sick model stalls with each fourth, has files read
+// with each fifth and then, as often as not, once more, and talks long with each third; a
+// summary, which is asked for without tools, is a good one.
 func (o *outside) answer(q fakellm.Question) fakellm.Answer {
 	n := o.asked.Add(1)
 	switch {
@@ -59,6 +68,8 @@ func (o *outside) answer(q fakellm.Question) fakellm.Answer {
 		a := short
 		a.End = fakellm.Stall
 		return a
+	case o.sick.Load() && len(q.Tools) > 0 && (n%5 == 0 || len(q.Results) > 0 && n%4 < 3):
+		return reads
 	case o.sick.Load() && n%3 == 0:
 		return long
 	case len(q.Tools) == 0:
@@ -86,10 +97,17 @@ func summary(asked string) fakellm.Answer {
 // slow sets how long the model takes.
 func (o *outside) slow(d time.Duration) { o.models.OpenAI.Latency(d) }
 
-// config is the daemon's, with Telegram and two commands: what is not set is as installed,
-// so that there is no sentence model, extraction, heartbeat, hub or hook. A model's
-// silence is borne for a shorter time.
+// config is the daemon's, with Telegram, two commands and a file to read: what is not set
+// is as installed, so that there is no sentence model, extraction, heartbeat, hub or hook.
+// A model's silence is borne for a shorter time.
 func (o *outside) config(path string, opt options, memory string) error {
+	workspace := filepath.Join(filepath.Dir(path), "workspace")
+	if err := os.Mkdir(workspace, 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(workspace, longFile), slices.Repeat([]byte("So it is written. "), longFileBytes/18), 0o600); err != nil {
+		return err
+	}
 	return os.WriteFile(path, fmt.Appendf(nil, `[gateway]
 listen = "127.0.0.1:0"
 [bus]
@@ -107,13 +125,14 @@ api_url = %q
 bot_token = %q
 allow = [1001]
 [tools]
+workspace = %q
 shell = ["date", "uptime"]
 [cost]
 daily_usd = 0
 monthly_usd = 0
 [memory]
 %s
-`, opt.provider, opt.agent, o.models.OpenAI.URL(), opt.silence, o.bot.URL(), o.bot.Token(), memory), 0o600)
+`, opt.provider, opt.agent, o.models.OpenAI.URL(), opt.silence, o.bot.URL(), o.bot.Token(), workspace, memory), 0o600)
 }
 
 func (o *outside) close() {
