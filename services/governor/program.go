@@ -62,8 +62,8 @@ func (p *programPages) find() ([]pageRange, error) {
 }
 
 const (
-	pieceBytes = 16 << 10 // of the program that one page fault brings in, at most
-	pieceShare = 4        // pieces may be one of so many of all the mappings that a process may have
+	pieceBytes = 8 << 10 // of the program that one page fault brings in, at most
+	pieceShare = 4       // pieces may be one of so many of all the mappings that a process may have
 
 	mapCountFile = "proc/sys/vm/max_map_count"
 )
