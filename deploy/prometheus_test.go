@@ -199,6 +199,9 @@ func TestUnderLoad(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
+	if n, _ := p.series(t, "blufio_agent_provider_up"); n != 1 {
+		t.Errorf("one provider is configured, and %d may answer: BlufioNoProvider would not fire", n)
+	}
 	for _, q := range queries(t) {
 		expr := strings.NewReplacer("$__rate_interval", "15s", "$instance", ".+").Replace(q.expr)
 		if all, numbers := p.series(t, expr); numbers == 0 && mayBeEmpty[q.panel] == "" {

@@ -57,7 +57,7 @@ type Service struct {
 	store    *sqlite.Store
 	events   *eventlog.Log
 	models   Models
-	breakers map[string]*breaker // by provider
+	breakers map[string]*breaker // by provider, of those that are configured
 	spent    spent
 	meter    llm.Meter // of tokens
 
@@ -148,7 +148,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	}
 	s.outbox[outside] = newOutbox()
 	s.breakers = map[string]*breaker{}
-	for _, m := range append(s.models.all(), withoutModel) {
+	for _, m := range s.models.all() {
 		s.breakers[m.Provider.Name()] = &breaker{limit: cfg.BreakerFailures, pause: cfg.BreakerPause, now: d.Now}
 	}
 	s.summaries.most, s.compactor = SummaryBytes, newCompactor()

@@ -11,7 +11,8 @@ import (
 
 // breaker keeps turns from waiting for a provider that does not answer. After
 // limit failures in a row it is open: nobody asks for the length of a pause. Then
-// one call may try; it closes the breaker, or opens it for another pause.
+// one call may try; it closes the breaker, or opens it for another pause. A nil one is
+// of [withoutModel], which is in this process: it lets everybody pass, and counts nothing.
 type breaker struct {
 	limit int
 	pause time.Duration
@@ -53,6 +54,9 @@ const (
 // admit asks leave for a call. Every call that got it reports to done, with the
 // trial it was given. Without leave, the outage says why.
 func (b *breaker) admit() (trial bool, o outage, ok bool) {
+	if b == nil {
+		return false, outage{}, true
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {

@@ -262,8 +262,12 @@ func judge(ctx context.Context, err error, heard bool) verdict {
 	return silent // a defect on our side
 }
 
-// judged passes a verdict on to the breaker, and tells what it changed.
+// judged passes a verdict on to the breaker, and tells what it changed. Without one there is
+// no series of the provider either: it would look like one more that could be asked.
 func (s *Service) judged(name string, b *breaker, trial bool, v verdict, why error) {
+	if b == nil {
+		return
+	}
 	if v == fails {
 		s.metrics.providerFailures.WithLabelValues(name).Inc()
 		s.metrics.providersFailed.Add(1)

@@ -5,6 +5,7 @@ package agent_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,8 @@ import (
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/llm"
+	"github.com/blufio/blufio/services/agent/llm/offline"
+	"github.com/blufio/blufio/services/cost"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -427,5 +430,47 @@ func TestTooLong(t *testing.T) {
 	}
 	if len(r.agent.Door().Health()) != 0 {
 		t.Errorf("a conversation that is too long is no outage: %+v", r.agent.Door().Health())
+	}
+}
+
+// The providers that have series are those of the configuration. Who answers doctor is always
+// up, and would hide that nobody else is.
+func TestSeriesOfConfiguredProviders(t *testing.T) {
+	a, without := agent.Model{Provider: named("a", "home", echo)}, agent.Model{Provider: offline.Provider{}}
+	for name, c := range map[string]struct {
+		models agent.Models
+		want   []string
+	}{
+		"one":                {agent.Models{List: []agent.Model{a}}, []string{"a"}},
+		"one, and of a tier": {agent.Models{List: []agent.Model{a}, Simple: &agent.Model{Provider: named("b", "home", echo)}}, []string{"a", "b"}},
+		"without a model":    {agent.Models{List: []agent.Model{without}}, []string{"offline"}},
+		"one, then without":  {agent.Models{List: []agent.Model{a, without}}, []string{"a", "offline"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, nil)
+			r.others, r.costs.Prices[offline.Name] = c.models, cost.Price{Free: true}
+			r.start()
+			doctor, err := r.trySend(bus.Message{Channel: bus.DoctorChannel, Owner: bus.DoctorChannel, Session: "s", Text: "this is a check"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.until("doctor is answered", func() bool { return r.get(doctor.ID).State == bus.StateAnswered })
+			series := scrape(t, r.agent)
+			for metric, value := range map[string]float64{"blufio_agent_provider_up": 1, "blufio_agent_provider_failures_total": 0} {
+				var got []string
+				for name, v := range series {
+					if provider, ok := strings.CutPrefix(name, metric+" "); ok {
+						got = append(got, provider)
+						if v != value {
+							t.Errorf("%s is %v", name, v)
+						}
+					}
+				}
+				slices.Sort(got)
+				if !slices.Equal(got, c.want) {
+					t.Errorf("%s is of %v, want %v", metric, got, c.want)
+				}
+			}
+		})
 	}
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // purposeDoctor is what doctor's messages are booked as. They are answered by who is
-// always there and asks for nothing.
+// always there and asks for nothing, also where the configuration does not name it.
 const purposeDoctor = "doctor"
 
 var withoutModel = Model{Provider: offline.Provider{Fallback: true}, Name: offline.Name}
