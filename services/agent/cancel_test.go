@@ -64,6 +64,10 @@ func TestCancel(t *testing.T) {
 		t.Errorf("one that is answered: %+v, %v", m, err)
 	}
 	r.until("both calls are booked", func() bool { return r.number(`SELECT count(*) FROM cost_ledger`) == 2 })
+	// BlufioTurnsFailing counts errors: a person's wish is none, though the turn has failed.
+	if n, failed := r.agent.Door().Failures["turn"](), scrape(t, r.agent)["blufio_turns_total failed"]; n != 0 || failed != 2 {
+		t.Errorf("%v turns failed, %v of them as errors", failed, n)
+	}
 }
 
 // The command /stop stops what its session does, and nothing else.

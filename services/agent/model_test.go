@@ -157,6 +157,9 @@ func TestAllFail(t *testing.T) {
 	if failed := facts(r, bus.TurnFailed); len(failed) != 1 || failed[0].Error != bus.CodeUnavailable || failed[0].Provider != "c" {
 		t.Errorf("event: %+v", failed)
 	}
+	if n := r.agent.Door().Failures["turn"](); n != 1 {
+		t.Errorf("%v turns are counted as errors", n)
+	}
 	var denied bool
 	for _, p := range r.agent.Door().Health() {
 		denied = denied || p.Code == "provider_denied" && strings.HasPrefix(p.Title, "c: no credit")
