@@ -33,6 +33,9 @@ func TestCompose(t *testing.T) {
 	if problems, err := config.Check(&cfg, loaded); err != nil || len(problems) > 0 {
 		t.Errorf("%v %v", problems, err)
 	}
+	if !strings.Contains(text, "\n    hostname: blufio\n") {
+		t.Error("each new container is a daemon of another name")
+	}
 	mounts := regexp.MustCompile(`(?m)^      - \./([^:]+):`).FindAllStringSubmatch(text, -1)
 	if len(mounts) != 6 {
 		t.Errorf("the files are %q", mounts)

@@ -78,6 +78,9 @@ func TestComposed(t *testing.T) {
 	}
 	c.compose("down") // which keeps the volume
 	at = c.up()
+	if status := c.blufio("status", "--json"); !strings.Contains(status, `"node": "blufio"`) {
+		t.Errorf("another container is another daemon: %s", status)
+	}
 	code, body, err = request(http.MethodPost, at+"/v1/messages?wait=20s", c.blufio("token"), `{"session":"main","text":"recall boiler"}`)
 	if err != nil || code != http.StatusOK || !strings.Contains(string(body), "4711") {
 		t.Errorf("in another container it answers %d %s (%v)", code, body, err)
