@@ -15,7 +15,7 @@ import (
 // Config is the section [backup].
 type Config struct {
 	Every            time.Duration `koanf:"every" min:"0s" max:"8760h" doc:"How often the daemon makes a backup by itself; \"0s\" is never."`
-	Dir              string        `koanf:"dir" doc:"Directory for them, as an absolute path; empty is \"backups\" in the data directory. Old ones of this daemon in it are deleted, whoever put them there."`
+	Dir              string        `koanf:"dir" doc:"Directory for them, as an absolute path; empty is \"backups\" in the data directory. Old ones of this daemon in it are deleted, whoever put them there: those of its name, and in \"backups\" also those that it made under another and did not encrypt."`
 	KeepDaily        int           `koanf:"keep_daily" min:"1" max:"1000" doc:"For how many days the newest backup of each is kept."`
 	KeepWeekly       int           `koanf:"keep_weekly" min:"0" max:"1000" doc:"For how many weeks the newest backup of each is kept."`
 	KeepMonthly      int           `koanf:"keep_monthly" min:"0" max:"1000" doc:"For how many months the newest backup of each is kept."`

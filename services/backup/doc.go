@@ -31,6 +31,14 @@
 // second one is told to come back; so is one that is asked for while memory is critical.
 // What follows a backup is made apart, so that a slow upload keeps nobody waiting.
 //
+// # Whose they are
+//
+// Old backups are deleted by the name of the daemon in theirs. That name may change: a
+// container that is made anew without one has another each time. So in the directory of its
+// own, which lies in the data directory, the daemon also deletes what bears another name and
+// says the device's key. One that the owner has named may be that of several daemons: there
+// the name alone counts.
+//
 // # Failure is loud
 //
 // One that fails is an event, a problem in the status, a metric and a finding of doctor's,

@@ -11,6 +11,7 @@ import (
 // stored is an archive in the schedule's directory.
 type stored struct {
 	name   string
+	node   string    // as it stands in the name
 	at     time.Time // when it was begun, by its name
 	bytes  int64
 	sealed bool

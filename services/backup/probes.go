@@ -126,7 +126,7 @@ const verifyTime = services.DeepProbe - 2*time.Second
 
 func (p Place) probeWhole(ctx context.Context) services.Result {
 	dir := p.Config.Directory(p.DataDir)
-	all, err := list(dir, p.Node)
+	all, err := list(dir, p.Config.shown(p.Node))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && p.Config.Dir == "", err == nil && len(all) == 0:
 		return services.Skip("there is none in %s", dir)

@@ -33,6 +33,34 @@ func (c Config) Directory(dataDir string) string {
 	return filepath.Join(dataDir, "backups")
 }
 
+// shown is whose archives are looked at there, "" for everybody's: what the owner has named
+// may be the directory of several daemons.
+func (c Config) shown(node string) string {
+	if c.Dir == "" {
+		return ""
+	}
+	return node
+}
+
+// ours reports whether the daemon itself has made a file of its directory, so that it may be
+// deleted. The name says so. A daemon may have had another, as a container does that is made
+// anew without one; in the directory of its own the device's key in the archive tells of that.
+// What is encrypted tells nothing, and stays.
+func (s *Service) ours(node, path string) bool {
+	if node == archive.NodeName(s.d.Source.Node) {
+		return true
+	}
+	if s.cfg.Dir != "" {
+		return false
+	}
+	m, err := archive.Inspect(path)
+	if err != nil {
+		return false
+	}
+	device, err := s.d.Source.Device()
+	return err == nil && m.Device == device
+}
+
 // scheduled makes a backup if one is due.
 func (s *Service) scheduled(ctx context.Context) {
 	s.mu.Lock()
@@ -128,7 +156,7 @@ func (s *Service) prepare(w Wish) error {
 	} else if !info.IsDir() {
 		return fmt.Errorf("open backup directory: %s is not a directory", dir)
 	}
-	if err := archive.Sweep(dir, s.d.Source.Node); err != nil {
+	if err := archive.Sweep(dir, s.ours); err != nil {
 		return err
 	}
 	_, archive := s.d.Source.space(w, dir)
@@ -203,9 +231,13 @@ func (s *Service) afterwards(ctx context.Context, run *running, m made) {
 
 // thin removes the backups that need not stay.
 func (s *Service) thin() error {
-	all, err := s.list()
+	found, err := s.list()
 	if err != nil {
 		return err
+	}
+	all := slices.DeleteFunc(slices.Clone(found), func(f stored) bool { return !s.ours(f.node, filepath.Join(s.dir(), f.name)) })
+	if others := len(found) - len(all); others > 0 {
+		s.d.Logger.Info("backups of other names stay: they are another daemon's, or encrypted", "dir", s.dir(), "files", others)
 	}
 	s.mu.Lock()
 	verified := ""
@@ -230,9 +262,9 @@ func (s *Service) thin() error {
 	return errors.Join(errs...)
 }
 
-// list reads the directory: archives of this daemon, newest first. Everything else there is
-// nobody's business.
-func (s *Service) list() ([]stored, error) { return list(s.dir(), s.d.Source.Node) }
+// list reads the directory: archives, newest first, of this daemon where it may be that of
+// several. Everything else there is nobody's business.
+func (s *Service) list() ([]stored, error) { return list(s.dir(), s.cfg.shown(s.d.Source.Node)) }
 
 // list is that of one node, or with "" of all.
 func list(dir, node string) (all []stored, err error) {
@@ -249,7 +281,7 @@ func list(dir, node string) (all []stored, err error) {
 		if err != nil {
 			continue // gone since
 		}
-		all = append(all, stored{name: e.Name(), at: at, bytes: info.Size(), sealed: strings.HasSuffix(e.Name(), bus.BackupSealed)})
+		all = append(all, stored{name: e.Name(), node: of, at: at, bytes: info.Size(), sealed: strings.HasSuffix(e.Name(), bus.BackupSealed)})
 	}
 	slices.SortFunc(all, newer)
 	return all, nil

@@ -106,7 +106,7 @@ func TestSchedule(t *testing.T) {
 	r.wantProbe("BLF-BAK-002", bus.LevelOK, filepath.Base(want))
 	r.due(24 * time.Hour)
 	r.due(24 * time.Hour)
-	r.until("the third is alone with the second", func() bool { return len(r.get(20).Files) == 2 })
+	r.until("the third is alone with the second, and another's", func() bool { return len(r.get(20).Files) == 3 })
 	entries, err := os.ReadDir(r.backups())
 	if err != nil {
 		t.Fatal(err)
@@ -127,6 +127,68 @@ func TestSchedule(t *testing.T) {
 	r.start(func(c *Config, _ *Deps) { c.DrillEvery = 0 })
 	if after := r.get(20); after.LastSuccess.ID != before.LastSuccess.ID || after.LastVerified.Path != before.LastVerified.Path || !after.NextDue.Equal(*before.NextDue) {
 		t.Errorf("after a restart %+v, before %+v", after, before)
+	}
+}
+
+// A daemon gets another name, as a container does that is made anew without one. In the
+// directory of its own it knows by the device's key what it made before; where several may
+// write, the name alone counts.
+func TestFormerNames(t *testing.T) {
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := []string{"blufio-before-20261125T121000Z.tar.zst.age", "blufio-home-20261126T121000Z.tar.zst", "blufio-home-20261127T121000Z.tar.zst",
+		"blufio-stranger-20261123T000000Z.tar.zst.partial", "blufio-stranger-20261123T121000Z.tar.zst"}
+	for name, c := range map[string]struct {
+		dir   string
+		shown int
+		want  []string
+	}{
+		"its own":    {"", 4, left},
+		"configured": {t.TempDir(), 2, append([]string{"blufio-before-20261124T000000Z.tar.zst.partial", "blufio-before-20261124T121000Z.tar.zst"}, left...)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			as := func(node, device string, to ...string) func(*Config, *Deps) {
+				return func(cfg *Config, d *Deps) {
+					cfg.Dir, cfg.KeepDaily, cfg.KeepWeekly, cfg.KeepMonthly, cfg.DrillEvery, cfg.Recipients = c.dir, 2, 0, 0, 0, to
+					d.Source.Node, d.Source.Device = node, func() (string, error) { return device, nil }
+				}
+			}
+			r := newRig(t, as("stranger", "USTRANGER"))
+			r.fill(1 << 20) // half of the file says what it is
+			next := func(change func(*Config, *Deps)) string {
+				r.stop()
+				r.start(change)
+				return r.due(24 * time.Hour).Path
+			}
+			stranger, before := r.due(settling).Path, next(as("before", "UPUBLIC"))
+			next(as("before", "UPUBLIC", key.Recipient().String()))
+			for _, path := range []string{stranger, before} { // what a kill leaves
+				data, err := os.ReadFile(path)
+				if err == nil {
+					err = os.WriteFile(strings.Replace(path, "T121000Z", "T000000Z", 1)+".partial", data[:len(data)/2], 0o600)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			next(as("home", "UPUBLIC"))
+			last := r.due(24 * time.Hour)
+			var got []string
+			entries, err := os.ReadDir(filepath.Dir(last.Path))
+			for _, e := range entries {
+				got = append(got, e.Name())
+			}
+			if err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("there are %v (%v), want %v", got, err, c.want)
+			}
+			if n := len(r.get(20).Files); n != c.shown {
+				t.Errorf("%d are shown, want %d", n, c.shown)
+			}
+			r.wantMetrics(map[string]float64{"blufio_backup_files": 2})
+			r.wantProbe("BLF-BAK-002", bus.LevelOK, filepath.Base(last.Path))
+		})
 	}
 }
 

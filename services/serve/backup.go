@@ -190,7 +190,8 @@ type BackupFile = archive.Pending
 // others; see [archive.Create].
 func CreateBackup(path string, force bool) (*BackupFile, error) {
 	if node, _, ok := archive.ParseName(filepath.Base(path)); ok {
-		if err := archive.Sweep(filepath.Dir(path), node); err != nil && !errors.Is(err, os.ErrPermission) && !errors.Is(err, os.ErrNotExist) {
+		same := func(of, _ string) bool { return of == node }
+		if err := archive.Sweep(filepath.Dir(path), same); err != nil && !errors.Is(err, os.ErrPermission) && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
 	}
