@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -192,6 +193,46 @@ func TestDivideLeavesMappings(t *testing.T) {
 	}
 }
 
+// Neither of two reasons hides the other.
+func TestBothReasonsAreTold(t *testing.T) {
+	if os.Getpagesize() > pieceBytes {
+		t.Skip("nothing is divided")
+	}
+	p := &programPages{root: fstest.MapFS{}, known: []pageRange{{1, 2}}} // no page begins there
+	if err := p.drop(); !errors.Is(err, fs.ErrNotExist) || !errors.Is(err, unix.EINVAL) {
+		t.Errorf("drop: %v", err)
+	}
+}
+
+// The pages of this very program go, and it runs on: no other test would notice a kernel
+// that tells of them in other words.
+func TestProgramIsReallyDropped(t *testing.T) {
+	p := &programPages{root: os.DirFS("/")}
+	ranges, err := p.find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory, err := os.Open("/proc/self/mem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer memory.Close()
+	var all int64
+	for _, r := range ranges {
+		if _, err := io.Copy(io.Discard, io.NewSectionReader(memory, int64(r.from), int64(r.to-r.from))); err != nil { // all of it is used
+			t.Fatal(err)
+		}
+		all += int64(r.to - r.from)
+	}
+	before := residentIn(t, ranges...)
+	if err := p.drop(); err != nil {
+		t.Fatal(err)
+	}
+	if after := residentIn(t, ranges...); all < 1<<20 || before < all/2 || after > before/2 {
+		t.Errorf("of %d bytes %d were resident before and %d after", all, before, after)
+	}
+}
+
 // mappedFile is a file, all sevens, as a program might be mapped: it ends with part of a piece.
 func mappedFile(t *testing.T) (*programPages, []byte) {
 	t.Helper()
@@ -216,8 +257,8 @@ func mappedFile(t *testing.T) (*programPages, []byte) {
 	return &programPages{root: os.DirFS("/"), known: []pageRange{{at, at + uintptr(size)}}}, content
 }
 
-// residentIn is what is resident of a range, in bytes.
-func residentIn(t *testing.T, r pageRange) (sum int64) {
+// residentIn is what is resident of some ranges, in bytes.
+func residentIn(t *testing.T, ranges ...pageRange) (sum int64) {
 	t.Helper()
 	smaps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
@@ -228,7 +269,7 @@ func residentIn(t *testing.T, r pageRange) (sum int64) {
 		var from, to uintptr
 		var kb int64
 		if n, _ := fmt.Sscanf(line, "%x-%x", &from, &to); n == 2 {
-			inside = from >= r.from && to <= r.to
+			inside = slices.ContainsFunc(ranges, func(r pageRange) bool { return from >= r.from && to <= r.to })
 		} else if n, _ := fmt.Sscanf(line, "Rss: %d kB", &kb); n == 1 && inside {
 			sum += kb << 10
 		}

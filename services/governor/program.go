@@ -3,6 +3,7 @@
 package governor
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -35,8 +36,8 @@ func (p *programPages) drop() error {
 		err = p.divide(ranges)
 	}
 	for _, r := range ranges {
-		if err := advise(r, unix.MADV_DONTNEED); err != nil {
-			return fmt.Errorf("drop program's pages: %w", err)
+		if stay := advise(r, unix.MADV_DONTNEED); stay != nil {
+			return errors.Join(err, fmt.Errorf("drop program's pages: %w", stay))
 		}
 	}
 	return err
