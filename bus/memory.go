@@ -14,13 +14,16 @@ const (
 // MemoryQuery asks the governor for its last reading.
 type MemoryQuery struct{}
 
-// Memory is one reading of the process, in bytes.
+// Memory is one reading of the process, in bytes. RSS over Limit says nothing of the
+// level: RSS is held against memory.limit_mb alone, and against the control group's limit
+// what the kernel cannot get back, which pages of files are not.
 type Memory struct {
-	Heap     int64  `json:"heap_bytes"`     // live and dead objects on the Go heap
-	RSS      int64  `json:"rss_bytes"`      // resident set, from /proc/self/statm
-	Limit    int64  `json:"limit_bytes"`    // what RSS is measured against
-	Baseline int64  `json:"baseline_bytes"` // fixed weight (a loaded model) that thresholds leave out
-	Pressure string `json:"pressure"`       // normal, warn or critical
+	Heap     int64  `json:"heap_bytes"`             // live and dead objects on the Go heap
+	RSS      int64  `json:"rss_bytes"`              // resident set, from /proc/self/statm
+	Limit    int64  `json:"limit_bytes"`            // memory.limit_mb or the control group's limit, whichever is lower
+	Baseline int64  `json:"baseline_bytes"`         // fixed weight (a loaded model) that thresholds leave out
+	Used     int64  `json:"used_percent,omitempty"` // what is taken of the one of the two limits that is nearer, as the thresholds see it, rounded down
+	Pressure string `json:"pressure"`               // normal, warn or critical
 }
 
 // MemoryFact: the pressure level changed.

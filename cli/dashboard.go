@@ -120,16 +120,20 @@ func (d *drawing) agent(p picture) {
 	}
 }
 
+// memory shows the share that the level is judged by. Of the limit, which may be the
+// control group's, RSS is no share: pages of files do not count there.
 func (d *drawing) memory(m *bus.Memory) {
-	used := size(m.RSS)
-	if m.Limit > 0 {
-		used += " of " + size(m.Limit) + " (" + percent(m.RSS, m.Limit) + ")"
+	bar, used, limit, pressure := "", "", "", ""
+	if m.Used > 0 { // else an older daemon has not told it
+		bar, used = d.u.bar(m.Used, 100), fmt.Sprintf("%d %% taken", m.Used)
 	}
-	pressure := ""
+	if m.Limit > 0 {
+		limit = "limit " + size(m.Limit)
+	}
 	if m.Pressure != "" && m.Pressure != bus.PressureNormal {
 		pressure = d.u.yellow("pressure " + line(m.Pressure))
 	}
-	d.fact("memory", d.withBar(d.u.bar(m.RSS, m.Limit), d.join(used, "heap "+size(m.Heap), pressure)))
+	d.fact("memory", d.withBar(bar, d.join(used, size(m.RSS)+" resident", limit, "heap "+size(m.Heap), pressure)))
 }
 
 // recall says how much is known of people, and what finds it.

@@ -148,7 +148,7 @@ func sick() bus.Status {
 		Schema: bus.StatusSchema, State: bus.Degraded, Time: noon, Version: "1.2.3", Node: "attic", PID: 42, UptimeSeconds: 273900,
 		Provider: "anthropic", Model: "some-model",
 		Sessions: &bus.SessionCounts{Active: 2, Total: 14, Interrupted: 1},
-		Memory:   &bus.Memory{Heap: 90 << 20, RSS: 171 << 20, Limit: 200 << 20, Pressure: bus.PressureWarn},
+		Memory:   &bus.Memory{Heap: 90 << 20, RSS: 171 << 20, Limit: 200 << 20, Used: 85, Pressure: bus.PressureWarn},
 		Cost:     &bus.CostStatus{Today: 970_000, Month: 12_345_678, DailyLimit: &daily, Stopped: true},
 		Channels: []bus.Channel{
 			{Name: "telegram", State: bus.Degraded, LastSuccess: at(3 * time.Hour), LastError: &evil, LastErrorAt: at(time.Minute)},
@@ -181,6 +181,24 @@ func TestDashboard(t *testing.T) {
 	got := dashboard(ui{}, past, noon)
 	if !strings.Contains(got, "is not running; last known at ") || !strings.Contains(got, "(1d ago)") || strings.Contains(got, "services") {
 		t.Errorf("the past:\n%s", got)
+	}
+}
+
+// A resident set that is larger than the control group's limit looks like no trouble while
+// it is none.
+func TestDashboardShowsTheShareThatCounts(t *testing.T) {
+	for _, tc := range []struct {
+		m    bus.Memory
+		want string
+	}{
+		{bus.Memory{RSS: 138 << 20, Limit: 128 << 20, Used: 69, Pressure: bus.PressureNormal},
+			"memory    [##############------] 69 % taken, 138.0 MiB resident, limit 128.0 MiB, heap 0 B\n"},
+		{bus.Memory{RSS: 138 << 20, Limit: 128 << 20, Pressure: bus.PressureNormal}, // told by an older daemon
+			"memory    138.0 MiB resident, limit 128.0 MiB, heap 0 B\n"},
+	} {
+		if got := dashboard(ui{}, picture{Status: bus.Status{State: bus.Healthy, Memory: &tc.m}}, noon); !strings.Contains(got, tc.want) {
+			t.Errorf("got\n%swant %s", got, tc.want)
+		}
 	}
 }
 

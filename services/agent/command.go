@@ -88,7 +88,7 @@ func (s *Service) statusText(ctx context.Context) string {
 			st.Sessions.Active, st.Sessions.Total, st.Queues.Inbox, st.Queues.Outbox, st.Queues.Dead))
 	}
 	if st.Memory != nil {
-		lines = append(lines, fmt.Sprintf("memory: %d of %d MB", st.Memory.RSS>>20, st.Memory.Limit>>20))
+		lines = append(lines, fmt.Sprintf("memory: %d %% taken, %d MiB resident, limit %d MiB", st.Memory.Used, st.Memory.RSS>>20, st.Memory.Limit>>20))
 	}
 	for _, sv := range st.Services {
 		for _, p := range sv.Problems {

@@ -6,7 +6,7 @@ import "fmt"
 
 // Config is the section [memory].
 type Config struct {
-	LimitMB         int `koanf:"limit_mb" doc:"Memory the process may take, in MiB of its resident set; a lower limit of its control group counts instead. All that has a bound (requests, pictures, the caches of the database …) may take 60 % of it together, as installed 119 MiB: less than 199 asks for smaller bounds, and blufio config validate names them." min:"32" max:"1048576"`
+	LimitMB         int `koanf:"limit_mb" doc:"Memory the process may take, in MiB of its resident set; its control group's limit counts beside it, for what the kernel cannot get back, and the nearer of the two decides. All that has a bound (requests, pictures, the caches of the database …) may take 60 % of it together, as installed 119 MiB: less than 199 asks for smaller bounds, and blufio config validate names them." min:"32" max:"1048576"`
 	DatabaseKB      int `koanf:"database_cache_kb" doc:"Cache of each of the database's three connections, in KiB; it takes up to twice that." min:"64" max:"1048576"`
 	WarnPercent     int `koanf:"warn_percent" live:"true" doc:"Percent of the limit at which caches are worth shedding." min:"10" max:"99"`
 	CriticalPercent int `koanf:"critical_percent" live:"true" doc:"Percent of the limit at which memory is about to run out." min:"11" max:"100"`

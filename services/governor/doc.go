@@ -24,7 +24,8 @@
 // in memory alone (tmpfs), its sockets' buffers, and its own memory, in version 2 but for
 // caches of names and inodes. Pages of other files are not counted there, for a backup
 // fills the group with them.
-// The nearer of the two decides. The lower of the two limits is the effective one.
+// The nearer of the two decides, and its share is what is told (used_percent). The lower
+// of the two limits is told as the limit; the resident set over that would be neither share.
 //
 // A control group's limits are those of every group up to the root, in version 2
 // memory.max and memory.high, in version 1 memory.limit_in_bytes. They may change

@@ -20,10 +20,11 @@ func newShedBytes() *prometheus.CounterVec {
 var (
 	heapDesc       = desc("heap_bytes", "Bytes of objects on the Go heap, live and not yet swept.")
 	residentDesc   = desc("resident_bytes", "Bytes that the Go runtime has taken from the system and not given back: the heap, stacks and its own.")
-	goLimitDesc    = desc("go_limit_bytes", "Memory limit of the Go runtime: what the effective limit leaves for it.")
+	goLimitDesc    = desc("go_limit_bytes", "Memory limit of the Go runtime: what the two limits leave for it.")
 	rssDesc        = desc("rss_bytes", "Resident set of the process, its program file's pages included; absent when it cannot be read.")
 	anonymousDesc  = desc("anonymous_bytes", "What of the resident set is backed by no file; absent where the kernel does not tell.")
-	limitDesc      = desc("limit_bytes", "Effective limit: the configured one or the control group's, whichever is lower.")
+	rssLimitDesc   = desc("rss_bytes_limit", "Bound of blufio_memory_rss_bytes, memory.limit_mb.")
+	limitDesc      = desc("limit_bytes", "The configured limit or the control group's, whichever is lower; how near either is tells blufio_memory_used_ratio, not the resident set over this.")
 	baselineDesc   = desc("baseline_bytes", "Fixed weight that the thresholds leave out.")
 	groupDesc      = desc("cgroup_bytes", "What of the control group's memory the kernel cannot get back (anonymous, tmpfs, sockets and its own), which is held against its limit; absent without one.")
 	groupAllDesc   = desc("cgroup_current_bytes", "All memory of the control group, files' pages included; absent without one.")
@@ -45,7 +46,7 @@ type gauges struct{ s *Service }
 
 // Describe implements prometheus.Collector.
 func (g gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{heapDesc, residentDesc, goLimitDesc, rssDesc, anonymousDesc, limitDesc, baselineDesc,
+	for _, d := range []*prometheus.Desc{heapDesc, residentDesc, goLimitDesc, rssDesc, rssLimitDesc, anonymousDesc, limitDesc, baselineDesc,
 		groupDesc, groupAllDesc, groupLimitDesc, stallDesc, usedDesc, pressureDesc, historyDesc, historyLimitDesc} {
 		ch <- d
 	}
@@ -64,6 +65,7 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	gauge(limitDesc, float64(r.Limit))
+	gauge(rssLimitDesc, float64(g.s.cfg.limit()))
 	gauge(baselineDesc, float64(r.Baseline))
 	gauge(historyDesc, float64(g.s.kept.Load()))
 	gauge(historyLimitDesc, maxHours)

@@ -68,10 +68,10 @@ func (s *Service) probeParts(context.Context) services.Result {
 	metrics.Read(sample)
 	inGo := int64(sample[0].Value.Uint64() - sample[1].Value.Uint64())
 	anonymous, file, peak := kib(status, "RssAnon"), kib(status, "RssFile"), kib(status, "VmHWM")
-	r := s.last()
-	seen := fmt.Sprintf("Go %d MiB (live %d), database and other %d MiB, program %d MiB; at most %d of %d MiB since the start",
-		inGo>>20, sample[2].Value.Uint64()>>20, max(0, anonymous-inGo)>>20, file>>20, peak>>20, r.Limit>>20)
-	if r.Limit > 0 && peak > r.Limit {
+	limit := s.cfg.limit() // the control group's is not held against what is resident
+	seen := fmt.Sprintf("Go %d MiB (live %d), database and other %d MiB, program %d MiB; at most %d MiB resident since the start, memory.limit_mb is %d",
+		inGo>>20, sample[2].Value.Uint64()>>20, max(0, anonymous-inGo)>>20, file>>20, peak>>20, limit>>20)
+	if peak > limit {
 		return services.Info("%s", seen)
 	}
 	return services.OK("%s", seen)
@@ -103,7 +103,7 @@ func (s *Service) probeGroup(context.Context) services.Result {
 	case limit == 0:
 		return services.OK("it has no limit; memory.limit_mb holds: %d MiB", s.cfg.LimitMB)
 	case limit < s.cfg.limit():
-		return services.Info("it allows %d MiB, less than memory.limit_mb, which is %d; the lower one holds", limit>>20, s.cfg.LimitMB)
+		return services.Info("it allows %d MiB, less than memory.limit_mb, which is %d; the nearer one counts", limit>>20, s.cfg.LimitMB)
 	}
 	return services.OK("it allows %d MiB, memory.limit_mb is %d", limit>>20, s.cfg.LimitMB)
 }

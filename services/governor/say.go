@@ -30,7 +30,7 @@ func (s *Service) logChange(from string, r reading) {
 		log = s.deps.Logger.Info
 	}
 	log("memory pressure changed", "service", "governor", "from", from, "to", r.Pressure, "rss_bytes", r.RSS,
-		"limit_bytes", r.Limit, "heap_bytes", r.Heap, "group_bytes", r.group, "stall_percent", r.stall.full)
+		"limit_bytes", r.Limit, "used_percent", r.Used, "heap_bytes", r.Heap, "group_bytes", r.group, "stall_percent", r.stall.full)
 }
 
 // say records the level that listeners do not know yet. It does not wait for the

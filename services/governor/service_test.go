@@ -286,8 +286,8 @@ func TestWithoutEvidence(t *testing.T) {
 			if got := codes(b.health()); !slices.Equal(got, []string{"memory_unreadable"}) {
 				t.Errorf("health %v", got)
 			}
-			if n, err := testutil.GatherAndCount(reg); err != nil || n != 4+1+len(bus.MemoryShed.Spec().Heard) {
-				t.Errorf("%d gauges, %v; want the limit, the baseline, the history and what was shed", n, err)
+			if n, err := testutil.GatherAndCount(reg); err != nil || n != 5+1+len(bus.MemoryShed.Spec().Heard) {
+				t.Errorf("%d gauges, %v; want the two limits, the baseline, the history and what was shed", n, err)
 			}
 		})
 	}
@@ -367,7 +367,7 @@ func TestGauges(t *testing.T) {
 	want := `# HELP blufio_memory_baseline_bytes Fixed weight that the thresholds leave out.
 # TYPE blufio_memory_baseline_bytes gauge
 blufio_memory_baseline_bytes 0
-# HELP blufio_memory_go_limit_bytes Memory limit of the Go runtime: what the effective limit leaves for it.
+# HELP blufio_memory_go_limit_bytes Memory limit of the Go runtime: what the two limits leave for it.
 # TYPE blufio_memory_go_limit_bytes gauge
 blufio_memory_go_limit_bytes 1.6777216e+07
 # HELP blufio_memory_heap_bytes Bytes of objects on the Go heap, live and not yet swept.
@@ -379,7 +379,7 @@ blufio_memory_history_rows 0
 # HELP blufio_memory_history_rows_limit Bound of blufio_memory_history_rows, fixed: the oldest are forgotten.
 # TYPE blufio_memory_history_rows_limit gauge
 blufio_memory_history_rows_limit 720
-# HELP blufio_memory_limit_bytes Effective limit: the configured one or the control group's, whichever is lower.
+# HELP blufio_memory_limit_bytes The configured limit or the control group's, whichever is lower; how near either is tells blufio_memory_used_ratio, not the resident set over this.
 # TYPE blufio_memory_limit_bytes gauge
 blufio_memory_limit_bytes 1.048576e+08
 # HELP blufio_memory_pressure Memory pressure level: 0 normal, 1 warn, 2 critical.
@@ -391,6 +391,9 @@ blufio_memory_resident_bytes 8.388608e+06
 # HELP blufio_memory_rss_bytes Resident set of the process, its program file's pages included; absent when it cannot be read.
 # TYPE blufio_memory_rss_bytes gauge
 blufio_memory_rss_bytes 8.4934656e+07
+# HELP blufio_memory_rss_bytes_limit Bound of blufio_memory_rss_bytes, memory.limit_mb.
+# TYPE blufio_memory_rss_bytes_limit gauge
+blufio_memory_rss_bytes_limit 1.048576e+08
 # HELP blufio_memory_used_ratio Share taken of the limit or of the control group's, whichever is nearer, as the thresholds see it; absent when it cannot be read.
 # TYPE blufio_memory_used_ratio gauge
 blufio_memory_used_ratio 0.81
@@ -409,7 +412,7 @@ func TestOnTheBus(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	m, err := bus.MemoryRead.Ask(ctx, asker, bus.MemoryQuery{})
-	if want := (bus.Memory{Heap: 5 << 20, RSS: 10 << 20, Limit: 100 << 20, Pressure: bus.PressureNormal}); err != nil || m != want {
+	if want := (bus.Memory{Heap: 5 << 20, RSS: 10 << 20, Limit: 100 << 20, Used: 10, Pressure: bus.PressureNormal}); err != nil || m != want {
 		t.Fatalf("%+v, %v", m, err)
 	}
 	b.rss(99)

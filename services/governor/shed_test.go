@@ -132,20 +132,20 @@ func TestControlGroupCounts(t *testing.T) {
 	}
 	b.set(cgroupFile, "0::/\n")
 	b.set("sys/fs/cgroup/memory.max", fmt.Sprintln(50<<20))
-	b.rss(45) // 20 of them the program's file
+	b.rss(55) // more than the group's limit: 30 of them are the program's file
 	group(50, 25)
 	b.step()
-	if m := b.last(); m.Pressure != bus.PressureNormal || m.Limit != 50<<20 {
+	if m := b.last(); m.Pressure != bus.PressureNormal || m.Limit != 50<<20 || m.Used != 55 {
 		t.Errorf("a backup that fills the page cache: %+v", m.Memory)
 	}
 	group(50, 41)
 	b.step()
-	if m := b.last(); m.Pressure != bus.PressureWarn {
+	if m := b.last(); m.Pressure != bus.PressureWarn || m.Used != 82 {
 		t.Errorf("82 %% of the group: %+v", m.Memory)
 	}
 	group(50, 48)
 	b.step()
-	if m := b.last(); m.Pressure != bus.PressureCritical {
+	if m := b.last(); m.Pressure != bus.PressureCritical || m.Used != 96 {
 		t.Errorf("96 %% of the group: %+v", m.Memory)
 	}
 	b.set("sys/fs/cgroup/memory.stat", "garbage")
@@ -368,13 +368,14 @@ func TestTold(t *testing.T) {
 	for _, c := range []struct {
 		anon, limit, rss, weight int // MiB
 		ratio                    float64
+		used                     int64 // percent, rounded down
 		told                     string
 	}{
-		{97, 1000, 97, 0, 0.97, "97 of 100 MiB are taken"},
-		{48, 50, 60, 0, 0.96, "48 of 50 MiB of the control group are taken"},
-		{48, 50, 60, 16, 47. / 49, "48 of 50 MiB of the control group are taken, 96 % without the model"},
-		{30, 50, 98, 20, 0.975, "98 of 100 MiB are taken, 98 % without the model"},
-		{30, 50, 120, 0, 1.2, "120 of 100 MiB are taken"},
+		{97, 1000, 97, 0, 0.97, 97, "97 of 100 MiB are taken"},
+		{48, 50, 60, 0, 0.96, 96, "48 of 50 MiB of the control group are taken"},
+		{48, 50, 60, 16, 47. / 49, 95, "48 of 50 MiB of the control group are taken, 95 % without the model"},
+		{30, 50, 98, 20, 0.975, 97, "98 of 100 MiB are taken, 97 % without the model"},
+		{30, 50, 120, 0, 1.2, 120, "120 of 100 MiB are taken"},
 	} {
 		weight, anonymous = int64(c.weight)<<20, int64(c.weight)<<20/16
 		b.set("sys/fs/cgroup/memory.max", fmt.Sprintln(c.limit<<20))
@@ -384,6 +385,9 @@ func TestTold(t *testing.T) {
 		b.step()
 		if got := gauge(t, reg, "blufio_memory_used_ratio"); math.Abs(got-c.ratio) > 1e-9 {
 			t.Errorf("%+v: the gauge says %v", c, got)
+		}
+		if m, err := b.answer(t.Context(), bus.MemoryQuery{}); err != nil || m.Used != c.used {
+			t.Errorf("%+v: answered %+v, %v", c, m, err)
 		}
 		if got := b.health(); len(got) != 1 || got[0].Title != "memory is about to run out: "+c.told {
 			t.Errorf("%+v: health %+v", c, got)

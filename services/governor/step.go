@@ -93,6 +93,8 @@ func (s *Service) read(r reading, g Go) reading {
 	r.RSS, r.anonymous = rss, anonymous
 	r.group, r.current = s.sensors.ofGroup()
 	r.stall, r.stallOurs, r.stalls = s.sensors.stalled()
+	_, percent, _ := r.nearer(s.cfg)
+	r.Used = int64(percent) // rounded down, so that it reaches a threshold when the level does
 	return r
 }
 
@@ -127,14 +129,14 @@ func (r *reading) nearer(cfg Config) (b bound, percent float64, ofGroup bool) {
 
 // taken tells what of the bound that counts is used.
 func (r *reading) taken(cfg Config) string {
-	b, percent, ofGroup := r.nearer(cfg)
+	b, _, ofGroup := r.nearer(cfg)
 	text := fmt.Sprintf("%d of %d MiB", b.used>>20, b.of>>20)
 	if ofGroup {
 		text += " of the control group"
 	}
 	text += " are taken"
 	if b.fixed > 0 {
-		text += fmt.Sprintf(", %.0f %% without the model", percent)
+		text += fmt.Sprintf(", %d %% without the model", r.Used)
 	}
 	return text
 }

@@ -128,7 +128,7 @@ func inOneLine(st bus.Status) string {
 		parts = append(parts, fmt.Sprintf("sessions %d active of %d", s.Active, s.Total))
 	}
 	if m := st.Memory; m != nil {
-		parts = append(parts, fmt.Sprintf("memory %d of %d MiB", m.RSS>>20, m.Limit>>20))
+		parts = append(parts, fmt.Sprintf("memory %d %% taken (%d MiB)", m.Used, m.RSS>>20))
 	}
 	if c := st.Cost; c != nil {
 		cost := "cost today " + c.Today.String()

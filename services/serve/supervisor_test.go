@@ -183,7 +183,7 @@ func TestServiceManagerIsNotFlooded(t *testing.T) {
 	}
 	clock := time.Unix(1000, 0)
 	s := &supervisor{to: to, log: bustest.Logger(t), now: func() time.Time { return clock }}
-	st := bus.Status{State: bus.Healthy, Sessions: &bus.SessionCounts{}, Memory: &bus.Memory{RSS: 50 << 20, Limit: 200 << 20}, Cost: &bus.CostStatus{}}
+	st := bus.Status{State: bus.Healthy, Sessions: &bus.SessionCounts{}, Memory: &bus.Memory{RSS: 50 << 20, Limit: 48 << 20, Used: 25}, Cost: &bus.CostStatus{}}
 	limit := bus.USD(2)
 	st.Cost.DailyLimit = &limit
 	for i := range 60 {
@@ -209,7 +209,7 @@ func TestServiceManagerIsNotFlooded(t *testing.T) {
 	if len(works) != 3 || len(words) > 6 {
 		t.Errorf("%d times that it works, in %d words: %q", len(works), len(words), words)
 	}
-	if want := "STATUS=healthy: sessions 0 active of 0, memory 50 of 200 MiB, cost today $0.00 of $2.00"; !strings.HasSuffix(words[0], want) {
+	if want := "STATUS=healthy: sessions 0 active of 0, memory 25 % taken (50 MiB), cost today $0.00 of $2.00"; !strings.HasSuffix(words[0], want) {
 		t.Errorf("it begins with %q, want %q", words[0], want)
 	}
 	if !strings.Contains(strings.Join(words, "\n"), "STATUS=degraded: sessions 40 active of 40") {
