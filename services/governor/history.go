@@ -10,7 +10,8 @@ import (
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
-// Schema holds one row for each full hour of readings. Times are Unix milliseconds.
+// Schema holds one row for each full hour of readings, and what the last event said.
+// Times are Unix milliseconds.
 var Schema = sqlite.Schema{Room: "governor", Steps: []string{`
 CREATE TABLE memory_hour (
 	at          INTEGER PRIMARY KEY, -- its end
@@ -25,6 +26,11 @@ CREATE TABLE memory_hour (
 	heap_least  INTEGER NOT NULL,
 	heap_middle INTEGER NOT NULL,
 	heap_most   INTEGER NOT NULL
+);
+`, `
+CREATE TABLE memory_said (
+	id    INTEGER PRIMARY KEY CHECK (id = 1),
+	level TEXT NOT NULL -- of the last event: what its listeners know, whatever became of the process
 );
 `}}
 

@@ -4,6 +4,7 @@ package governor
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 
@@ -33,17 +34,37 @@ func (s *Service) logChange(from string, r reading) {
 		"limit_bytes", r.Limit, "used_percent", r.Used, "heap_bytes", r.Heap, "group_bytes", r.group, "stall_percent", r.stall.full)
 }
 
-// say records the level that listeners do not know yet. It does not wait for the
-// disk, which would hold up the readings; what could not be written is said with
-// a later reading.
+// takeUp finds out, once, what listeners were told by the process before this one. Had it
+// been ended under pressure, nobody else would ever tell them that the pressure is over.
+func (s *Service) takeUp(ctx context.Context) {
+	s.takenUp.Do(func() {
+		ctx, cancel := context.WithTimeout(ctx, storeTime)
+		defer cancel()
+		level := bus.PressureNormal
+		err := s.deps.Store.QueryRow(ctx, `SELECT level FROM memory_said`).Scan(&level)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			s.deps.Logger.Warn("level that was said last is not known", "service", "governor", "err", err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.said = level
+	})
+}
+
+// say records the level that listeners do not know yet, once there is a reading to tell
+// of. It does not wait for the disk, which would hold up the readings; what could not be
+// written is said with a later reading.
 func (s *Service) say() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.saying || s.reading.Pressure == s.said {
+	if s.saying || s.readAt.IsZero() || s.reading.Pressure == s.said {
 		return
 	}
 	fact := bus.MemoryFact{Time: s.deps.Now(), From: s.said, Memory: s.reading.Memory}
 	err := s.deps.Store.WriteLazy(func(tx *sqlite.Tx) error {
+		if _, err := tx.Exec(`INSERT OR REPLACE INTO memory_said (id, level) VALUES (1, ?)`, fact.Pressure); err != nil {
+			return fmt.Errorf("note level: %w", err)
+		}
 		return eventlog.Record(s.deps.Events, tx, bus.MemoryPressure, fact)
 	}, func(err error) { s.recorded(fact.Pressure, err) })
 	if s.saying = err == nil; err != nil {

@@ -90,6 +90,7 @@ type Service struct {
 	wanted     chan string  // relief, at this level: normal in a pause
 	full       chan hour    // of readings, to be stored
 	kept       atomic.Int64 // hours on record
+	takenUp    sync.Once    // what was said before the start
 
 	// Of the reading loop alone.
 	ticks   int // since the limits were read
@@ -111,7 +112,7 @@ type Service struct {
 	conn     *bus.Conn
 	reading  reading
 	relieved bool   // memory was shed since the last reading
-	said     string // the level that listeners to the event know
+	said     string // the level that listeners to the event know; from before the start, too
 	saying   bool   // an event is being written
 	unsaid   bool   // the last one could not be queued or written, and that was logged
 }
@@ -157,6 +158,7 @@ func (s *Service) Door() services.Door {
 
 // Run implements services.Service.
 func (s *Service) Run(ctx context.Context, c *bus.Conn, ready func()) error {
+	s.takeUp(ctx)
 	s.begin(c)
 	defer s.end()
 	s.step()
