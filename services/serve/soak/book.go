@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/blufio/blufio/bus"
 	_ "modernc.org/sqlite" // the database that the daemon leaves
 )
 
@@ -55,13 +57,28 @@ func (b *book) close() error {
 
 // kept is what the stopped daemon's database has of the accepted messages.
 type kept struct {
-	lost     int64            // of no row
+	lost     int64            // of no row, or of one that is another's already
 	states   map[string]int64 // of the others
 	examples []string         // ids of some that are lost
 }
 
+// ends are the states in which nothing more becomes of a message.
+var ends = []string{bus.StateAnswered, bus.StateFailed, bus.StateDead}
+
 // open are those with no end.
-func (k kept) open() int64 { return k.states["queued"] + k.states["running"] }
+func (k kept) open() int64 { return k.states[bus.StateQueued] + k.states[bus.StateRunning] }
+
+// failed are those whose end is no answer.
+func (k kept) failed() int64 { return k.states[bus.StateFailed] + k.states[bus.StateDead] }
+
+// found are those of which it is known what became of them, lost ones too.
+func (k kept) found() int64 { return k.lost + k.open() + k.failed() + k.states[bus.StateAnswered] }
+
+func (k *kept) lose(example string) {
+	if k.lost++; k.lost <= 5 {
+		k.examples = append(k.examples, example)
+	}
+}
 
 // compare looks every accepted message up in the database of a stopped daemon.
 func (b *book) compare(ctx context.Context, database string) (k kept, err error) {
@@ -71,7 +88,7 @@ func (b *book) compare(ctx context.Context, database string) (k kept, err error)
 	}
 	defer func() { err = errors.Join(err, db.Close(), os.Remove(b.path+".db")) }()
 	db.SetMaxOpenConns(1) // what is attached is so on one connection
-	if err := b.load(ctx, db); err != nil {
+	if err := b.load(ctx, db, &k); err != nil {
 		return k, fmt.Errorf("read list of accepted messages: %w", err)
 	}
 	if _, err := db.ExecContext(ctx, `ATTACH ? AS daemon`, "file:"+database+"?mode=ro"); err != nil {
@@ -81,9 +98,13 @@ func (b *book) compare(ctx context.Context, database string) (k kept, err error)
 	err = rows(ctx, db, `SELECT m.state, count(*) FROM mine JOIN daemon.message m ON m.id = mine.id GROUP BY m.state`, func(scan func(...any) error) error {
 		var state string
 		var n int64
-		err := scan(&state, &n)
-		k.states[state] = n
-		return err
+		if err := scan(&state, &n); err != nil {
+			return err
+		}
+		if k.states[state] = n; !slices.Contains(ends, state) && state != bus.StateQueued && state != bus.StateRunning {
+			return fmt.Errorf("%d messages are %q, which is no state", n, state)
+		}
+		return nil
 	})
 	if err != nil {
 		return k, err
@@ -91,16 +112,15 @@ func (b *book) compare(ctx context.Context, database string) (k kept, err error)
 	err = rows(ctx, db, `SELECT id FROM mine WHERE NOT EXISTS (SELECT 1 FROM daemon.message m WHERE m.id = mine.id)`, func(scan func(...any) error) error {
 		var id string
 		err := scan(&id)
-		if k.lost++; k.lost <= 5 {
-			k.examples = append(k.examples, id)
-		}
+		k.lose(id)
 		return err
 	})
 	return k, err
 }
 
-// load puts the list into a table.
-func (b *book) load(ctx context.Context, db *sql.DB) error {
+// load puts the list into a table. Each message was another one, sent once and without a
+// key: of two that were acknowledged with one id, the second is lost.
+func (b *book) load(ctx context.Context, db *sql.DB, k *kept) error {
 	f, err := os.Open(b.path)
 	if err != nil {
 		return err
@@ -114,14 +134,22 @@ func (b *book) load(ctx context.Context, db *sql.DB) error {
 	if _, err := tx.Exec(`CREATE TABLE mine (id TEXT PRIMARY KEY) WITHOUT ROWID`); err != nil {
 		return err
 	}
-	insert, err := tx.Prepare(`INSERT OR IGNORE INTO mine VALUES (?)`)
+	insert, err := tx.Prepare(`INSERT INTO mine VALUES (?) ON CONFLICT DO NOTHING`) // without a journal, what fails cannot be undone
 	if err != nil {
 		return err
 	}
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		if _, err := insert.Exec(lines.Text()); err != nil {
+		res, err := insert.Exec(lines.Text())
+		if err != nil {
 			return err
+		}
+		n, err := res.RowsAffected()
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			k.lose(lines.Text() + ", acknowledged a second time,")
 		}
 	}
 	return errors.Join(lines.Err(), insert.Close(), tx.Commit())

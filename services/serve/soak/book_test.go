@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -29,14 +30,15 @@ func databaseOf(t *testing.T, states map[string]string) string {
 	return path
 }
 
-// What is not in the database is lost, what has no end is told apart from that, and
-// what nobody was promised does not count.
+// What is not in the database is lost, and so is the second of two messages that were
+// acknowledged as one. What has no end is told apart from that, and what nobody was
+// promised does not count.
 func TestBookCompare(t *testing.T) {
 	b, err := newBook(filepath.Join(t.TempDir(), "accepted"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []string{"a", "b", "c", "d", "e", "gone", "a"} { // a came twice, under one key
+	for _, id := range []string{"a", "b", "c", "d", "e", "gone", "a"} {
 		b.accept(id)
 	}
 	if err := b.close(); err != nil {
@@ -47,11 +49,26 @@ func TestBookCompare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.lost != 1 || !slices.Equal(got.examples, []string{"gone"}) || got.open() != 1 || got.states["answered"] != 2 || got.states["failed"] != 1 || got.states["dead"] != 1 {
+	if got.lost != 2 || !slices.Equal(got.examples, []string{"a, acknowledged a second time,", "gone"}) || got.open() != 1 || got.states["answered"] != 2 || got.states["failed"] != 1 || got.states["dead"] != 1 {
 		t.Errorf("%+v", got)
 	}
-	if n := b.accepted.Load(); n != 7 {
-		t.Errorf("%d accepted, want 7", n)
+	if n := b.accepted.Load(); n != 7 || got.found() != n {
+		t.Errorf("%d accepted, want 7; it is known of %d what became of them", n, got.found())
+	}
+}
+
+// A state that nobody knows is no end.
+func TestBookOfUnknownState(t *testing.T) {
+	b, err := newBook(filepath.Join(t.TempDir(), "accepted"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.accept("a")
+	if err := b.close(); err != nil {
+		t.Fatal(err)
+	}
+	if k, err := b.compare(t.Context(), databaseOf(t, map[string]string{"a": "answred"})); err == nil || !strings.Contains(err.Error(), "answred") || k.found() != 0 {
+		t.Errorf("%+v, %v", k, err)
 	}
 }
 
