@@ -54,8 +54,8 @@ func TestCurve(t *testing.T) {
 			all[i].pressure = 1
 		}
 	}
-	d := drawn(t, curve{title: `memory & "more" <over> time`, samples: all, marks: []mark{{"limit", 128 * mb, "#c00"}}})
-	for _, want := range []string{`memory & "more" <over> time`, idle, steady, hostile, "limit 128 MB", "minutes", "MB", "warn"} {
+	d := drawn(t, curve{title: `memory & "more" <over> time`, samples: all, marks: []mark{{"limit 128 MiB", 128 * mib, "#c00"}}})
+	for _, want := range []string{`memory & "more" <over> time`, idle, steady, hostile, "limit 128 MiB", "minutes", "MB", "warn"} {
 		if !slices.Contains(d.Texts, want) {
 			t.Errorf("there is no text %q: %q", want, d.Texts)
 		}
@@ -182,7 +182,7 @@ func TestWriteCSV(t *testing.T) {
 	if err := writeCSV(path, all); err != nil {
 		t.Fatal(err)
 	}
-	want := [][]string{{"1.50", idle, "7", "31457280", "9437184", "", "", "", "", ""}, {"2.00", steady, "0", "0", "0", "0", "0", "2", "0", "5"}}
+	want := [][]string{{"1.50", idle, "7", "30000000", "9000000", "", "", "", "", ""}, {"2.00", steady, "0", "0", "0", "0", "0", "2", "0", "5"}}
 	if got := readCSV(t, path); !slices.EqualFunc(got, want, slices.Equal) {
 		t.Errorf("%v, want %v", got, want)
 	}

@@ -54,7 +54,7 @@ func slopeRow(all []sample, phase string) row {
 	r := row{what: fmt.Sprintf("%s: slope of the minima of each %d turns, per 100 000 turns", phase, each), measured: fmt.Sprintf("only %d minima", len(points)),
 		bar: fmt.Sprintf("≤ %g MB", bar), verdict: noProof}
 	if bar == shortBar {
-		r.bar += " (1 KB lost with each turn is 98)"
+		r.bar += fmt.Sprintf(" (%g bytes lost with each turn)", bar*mb/slopeUnit)
 	}
 	if len(points) < leastFit {
 		return r

@@ -38,7 +38,7 @@ const (
 	attackFor = 10 * time.Minute // the hostile phase
 	calmFor   = settle + 10*time.Second
 	swingFor  = 10 * time.Minute
-	tightMB   = 128 // a limit that the crowd brings near
+	tightMB   = 128 // a limit that the crowd brings near, in MiB
 )
 
 // plan divides a time into phases: rounds of idle, steady, burst, rest, hostile and

@@ -51,7 +51,8 @@ func (r *report) keep(run *run, wrong bool) (err error) {
 		err = keepLog(run, path)
 	}
 	all := run.sampler.all()
-	c := curve{title: r.title(run), samples: all, marks: []mark{{"limit", run.limitMB * mb, "#c0392b"}, {"warning, for anonymous", run.warnAt(), "#e5a823"}}}
+	c := curve{title: r.title(run), samples: all, marks: []mark{{fmt.Sprintf("limit %d MiB", run.limitMB), run.limitMB * mib, "#c0392b"},
+		{"warning, for anonymous " + megabytes(run.warnAt()), run.warnAt(), "#e5a823"}}}
 	err = errors.Join(err, writeCSV(path+".csv", all), writeSVG(path+".svg", c))
 	r.report("%s.svg", path)
 	return err
@@ -88,7 +89,7 @@ func (r *report) markdown() string {
 	var b strings.Builder
 	for _, run := range r.runs {
 		fmt.Fprintf(&b, "\n## Memory, %s, %s, commit %s\n\n", run.name, r.date.Format("2006-01-02 15:04 UTC"), r.commit)
-		fmt.Fprintf(&b, "It lasted %s by the wall clock. %s, %s.\n\n![memory over time](%s.svg)\n\nReadings: [%s.csv](%s.csv)\n\n", run.lasted.Round(time.Second), r.where(run),
+		fmt.Fprintf(&b, "It lasted %s by the wall clock. %s, %s. An MB is 10^6 bytes.\n\n![memory over time](%s.svg)\n\nReadings: [%s.csv](%s.csv)\n\n", run.lasted.Round(time.Second), r.where(run),
 			runtime.Version(), filepath.ToSlash(filepath.Join(r.out, r.name(run))), r.name(run), filepath.ToSlash(filepath.Join(r.out, r.name(run))))
 		b.WriteString("| what | measured | bar | |\n|---|---|---|---|\n")
 		for _, w := range run.rows() {

@@ -53,7 +53,7 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 	if w.warn > 0 {
 		memory = fmt.Sprintf("warn_percent = %d\n", w.warn)
 	}
-	if r.group, err = box.NewGroup("soak", r.limitMB*mb); err != nil {
+	if r.group, err = box.NewGroup("soak", r.limitMB*mib); err != nil {
 		o.report("no memory control group can be made, so no limit is enforced; the daemon is told %d MiB instead:\n%v", r.limitMB, err)
 		memory += fmt.Sprintf("limit_mb = %d\n", r.limitMB)
 	}
@@ -171,7 +171,7 @@ func (r *run) warnAt() int64 {
 	if r.group != nil {
 		limit = min(limit, int64(governor.Defaults().LimitMB)) // it is told no other
 	}
-	return limit * mb / 100 * percent
+	return limit * mib / 100 * percent
 }
 
 // normal reports that a daemon is as before: no pressure, nothing waiting, and all that

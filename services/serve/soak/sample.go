@@ -17,7 +17,10 @@ import (
 	"time"
 )
 
-const mb = 1 << 20
+const (
+	mb  = 1e6     // in which memory is measured, judged and drawn, as in the bench
+	mib = 1 << 20 // in which limits are given: that of the control group, and memory.limit_mb
+)
 
 // unknown stands for what could not be read.
 const unknown = -1
@@ -26,7 +29,7 @@ const unknown = -1
 type sample struct {
 	at        time.Duration // since the beginning
 	phase     string
-	turns     int64 // messages accepted
+	turns     int64 // messages accepted; what became of them is looked up at the end
 	rss       int64
 	anonymous int64 // of rss, what no file backs
 	heap      int64 // Go's, as the daemon tells it
@@ -211,7 +214,8 @@ func memoryOf(pid int) (rss, anonymous int64, err error) {
 	return rss, anonymous, nil
 }
 
-// writeCSV writes samples as a table, from which the report can be made again.
+// writeCSV writes samples as a table, from which the rows of the report that come from
+// readings can be made again. What became of messages and of the daemon is not in it.
 func writeCSV(path string, all []sample) (err error) {
 	f, err := os.Create(path)
 	if err != nil {

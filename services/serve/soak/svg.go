@@ -31,7 +31,7 @@ type curve struct {
 	marks   []mark
 }
 
-// mark is a level with a name.
+// mark is a level with a name, which says how high it is.
 type mark struct {
 	name   string
 	bytes  int64
@@ -94,7 +94,7 @@ func (c curve) svg() string {
 	for _, m := range c.marks {
 		y := v.y(float64(m.bytes) / mb)
 		fmt.Fprintf(v, `<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="%s" stroke-width="1.5" stroke-dasharray="6 4"/>`+"\n", left, y, width-right, y, m.colour)
-		v.text(width-right-4, y-4, "end", 11, fmt.Sprintf("%s %.0f MB", m.name, float64(m.bytes)/mb))
+		v.text(width-right-4, y-4, "end", 11, m.name)
 	}
 	v.levels(c.samples)
 	v.WriteString("</svg>\n")

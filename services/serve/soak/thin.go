@@ -7,7 +7,8 @@ const mostRows = 5000
 
 // thin leaves about n samples: those on which a verdict rests, and of each run of
 // neighbours the ones with the largest and the least resident set, so that the curve
-// has its peaks and its minima. Every row of the report is the same of what is left.
+// has its peaks and its minima. Every row of the report that comes from readings is the
+// same of what is left.
 func thin(all []sample, n int) []sample {
 	if len(all) <= n {
 		return all
@@ -45,8 +46,8 @@ func thin(all []sample, n int) []sample {
 
 // judgedBy are the indices of the samples on which verdicts rest; some come twice.
 func judgedBy(all []sample) (out []int) {
-	level := int64(unknown)
 	for from, to := 0, 0; from < len(all); from = to {
+		level := int64(unknown) // so that of each phase the first level is kept too
 		for to = from; to < len(all) && all[to].phase == all[from].phase; to++ {
 			if p := all[to].pressure; p != unknown && p != level {
 				level, out = p, append(out, to)

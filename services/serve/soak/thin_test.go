@@ -83,13 +83,28 @@ func longRun(phases ...string) (all []sample) {
 	return all
 }
 
-// The table can be made again from the file: every row of it says the same.
+// soonUp is a load that comes and goes, of which only the first readings are normal, but
+// for one that is unknown.
+func soonUp() []sample {
+	all := stretch(nil, idle, 10_000, flat(30), 0)
+	n := len(all)
+	all = stretch(all, swing, 10_000, func(s int) float64 { return 40 + float64(s)/1000 }, 50)
+	for i := range all[n+4:] {
+		all[n+4+i].pressure = 1
+	}
+	all[n].pressure = unknown
+	return all
+}
+
+// What the table has of readings can be made again from the file: each such row says the
+// same.
 func TestReadingsGiveTheTable(t *testing.T) {
 	for name, all := range map[string][]sample{
 		"by phases": longRun(idle, steady, burst, rest, hostile, calm, idle, steady, burst, rest, hostile, calm, swing),
 		"million":   longRun(idle, million, rest),
 		"hours":     longRun(idle, steady, burst, rest),
 		"an hour":   longRun(idle, steady, burst, rest, hostile)[:9000],
+		"soon up":   soonUp(),
 	} {
 		path := filepath.Join(t.TempDir(), "readings.csv")
 		if err := writeCSV(path, all); err != nil {
