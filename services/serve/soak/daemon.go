@@ -37,7 +37,7 @@ func build(ctx context.Context, out, tags string) error {
 }
 
 // daemon is the real binary on a data directory. When it dies it is started again,
-// as a supervisor would.
+// as a supervisor would, unless that fails: then it is over.
 type daemon struct {
 	binary, dir, config, log string
 	group                    *box.Group
@@ -45,7 +45,7 @@ type daemon struct {
 	env                      []string
 
 	mu       sync.Mutex
-	cmd      *exec.Cmd
+	process  *os.Process // the latest; it is signalled, never a number that may be another's by now
 	info     serve.Info
 	deaths   []string // how it ended unasked
 	stopping bool
@@ -75,7 +75,7 @@ func (d *daemon) exec() (<-chan error, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stderr, cmd.Env = log, append(os.Environ(), d.env...)
 	_ = os.Remove(filepath.Join(d.dir, "daemon.json")) // of a dead one: its ports are gone
-	if err := cmd.Start(); err != nil {
+	if err := d.launch(cmd); err != nil {
 		return nil, err
 	}
 	exited := make(chan error, 1)
@@ -83,12 +83,12 @@ func (d *daemon) exec() (<-chan error, error) {
 	for deadline := time.Now().Add(startLimit); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		select {
 		case err := <-exited:
-			return nil, fmt.Errorf("the daemon ended at its start: %w; see %s", err, d.log)
+			return nil, fmt.Errorf("the daemon ended at its start: %v; see %s", err, d.log)
 		default:
 		}
 		if info, err := serve.ReadInfo(d.dir); err == nil && healthy(info) {
 			d.mu.Lock()
-			d.cmd, d.info = cmd, info
+			d.info = info
 			d.mu.Unlock()
 			if err := box.Check(d.group, d.pinned, info.PID); err != nil {
 				return nil, errors.Join(err, cmd.Process.Kill(), <-exited)
@@ -97,6 +97,21 @@ func (d *daemon) exec() (<-chan error, error) {
 		}
 	}
 	return nil, errors.Join(fmt.Errorf("the daemon is not healthy after %s; see %s", startLimit, d.log), cmd.Process.Kill(), <-exited)
+}
+
+// launch begins a process, unless the daemon is to end: whoever says so finds the last
+// one there is.
+func (d *daemon) launch(cmd *exec.Cmd) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopping {
+		return errors.New("the daemon had died when it was asked to end")
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	d.process = cmd.Process
+	return nil
 }
 
 func healthy(info serve.Info) bool {
@@ -148,28 +163,46 @@ func (d *daemon) died() []string {
 	return append([]string(nil), d.deaths...)
 }
 
-// stop asks it to end and waits; after a while it is killed.
+// lasting is a context that ends with ctx, and when the daemon is not started again. What
+// is returned beside it ends it too.
+func (d *daemon) lasting(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-d.over:
+			cancel(errors.New("the daemon ended and could not be started again"))
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() { cancel(nil); watching.Wait() }
+}
+
+// stop asks it to end and waits; after a while it is killed. What went wrong before is
+// told too.
 func (d *daemon) stop() error {
 	d.mu.Lock()
 	d.stopping = true
-	pid := d.info.PID
+	process := d.process // the last: no other is launched from here on
 	d.mu.Unlock()
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		return err
-	}
+	err := tell(process, syscall.SIGTERM)
 	select {
 	case <-d.over:
 	case <-time.After(stopLimit):
-		return errors.Join(fmt.Errorf("the daemon does not stop within %s", stopLimit), syscall.Kill(pid, syscall.SIGKILL), d.end())
+		err = errors.Join(err, fmt.Errorf("the daemon does not stop within %s", stopLimit), tell(process, syscall.SIGKILL))
 	}
-	return d.end()
-}
-
-func (d *daemon) end() error {
 	<-d.over
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.fault
+	return errors.Join(err, d.fault)
+}
+
+// tell signals it, and is fine with a process that has ended.
+func tell(p *os.Process, sig os.Signal) error {
+	if err := p.Signal(sig); !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
 }
 
 // token asks the command line for one without a rate limit.

@@ -3,8 +3,8 @@
 // Command soak shows what the daemon's memory does over a long time. It runs the
 // real binary in a memory control group, lets it be idle, busy, overrun and attacked,
 // reads its memory once a second, draws the curve, and fails when the daemon grows,
-// is killed for memory, loses a message that it accepted, or does not become normal
-// again.
+// is killed for memory, loses a message that it accepted, has no answers though all is
+// well around it, or does not become normal again.
 //
 //	make soak-memory            half an hour; SOAK=72h for longer, SOAK=2m for a try
 //	make soak-million           2 million turns in 5 000 sessions, as fast as they go; the last million is judged
@@ -30,7 +30,8 @@
 // Whether memory grows is judged in each run: by the bar of the last million turns where
 // there are half as many and more, and else by one for a leak with each turn (verdict.go).
 // A row that a run of full length could not judge makes it fail as one that was missed
-// does; of a try, or of phases by hand, it only says so.
+// does; of a try, or of phases by hand, it only says so. A daemon that dies is started
+// again; when that fails the run ends, and tells of what there was until then.
 //
 // A run as long as a round (30 minutes) appends to BENCHMARKS.md and leaves its table
 // and picture in contrib/benchmarks; a shorter one is a try and leaves them in
@@ -140,21 +141,12 @@ func soak(ctx context.Context, o options) (err error) {
 		}
 	}
 	r := newReport(o)
-	for _, w := range works {
+	return r.tell(works, func(w work) error {
 		run, err := newRun(ctx, o, w, filepath.Join(tmp, w.name))
 		if err != nil {
-			return fmt.Errorf("%s: %w", w.name, err)
-		}
-		err = run.drive(ctx)
-		if err := errors.Join(err, r.keep(run, err != nil)); err != nil {
-			return fmt.Errorf("%s: %w", w.name, err)
-		}
-	}
-	fmt.Print(r.markdown())
-	if o.write && !o.try() {
-		if err := r.append("BENCHMARKS.md"); err != nil {
 			return err
 		}
-	}
-	return r.verdict()
+		err = run.drive(ctx)
+		return errors.Join(err, r.keep(run))
+	}, os.Stdout)
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,15 +40,31 @@ func (r *report) name(run *run) string {
 	return fmt.Sprintf("%s-%s-memory-%s", r.date.Format("2006-01-02-1504"), r.commit, run.name)
 }
 
+// tell does the parts of a run until one goes wrong, and tells of those that there were,
+// to out and where it is kept: what one has shown is not lost with a later one.
+func (r *report) tell(works []work, do func(work) error, out io.Writer) (err error) {
+	for _, w := range works {
+		if err = do(w); err != nil {
+			err = fmt.Errorf("%s: %w", w.name, err)
+			break
+		}
+	}
+	_, unsaid := io.WriteString(out, r.markdown())
+	if err = errors.Join(err, unsaid); r.write && !r.try() {
+		err = errors.Join(err, r.append("BENCHMARKS.md"))
+	}
+	return errors.Join(err, r.verdict())
+}
+
 // keep writes a run's table and picture, also of one that was cut short, and the daemon's
 // log if that is needed to understand what went wrong.
-func (r *report) keep(run *run, wrong bool) (err error) {
-	r.runs = append(r.runs, run)
+func (r *report) keep(run *run) (err error) {
 	path := filepath.Join(r.out, r.name(run))
 	if run.sampler == nil { // it ended before there was anything to see
 		return keepLog(run, path)
 	}
-	if wrong || slices.ContainsFunc(run.rows(), func(w row) bool { return w.verdict == missed }) {
+	r.runs = append(r.runs, run)
+	if run.broken || run.undisturbed() && run.kept.failed() > 0 || slices.ContainsFunc(run.rows(), func(w row) bool { return w.verdict == missed }) {
 		err = keepLog(run, path)
 	}
 	all := run.sampler.all()
@@ -91,6 +108,9 @@ func (r *report) markdown() string {
 		fmt.Fprintf(&b, "\n## Memory, %s, %s, commit %s\n\n", run.name, r.date.Format("2006-01-02 15:04 UTC"), r.commit)
 		fmt.Fprintf(&b, "It lasted %s by the wall clock. %s, %s. An MB is 10^6 bytes.\n\n![memory over time](%s.svg)\n\nReadings: [%s.csv](%s.csv)\n\n", run.lasted.Round(time.Second), r.where(run),
 			runtime.Version(), filepath.ToSlash(filepath.Join(r.out, r.name(run))), r.name(run), filepath.ToSlash(filepath.Join(r.out, r.name(run))))
+		if run.broken {
+			b.WriteString("**It did not end as it should**: what was held was so for as long as it lasted.\n\n")
+		}
 		b.WriteString("| what | measured | bar | |\n|---|---|---|---|\n")
 		for _, w := range run.rows() {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", w.what, w.measured, w.bar, w.verdict)

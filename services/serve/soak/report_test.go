@@ -3,10 +3,15 @@
 package main
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/blufio/blufio/bus"
 )
 
 // A verdict names what was missed, and nothing else.
@@ -59,6 +64,112 @@ func TestReportNotJudged(t *testing.T) {
 		}
 		if !slices.Contains(verdictsOf(r.rows()), tc.row) {
 			t.Errorf("%s: %+v, want one %q", tc.name, r.rows(), tc.row)
+		}
+	}
+}
+
+// What one part has shown is printed and kept, whatever becomes of a later one.
+func TestTellWhatThereIs(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const file = "BENCHMARKS.md"
+	if err := os.WriteFile(file, []byte("# Benchmarks\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rep := &report{options: options{total: round, write: true}}
+	var out strings.Builder
+	err := rep.tell([]work{{name: "one"}, {name: "two"}, {name: "three"}}, func(w work) error {
+		if w.name != "one" {
+			return errors.New("the disk is full")
+		}
+		rep.runs = append(rep.runs, &run{work: w, daemon: &daemon{}, book: &book{}, sampler: &sampler{}, kept: kept{lost: 1}})
+		return nil
+	}, &out)
+	written, unread := os.ReadFile(file)
+	if unread != nil {
+		t.Fatal(unread)
+	}
+	for where, text := range map[string]string{"print": out.String(), file: string(written)} {
+		if !strings.Contains(text, "## Memory, one,") || strings.Contains(text, "## Memory, two,") {
+			t.Errorf("%s: %q", where, text)
+		}
+	}
+	if err == nil || !strings.Contains(err.Error(), "two: the disk is full") || !strings.Contains(err.Error(), "one: accepted and lost") || strings.Contains(err.Error(), "three") {
+		t.Errorf("it ends with %v", err)
+	}
+}
+
+// Of a load that nobody disturbs a turn that fails is the daemon's doing, or its client's:
+// more than one of a thousand is too many.
+func TestFailedTurns(t *testing.T) {
+	const what = "turns that failed"
+	attacked := []phase{{steady, time.Minute}, {hostile, time.Minute}}
+	for _, tc := range []struct {
+		name     string
+		phases   []phase
+		states   map[string]int64
+		accepted int64
+		want     []verdict
+	}{
+		{"none", nil, map[string]int64{bus.StateAnswered: 1000}, 1000, []verdict{held}},
+		{"some, once seen", nil, map[string]int64{bus.StateAnswered: 1_999_987, bus.StateFailed: 13}, 2_000_000, []verdict{held}},
+		{"each", nil, map[string]int64{bus.StateFailed: 1000}, 1000, []verdict{missed}},
+		{"two of a thousand, one of them given up", nil, map[string]int64{bus.StateAnswered: 998, bus.StateFailed: 1, bus.StateDead: 1}, 1000, []verdict{missed}},
+		{"under attack", attacked, map[string]int64{bus.StateFailed: 1000}, 1000, nil},
+		{"nobody looked", nil, nil, 1000, nil},
+	} {
+		r := &run{work: work{phases: tc.phases}, daemon: &daemon{}, book: &book{}, kept: kept{states: tc.states}}
+		r.book.accepted.Store(tc.accepted)
+		rows := slices.DeleteFunc(r.keptRows(nil), func(w row) bool { return !strings.HasPrefix(w.what, what) })
+		if got := verdictsOf(rows); !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
+// Each message is lost, has its end or has none: of whatever else nobody looked.
+func TestEveryMessageIsAccountedFor(t *testing.T) {
+	for want, k := range map[verdict]kept{
+		held:   {states: map[string]int64{bus.StateAnswered: 8, bus.StateFailed: 1, bus.StateDead: 1}},
+		missed: {states: map[string]int64{bus.StateAnswered: 8, bus.StateFailed: 1}},
+	} {
+		r := &run{daemon: &daemon{}, book: &book{}, kept: k}
+		r.book.accepted.Store(10)
+		rows := r.keptRows(nil)
+		if got := rows[len(rows)-1]; got.verdict != want || want == missed && got.measured != "0; 0; 1 not looked up" {
+			t.Errorf("%+v, want %s", got, want)
+		}
+	}
+}
+
+// The daemon's log is kept where it has to tell something: why a turn failed of a load
+// that nobody disturbed, or why a run did not end as it should.
+func TestLogIsKept(t *testing.T) {
+	some := map[string]int64{bus.StateAnswered: 1_999_987, bus.StateFailed: 13}
+	for _, tc := range []struct {
+		name   string
+		phases []phase
+		states map[string]int64
+		broken bool
+		want   bool
+	}{
+		{"all is well", nil, map[string]int64{bus.StateAnswered: 2_000_000}, false, false},
+		{"some turns failed", nil, some, false, true},
+		{"some turns failed under attack", []phase{{hostile, time.Minute}}, some, false, false},
+		{"it ended in between", []phase{{hostile, time.Minute}}, some, true, true},
+	} {
+		dir := t.TempDir()
+		rep := &report{options: options{out: dir, report: t.Logf}}
+		r := &run{options: rep.options, work: work{name: "it", phases: tc.phases}, daemon: &daemon{log: filepath.Join(dir, "daemon.log")}, book: &book{}, sampler: &sampler{},
+			kept: kept{states: tc.states}, broken: tc.broken}
+		r.book.accepted.Store(2_000_000)
+		if err := os.WriteFile(r.daemon.log, []byte("no model\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := rep.keep(r); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, rep.name(r)+".log")); (err == nil) != tc.want {
+			t.Errorf("%s: %v", tc.name, err)
 		}
 	}
 }

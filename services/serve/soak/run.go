@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +38,7 @@ type run struct {
 	recovered []time.Duration // after each hostile phase; unknown: not in time
 	oomKills  int
 	kept      kept
+	broken    bool // it did not end as it should: what is below a bar was so only as long as it lasted
 }
 
 // newRun makes everything but starts nothing.
@@ -79,27 +81,37 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 // goLimit is what Go's runtime is told beside the bounds, where it is.
 func (r *run) goLimit() string { return fmt.Sprintf("GOMEMLIMIT=%dMiB", r.limitMB*r.goPart/100) }
 
-// drive runs the daemon through its phases, stops it, and looks at what it kept.
+// drive runs the daemon through its phases, stops it, and looks at what it kept. That is
+// looked at whatever went wrong, for then it tells most.
 func (r *run) drive(ctx context.Context) (err error) {
 	defer r.outside.close()
-	defer func() { err = errors.Join(err, r.group.Remove()) }()
+	defer func() {
+		var kills error
+		r.oomKills, kills = r.group.OOMKills()
+		if err = errors.Join(err, kills, r.group.Remove()); r.sampler == nil && r.oomKills > 0 { // there is no table to say so
+			err = errors.Join(err, fmt.Errorf("killed for memory, at %d MiB: %d", r.limitMB, r.oomKills))
+		}
+		r.broken = err != nil
+	}()
 	if err := r.daemon.start(); err != nil {
 		return err
 	}
 	began := time.Now()
-	err = r.live(ctx)
+	alive, done := r.daemon.lasting(ctx)
+	err = r.live(alive)
 	r.lasted = time.Since(began)
-	if err = errors.Join(err, r.daemon.stop(), r.book.close()); err != nil {
-		return err
+	done()
+	err = errors.Join(err, r.daemon.stop(), r.book.close())
+	if ctx.Err() != nil {
+		return err // who asked for an end does not wait for the books
 	}
-	if r.oomKills, err = r.group.OOMKills(); err != nil {
-		return err
-	}
-	r.kept, err = r.book.compare(ctx, filepath.Join(r.daemon.dir, "blufio.db"))
-	return err
+	var unread error
+	r.kept, unread = r.book.compare(ctx, filepath.Join(r.daemon.dir, "blufio.db"))
+	return errors.Join(err, unread)
 }
 
-// live goes through the phases, sampling all the time.
+// live goes through the phases, sampling all the time, until ctx ends: with the daemon,
+// at the latest.
 func (r *run) live(ctx context.Context) error {
 	token, err := r.daemon.token(ctx)
 	if err != nil {
@@ -125,7 +137,7 @@ func (r *run) live(ctx context.Context) error {
 		r.report("%s: %s, %s", r.name, p.name, p.last.Round(time.Second))
 		r.sampler.enter(p.name)
 		if r.phase(ctx, p); ctx.Err() != nil {
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 	r.sampler.enter(drain)
@@ -209,7 +221,7 @@ func (r *run) drain(ctx context.Context) error {
 			return nil
 		}
 		if !sleep(ctx, 1100*time.Millisecond) {
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 	r.report("%s: messages are still waiting after %s", r.name, drainLimit)
@@ -273,16 +285,29 @@ func (r *run) keptRows(all []sample) []row {
 		rows = append(rows, row{fmt.Sprintf("killed for memory, at %d MiB", r.limitMB), fmt.Sprint(r.oomKills), "0", judged(r.oomKills == 0)})
 	}
 	states := []string{}
-	for _, s := range []string{"answered", "failed", "dead"} {
+	for _, s := range ends {
 		states = append(states, fmt.Sprintf("%d %s", r.kept.states[s], s))
 	}
 	accepted := r.book.accepted.Load()
+	rows = append(rows, row{"messages accepted (completions: when answered), and what became of them", fmt.Sprintf("%d: %s", accepted, strings.Join(states, ", ")), "for comparison", shown})
+	if r.undisturbed() && r.kept.found() == accepted {
+		rows = append(rows, row{"turns that failed, with nothing to disturb them", fmt.Sprintf("%d of %d", r.kept.failed(), accepted), fmt.Sprintf("≤ %g %%", 100.0/failedOf), judged(r.kept.failed()*failedOf <= accepted)})
+	}
+	lost := fmt.Sprintf("%d; %d", r.kept.lost, r.kept.open())
+	if n := accepted - r.kept.found(); n != 0 {
+		lost += fmt.Sprintf("; %d not looked up", n)
+	}
 	rows = append(rows,
-		row{"messages accepted (completions: when answered), and what became of them", fmt.Sprintf("%d: %s", accepted, strings.Join(states, ", ")), "for comparison", shown},
 		row{"refused with a reason; without an answer", fmt.Sprintf("%d; %d", r.book.refused.Load(), r.book.broken.Load()), "for comparison", shown},
-		row{"accepted and lost; accepted and without an end", fmt.Sprintf("%d; %d", r.kept.lost, r.kept.open()), "0; 0", judged(r.kept.lost == 0 && r.kept.open() == 0)})
+		row{"accepted and lost; accepted and without an end", lost, "0; 0", judged(r.kept.lost == 0 && r.kept.open() == 0 && r.kept.found() == accepted)})
 	if n := len(all); n > 0 && all[n-1].refused > 0 {
 		rows = append(rows, row{"new sessions refused for memory", fmt.Sprint(all[n-1].refused), "for comparison", shown})
 	}
 	return rows
+}
+
+// undisturbed reports that the model was well all the time and nobody attacked, so that
+// each turn should have had its answer.
+func (r *run) undisturbed() bool {
+	return !slices.ContainsFunc(r.phases, func(p phase) bool { return p.name == hostile })
 }

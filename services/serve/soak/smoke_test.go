@@ -31,7 +31,8 @@ func TestSoakSmoke(t *testing.T) {
 	}
 	restarts(t, r)
 	rep := newReport(o)
-	if err := rep.keep(r, true); err != nil {
+	r.broken = true
+	if err := rep.keep(r); err != nil {
 		t.Fatal(err)
 	}
 	if log, err := os.ReadFile(filepath.Join(o.out, rep.name(r)+".log")); err != nil || !strings.Contains(string(log), `"ready"`) {
