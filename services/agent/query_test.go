@@ -13,6 +13,7 @@ import (
 	"github.com/blufio/blufio/services/agent"
 	"github.com/blufio/blufio/services/agent/llm"
 	"github.com/blufio/blufio/services/internal/sqlite"
+	"github.com/blufio/blufio/services/roomtest"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -163,12 +164,8 @@ func TestEventsCarryTextOnlyWhenAsked(t *testing.T) {
 			r.start()
 			r.chat("s", "secret")
 			r.until("it is delivered", func() bool { return len(facts(r, bus.ReplyDelivered)) == 1 })
-			rows, err := r.events.After(t.Context(), 0, 1000)
-			if err != nil {
-				t.Fatal(err)
-			}
 			found := 0
-			for _, row := range rows {
+			for _, row := range roomtest.Events(t, r.events) {
 				if strings.Contains(string(row.Payload), "secret") {
 					found++
 				}

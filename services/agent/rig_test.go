@@ -381,12 +381,8 @@ func (r *rig) exec(sql string, args ...any) {
 // facts returns the recorded events of one lane.
 func facts[T any](r *rig, lane bus.Event[T]) []T {
 	r.t.Helper()
-	rows, err := r.events.After(r.t.Context(), 0, 10_000)
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	var out []T
-	for _, row := range rows {
+	for _, row := range roomtest.Events(r.t, r.events) {
 		if row.Subject != lane.Spec().Subject() {
 			continue
 		}

@@ -129,12 +129,8 @@ func (d *desk) summary() bus.CostSummary {
 // said are the last words of the subjects of all durable events so far.
 func (d *desk) said(lane bus.Lane) []string {
 	d.t.Helper()
-	rows, err := d.events.After(d.t.Context(), 0, 10_000)
-	if err != nil {
-		d.t.Fatal(err)
-	}
 	var out []string
-	for _, r := range rows {
+	for _, r := range roomtest.Events(d.t, d.events) {
 		if r.Subject == lane.Spec().Subject() {
 			out = append(out, string(r.Payload))
 		}

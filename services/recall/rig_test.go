@@ -168,12 +168,8 @@ func (r *rig) number(query string, args ...any) (n int) {
 // said are the payloads of a fact's events.
 func (r *rig) said(lane bus.Lane) []string {
 	r.Helper()
-	rows, err := r.d.Events.After(r.Context(), 0, 10_000)
-	if err != nil {
-		r.Fatal(err)
-	}
 	var out []string
-	for _, e := range rows {
+	for _, e := range roomtest.Events(r, r.d.Events) {
 		if e.Subject == lane.Spec().Subject() {
 			out = append(out, string(e.Payload))
 		}

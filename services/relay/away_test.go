@@ -232,6 +232,30 @@ func TestLogIsBounded(t *testing.T) {
 	}
 }
 
+// So are its bytes, for events may carry what was said: the oldest go that are too much.
+func TestLogIsBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	g, change := r.gate(true)
+	s, _ := r.start(t, func(s *Service) {
+		change(s)
+		s.bounds.maxBytes, s.bounds.pruneRows, s.bounds.pruneEvery = 4<<20, 7, time.Hour
+	})
+	large := make([]bus.RestartedFact, 20)
+	for i := range large {
+		large[i].Service = strings.Repeat("x", 512<<10)
+	}
+	r.writeAll(t, large...)
+	r.hears(t, 1, 20)
+	bustest.Eventually(t, "the log is pruned", func() bool { return r.state(t).First == 15 }, func() any { return r.state(t) })
+	bustest.Eventually(t, "the gauge tells it", func() bool { n := s.bulk.bytes.Load(); return n > 3<<20 && n < 4<<20 }, func() any { return s.bulk.bytes.Load() })
+	close(g.free)
+	r.holds(t, span(15, 21)...)
+	if g := r.gaps(t); len(g) != 1 || !strings.Contains(g[0], `"from":1,"to":14`) {
+		t.Errorf("gaps %v", g)
+	}
+}
+
 // What comes faster than the log is pruned has it pruned: its bound is passed by no more
 // than is deleted at once and comes meanwhile.
 func TestLogIsBoundedBetweenPrunings(t *testing.T) {

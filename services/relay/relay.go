@@ -16,7 +16,7 @@
 //     and after every failure. Rows stay in the log for five minutes and more
 //     after they were stored, longer than JetStream takes to sync to disk.
 //   - What is in neither of them any more is said with evt.stream.gap.
-//   - The log is bounded (50 000 events) also while the stream is away.
+//   - The log is bounded (50 000 events, 256 MiB) also while the stream is away.
 //
 // A listener may hear an event twice after a crash; the position in the header tells.
 package relay
@@ -41,7 +41,7 @@ import (
 )
 
 const (
-	page     = 256                    // rows read at once
+	page     = 256                    // rows read at once; of large ones fewer: eventlog.PageBytes
 	openWait = 15 * time.Second       // for the stream to open and answer
 	patience = 250 * time.Millisecond // for a place among the events that wait for the stream
 	parting  = time.Second            // for what was recorded while the house stopped
@@ -51,6 +51,7 @@ const (
 type bounds struct {
 	keep       time.Duration // rows stay at least so long after they were stored; JetStream syncs every 2 minutes
 	maxRows    int64         // events in the log, relayed or not
+	maxBytes   int64         // of their payloads, as far as this process has published them; in steps of markBytes
 	pruneEvery time.Duration
 	pruneRows  int64 // deleted at once, so that the writer is never held long
 	noteEvery  time.Duration
@@ -58,7 +59,7 @@ type bounds struct {
 	retryMost  time.Duration
 }
 
-var defaults = bounds{keep: 5 * time.Minute, maxRows: 50_000, pruneEvery: time.Minute, pruneRows: 5_000,
+var defaults = bounds{keep: 5 * time.Minute, maxRows: 50_000, maxBytes: 256 << 20, pruneEvery: time.Minute, pruneRows: 5_000,
 	noteEvery: time.Second, retryFirst: time.Second, retryMost: 30 * time.Second}
 
 // Stream is the event stream; *embedded.Server has it.
@@ -83,6 +84,7 @@ type Service struct {
 	storing bool   // what was handed to it last had been heard before
 	safe    int64  // stored at least bounds.keep ago, and so on disk
 	young   int64  // stored when bounds.keep last began; safe when it ends
+	bulk    bulk   // of what was published
 
 	reading   atomic.Pointer[embedded.Events] // for ctl.events.read; nil before begin
 	progress  progress
@@ -107,6 +109,8 @@ func New(log *eventlog.Log, stream Stream, open <-chan struct{}, logger *slog.Lo
 	gauge("unstored", "Durable events published and not yet stored in the stream.", s.progress.behind)
 	gauge("logged", "Durable events in the event log, stored in the stream or not.", func() int64 { return s.progress.since(s.first.Load()) })
 	gauge("logged_limit", "Bound of blufio_events_logged, fixed: beyond, the oldest are dropped, and a gap is told.", func() int64 { return s.bounds.maxRows })
+	gauge("logged_bytes", "Payloads of durable events in the event log, of those published since the start.", s.bulk.bytes.Load)
+	gauge("logged_bytes_limit", "Bound of blufio_events_logged_bytes, fixed: beyond, the oldest are dropped, and a gap is told.", func() int64 { return s.bounds.maxBytes })
 	return s
 }
 
@@ -218,7 +222,7 @@ func (s *Service) later(what string, err error, wait time.Duration) (retry <-cha
 
 // full reports that the log holds more than it may, by as much as is deleted at once.
 func (s *Service) full() bool {
-	return s.progress.since(s.first.Load()) >= s.bounds.maxRows+s.bounds.pruneRows
+	return s.progress.since(s.first.Load()) >= s.bounds.maxRows+s.bounds.pruneRows || s.bulk.over(s.bounds.maxBytes) > 0
 }
 
 // begin finds out what was heard before this process.
@@ -293,6 +297,7 @@ func (s *Service) tell(ctx context.Context) (int, error) {
 			s.sent = row.Seq
 		}
 		s.heard = row.Seq
+		s.bulk.add(row.Seq, len(row.Payload))
 		s.progress.told(row.Seq)
 		s.published.Inc()
 	}

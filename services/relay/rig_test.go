@@ -234,11 +234,7 @@ func span(from, to int64) (seqs []int64) {
 // gaps returns the evt.stream.gap in the log.
 func (r *rig) gaps(t *testing.T) (out []string) {
 	t.Helper()
-	rows, err := r.log.After(t.Context(), 0, 1000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, row := range rows {
+	for _, row := range roomtest.Events(t, r.log) {
 		if row.Subject == bus.StreamGap.Spec().Subject() {
 			out = append(out, string(row.Payload))
 		}

@@ -92,3 +92,19 @@ func OpenStore(t testing.TB, path string, schemas ...sqlite.Schema) *sqlite.Stor
 	}
 	return store
 }
+
+// Events are all that a log holds, oldest first, however many pages that is.
+func Events(t testing.TB, log *eventlog.Log) (all []eventlog.Row) {
+	t.Helper()
+	for seq := int64(0); ; {
+		page, err := log.After(t.Context(), seq, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) == 0 {
+			return all
+		}
+		all = append(all, page...)
+		seq = page[len(page)-1].Seq
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services/internal/eventlog"
 	"github.com/blufio/blufio/services/internal/sqlite"
+	"github.com/blufio/blufio/services/roomtest"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 )
@@ -91,11 +92,7 @@ func denialsIn(t *testing.T, dir string) (facts []bus.DeniedFact) {
 			t.Error(err)
 		}
 	}()
-	rows, err := eventlog.New(store).After(t.Context(), 0, 100_000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, row := range rows {
+	for _, row := range roomtest.Events(t, eventlog.New(store)) {
 		var f bus.DeniedFact
 		if row.Subject != bus.AccessDenied.Spec().Subject() {
 			continue

@@ -106,7 +106,11 @@ func (l *Log) signal() {
 // Wake delivers after a commit that wrote events. It is for one reader.
 func (l *Log) Wake() <-chan struct{} { return l.wake }
 
-// After returns up to limit events behind position seq, oldest first.
+// PageBytes is how much of payload [Log.After] reads at once, but for the event that goes past it.
+const PageBytes = 1 << 20
+
+// After returns up to limit events behind position seq, oldest first. It ends earlier with the
+// one that makes their payloads [PageBytes]: events may carry what was said, of any length.
 func (l *Log) After(ctx context.Context, seq int64, limit int) ([]Row, error) {
 	rows, err := l.store.Query(ctx, `SELECT seq, at, subject, payload FROM event WHERE seq > ? ORDER BY seq LIMIT ?`, seq, limit)
 	if err != nil {
@@ -114,13 +118,14 @@ func (l *Log) After(ctx context.Context, seq int64, limit int) ([]Row, error) {
 	}
 	defer rows.Close()
 	var out []Row
-	for rows.Next() {
+	for size := 0; size < PageBytes && rows.Next(); {
 		var r Row
 		var ms int64
 		if err := rows.Scan(&r.Seq, &ms, &r.Subject, &r.Payload); err != nil {
 			return nil, fmt.Errorf("read event log: %w", err)
 		}
 		r.At = time.UnixMilli(ms)
+		size += len(r.Payload)
 		out = append(out, r)
 	}
 	return out, rows.Err()

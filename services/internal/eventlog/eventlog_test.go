@@ -4,6 +4,8 @@ package eventlog_test
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/blufio/blufio/bus"
@@ -78,6 +80,29 @@ func TestRecord(t *testing.T) {
 	}
 	if st := state(t, log); st.First != 1 || st.Last != 2 || st.Epoch == "" {
 		t.Errorf("%+v", st)
+	}
+}
+
+// A page of large events ends when it has enough of them, and has one at least.
+func TestAfterIsBoundedInBytes(t *testing.T) {
+	store := roomtest.Store(t)
+	log := eventlog.New(store)
+	for _, kib := range []int{300, 300, 300, 300, 300, 1500, 1500, 1, 1} {
+		write(t, store, func(tx *sqlite.Tx) error {
+			return eventlog.Record(log, tx, bus.RoomRestarted, bus.RestartedFact{Service: strings.Repeat("x", kib<<10)})
+		})
+	}
+	var pages []int
+	for seq := int64(0); seq < 9; {
+		rows, err := log.After(t.Context(), seq, 3+len(pages))
+		if err != nil || len(rows) == 0 || rows[0].Seq != seq+1 {
+			t.Fatalf("behind %d: %d rows, %v", seq, len(rows), err)
+		}
+		seq = rows[len(rows)-1].Seq
+		pages = append(pages, len(rows))
+	}
+	if want := []int{3, 3, 1, 2}; !slices.Equal(pages, want) { // by number; 300 + 300 + 1500; 1500; the rest
+		t.Errorf("pages of %v events, want %v", pages, want)
 	}
 }
 
