@@ -75,7 +75,7 @@ func newMetrics(s *Service) *metrics {
 		sessionsRefused:  counter("blufio_sessions_refused_total", "New sessions told to try again later because memory was short."),
 		broken:           counter("blufio_turns_broken_total", "Turns that crashed or could not be stored and began again."),
 		unsettled:        counter("blufio_settlements_retried_total", "Model calls that the ledger did not book at once."),
-		factsRefused:     counter("blufio_agent_facts_refused_total", "Facts that the recall room would not keep; the log says which."),
+		factsRefused:     counter("blufio_agent_facts_refused_total", "Facts that the recall room would not keep, or that cannot be read any more; the log says which."),
 		extractions:      counters("blufio_agent_extractions_total", "Looks back at idle conversations for facts, by what came of them.", "result"),
 		extracted:        counter("blufio_agent_extracted_facts_total", "Facts that looks back at conversations have found."),
 		providerUp:       gauges("blufio_agent_provider_up", "1 while a model's provider is asked, 0 while its breaker is open: it is left out after failures.", "provider"),

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +23,9 @@ const (
 	maxFacts     = 1000            // that wait for the recall room
 	factPage     = 100             // read at once
 	handOverTime = 5 * time.Second // for those who want to read what was just kept
+
+	patientTries = 3  // that the room fails at a fact before others go before it
+	mostPassed   = 10 // facts in one round: beyond, it is the room that is at fault
 )
 
 // desk is how the agent speaks with the recall room. A fact to keep is written in the
@@ -32,13 +37,17 @@ type desk struct {
 	busy    chan struct{} // taken by who hands over
 	wake    chan struct{}
 	waiting atomic.Int64
-	taken   []int64 // the room has them, the list could not be told yet; of who is busy
+
+	// Only who is busy uses these.
+	taken      []int64       // the room has them, the list could not be told yet
+	failed     map[int64]int // how often the room has failed at a fact
+	unreadable int64         // the last fact that was told of for that
 }
 
 var _ tool.Recall = (*desk)(nil)
 
 func newDesk(s *Service, off bool) *desk {
-	return &desk{s: s, off: off, busy: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+	return &desk{s: s, off: off, busy: make(chan struct{}, 1), wake: make(chan struct{}, 1), failed: map[int64]int{}}
 }
 
 // Ready refuses a fact while too many wait.
@@ -149,10 +158,12 @@ func (d *desk) run(ctx context.Context) error {
 type fact struct {
 	id  int64
 	add bus.RecallAdd
+	err error // it cannot be read
 }
 
 // handOver hands over all that waits. It ends with the first fact that the room cannot
-// take now: it may not take others before it, for the later one of two is the truer.
+// take now: it may not take others before it, for the later one of two is the truer. But
+// what it fails at again and again is passed by, so that it does not hold up all others for ever.
 func (d *desk) handOver(ctx context.Context) error {
 	select {
 	case d.busy <- struct{}{}:
@@ -163,16 +174,18 @@ func (d *desk) handOver(ctx context.Context) error {
 	if err := d.strike(ctx); err != nil { // first, for what is struck may have been forgotten meanwhile
 		return err
 	}
-	for {
-		page, err := d.page(ctx)
+	var passed []fact
+	for after := int64(0); ; {
+		page, err := d.page(ctx, after)
 		if err != nil {
 			return fmt.Errorf("read facts: %w", err)
 		}
 		if len(page) == 0 {
 			return nil
 		}
+		after = page[len(page)-1].id
 		for _, f := range page {
-			if err := d.hand(ctx, f); err != nil {
+			if passed, err = d.handOrPass(ctx, f, passed); err != nil {
 				return errors.Join(err, d.strike(ctx))
 			}
 		}
@@ -180,6 +193,46 @@ func (d *desk) handOver(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// handOrPass hands over one fact, or adds it to those that are passed by in this round. What
+// is about the same as one of those waits with it.
+func (d *desk) handOrPass(ctx context.Context, f fact, passed []fact) ([]fact, error) {
+	if f.err != nil { // it stays listed, as evidence, and holds up none behind it
+		d.tellUnreadable(f)
+		return passed, nil
+	}
+	if slices.ContainsFunc(passed, func(p fact) bool {
+		return f.add.About != "" && p.add.Owner == f.add.Owner && strings.EqualFold(p.add.About, f.add.About)
+	}) {
+		return passed, nil
+	}
+	err := d.hand(ctx, f)
+	switch {
+	case err == nil:
+		delete(d.failed, f.id)
+		return passed, nil
+	case !errors.Is(err, &bus.Error{Code: bus.CodeInternal}): // the room is away, or has no time or place
+		return passed, err
+	}
+	d.failed[f.id]++
+	if d.failed[f.id] < patientTries || len(passed) == mostPassed {
+		return passed, err
+	}
+	if d.failed[f.id] == patientTries {
+		d.s.log.Error("the recall room fails at a fact: it is tried again, and others go before it", "service", "agent", "fact", f.add.ID, "err", err)
+	}
+	return append(passed, f), nil
+}
+
+// tellUnreadable tells of each once: they come in the order of their ids, in every round.
+func (d *desk) tellUnreadable(f fact) {
+	if f.id <= d.unreadable {
+		return
+	}
+	d.unreadable = f.id
+	d.s.metrics.factsRefused.Inc()
+	d.s.log.Error("a fact is not kept: it cannot be read", "service", "agent", "row", f.id, "err", f.err)
 }
 
 // hand gives one fact to the room. What the room refuses for good is told in the log,
@@ -227,14 +280,15 @@ func (d *desk) strike(ctx context.Context) error {
 	return nil
 }
 
-func (d *desk) page(ctx context.Context) ([]fact, error) {
-	return query(ctx, d.s.store, `SELECT id, payload FROM fact ORDER BY id LIMIT ?`, func(rows *sql.Rows, f *fact) error {
+func (d *desk) page(ctx context.Context, after int64) ([]fact, error) {
+	return query(ctx, d.s.store, `SELECT id, payload FROM fact WHERE id > ? ORDER BY id LIMIT ?`, func(rows *sql.Rows, f *fact) error {
 		var payload []byte
 		if err := rows.Scan(&f.id, &payload); err != nil {
 			return err
 		}
-		return json.Unmarshal(payload, &f.add)
-	}, factPage)
+		f.err = json.Unmarshal(payload, &f.add)
+		return nil
+	}, after, factPage)
 }
 
 // count is for the start.

@@ -6,7 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/blufio/blufio/bus"
@@ -161,6 +164,115 @@ func TestRefusedFact(t *testing.T) {
 	r.chat("s", `remember {"text":"tea"}`)
 	if got := r.facts(""); len(got) != 1 || got[0].Text != "tea" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// recallRoom answers in place of the recall room, and returns what it has kept.
+func (r *rig) recallRoom(keep func(bus.RecallAdd) error) (kept func() []string) {
+	r.t.Helper()
+	r.forgetful = true
+	var mu sync.Mutex
+	var texts []string
+	room := r.bus.Connect(r.t, "recall")
+	err := room.Handle(r.t.Context(), bus.RecallKeep.Answer(func(_ context.Context, a bus.RecallAdd) (bus.RecallAdded, error) {
+		if err := keep(a); err != nil {
+			return bus.RecallAdded{}, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		texts = append(texts, a.Text)
+		return bus.RecallAdded{}, nil
+	}))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(texts)
+	}
+}
+
+// waiting lists facts before the room starts.
+func (r *rig) waiting(all ...bus.RecallAdd) {
+	r.t.Helper()
+	r.open()
+	for i, a := range all {
+		a.ID, a.Owner, a.Source = fmt.Sprint("f", i), "gateway:ann", bus.RecallModel
+		payload, err := json.Marshal(a)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.exec(`INSERT INTO fact (payload) VALUES (?)`, payload)
+	}
+	if err := r.store.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// A fact that the room fails at each time does not hold up others for ever, but for what is
+// about the same: the later of those is the truer. Once the room takes it, they follow.
+func TestFactTheRoomFailsAt(t *testing.T) {
+	r := newRig(t, talker)
+	var mended atomic.Bool
+	kept := r.recallRoom(func(a bus.RecallAdd) error {
+		if strings.Contains(a.Text, "code is 1") && !mended.Load() {
+			return errDown // without a code: a defect
+		}
+		return nil
+	})
+	r.waiting(bus.RecallAdd{Text: "the code is 1", About: "code"}, bus.RecallAdd{Text: "tea"}, bus.RecallAdd{Text: "the code is 2", About: "Code"}, bus.RecallAdd{Text: "milk"})
+	r.start()
+	r.until("the others are kept", func() bool { return slices.Equal(kept(), []string{"tea", "milk"}) })
+	r.until("they are struck", func() bool { return r.number(`SELECT count(*) FROM fact`) == 2 })
+	mended.Store(true)
+	r.until("all are kept", func() bool { return r.number(`SELECT count(*) FROM fact`) == 0 })
+	if got := kept(); !slices.Equal(got, []string{"tea", "milk", "the code is 1", "the code is 2"}) {
+		t.Errorf("kept %q", got)
+	}
+}
+
+// A room that fails at every fact is not asked about all that wait, over and over.
+func TestRoomThatFailsAtAll(t *testing.T) {
+	r := newRig(t, talker)
+	var mu sync.Mutex
+	asked, times := map[string]bool{}, 0
+	r.recallRoom(func(a bus.RecallAdd) error {
+		mu.Lock()
+		defer mu.Unlock()
+		asked[a.ID] = true
+		times++
+		return errDown
+	})
+	r.waiting(make([]bus.RecallAdd, 30)...)
+	r.start()
+	r.until("it was asked often", func() bool { mu.Lock(); defer mu.Unlock(); return times > 500 })
+	mu.Lock()
+	defer mu.Unlock()
+	if len(asked) > 11 {
+		t.Errorf("it was asked about %d facts", len(asked))
+	}
+}
+
+// A fact that cannot be read stays, is told once, and holds up none behind it.
+func TestUnreadableFact(t *testing.T) {
+	r := newRig(t, talker)
+	kept := r.recallRoom(func(bus.RecallAdd) error { return nil })
+	r.open()
+	r.exec(`INSERT INTO fact (payload) VALUES ('not JSON')`)
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	for n, text := range []string{"tea", "milk"} {
+		r.chat("s", fmt.Sprintf(`remember {"text":%q}`, text))
+		r.until("it is kept", func() bool { return len(kept()) == n+1 && r.number(`SELECT count(*) FROM fact`) == 1 })
+	}
+	if n := scrape(t, r.agent)["blufio_agent_facts_refused_total"]; n != 1 {
+		t.Errorf("it was counted %v times", n)
+	}
+	if n := r.number(`SELECT count(*) FROM fact WHERE payload = 'not JSON'`); n != 1 {
+		t.Errorf("%d of it are left", n)
 	}
 }
 
