@@ -67,6 +67,20 @@ func (s *Service) LookAtOutbox() (free int) {
 // StartStatements are what the room reads and writes of the inbox at its start.
 func StartStatements() []string { return []string{selectRunning, requeueRunning, selectQueued} }
 
+// RetentionStatements are what the room looks for hour by hour, and deletes when it is old.
+func RetentionStatements() (all []string) {
+	for _, e := range (&Service{}).expiries(time.Time{}) {
+		all = append(all, e.sql)
+		if e.dead != "" {
+			all = append(all, e.dead)
+		}
+	}
+	return append(all, oldAttachments)
+}
+
+// StatusStatement is what the room reads of the database each second.
+const StatusStatement = standing
+
 // Spent is what the ledger last said of the tighter budget.
 func (s *Service) Spent(percent int) { s.spent.note(percent, s.now()) }
 

@@ -4,7 +4,6 @@ package agent_test
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -245,27 +244,34 @@ func TestStartDoesNotReadTheHistory(t *testing.T) {
 	r := newRig(t, echo)
 	r.open()
 	for _, statement := range agent.StartStatements() {
-		rows, err := r.store.Query(t.Context(), `EXPLAIN QUERY PLAN `+statement)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var plan []string
-		for rows.Next() {
-			var id, parent, unused int
-			var detail string
-			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-				t.Fatal(err)
-			}
-			plan = append(plan, detail)
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			t.Fatal(err)
-		}
-		if text := strings.Join(plan, "; "); !strings.Contains(text, "USING INDEX message_open") && !strings.Contains(text, "USING COVERING INDEX message_open") {
+		if text := r.plan(statement); !strings.Contains(text, "USING INDEX message_open") && !strings.Contains(text, "USING COVERING INDEX message_open") {
 			t.Errorf("%s\nreads all messages: %s", statement, text)
 		}
 	}
 	if err := r.store.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// plan is how SQLite goes about a statement.
+func (r *rig) plan(statement string) string {
+	r.t.Helper()
+	rows, err := r.store.Query(r.t.Context(), `EXPLAIN QUERY PLAN `+strings.ReplaceAll(statement, "?", "1"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer rows.Close()
+	var plan []string
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			r.t.Fatal(err)
+		}
+		plan = append(plan, detail)
+	}
+	if err := rows.Err(); err != nil {
+		r.t.Fatal(err)
+	}
+	return strings.Join(plan, "; ")
 }

@@ -47,6 +47,7 @@ type metrics struct {
 
 	deadSince                               atomic.Pointer[time.Time]
 	summed, keptWhole, unsummed, unrecalled atomic.Int64 // for the status
+	sessions                                atomic.Int64 // as of the last status
 }
 
 // latencyOpts has classic buckets for every reader and native ones for those who
@@ -172,6 +173,7 @@ func (m *metrics) watch(s *Service) {
 	// A number would be no better a bound: it would have to drop what was promised to be kept, or refuse new messages for the sake of old ones.
 	bounded("blufio_dead_letters_oldest_seconds", "Age of the oldest dead letter; 0 when there is none.", int((s.cfg.KeepHistory + retentionEvery).Seconds()),
 		"agent.keep_history: it is deleted then, within the hour, with all else that was said", func() int { return int(s.age(*m.deadSince.Load())) })
+	gauge("blufio_sessions_kept", "Conversations in the database, idle ones included; agent.keep_history bounds their age.", func() float64 { return float64(m.sessions.Load()) })
 	gauge("blufio_inbox_oldest_seconds", "Age of the oldest message not yet answered; 0 when there is none.", func() float64 { return s.age(s.queue.oldest()) })
 	gauge("blufio_outbox_oldest_seconds", "Age of the oldest reply not yet delivered; 0 when there is none.", func() float64 {
 		var oldest time.Time

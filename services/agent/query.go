@@ -113,6 +113,12 @@ const deadSince = `(SELECT coalesce(min(at), 0) FROM (
 	SELECT * FROM (SELECT finished_at AS at FROM message WHERE state = 'dead' ORDER BY seq LIMIT 1) UNION ALL
 	SELECT * FROM (SELECT created_at FROM outbox WHERE state = 'dead' ORDER BY id LIMIT 1)))`
 
+// standing is what the database says of the agent. It is asked each second, so it reads no
+// more the more is kept: sessions and summaries are counted by what changes them, and of
+// messages and replies there is an index of the dead ones.
+const standing = `SELECT sessions, interrupted, summaries, (SELECT count(*) FROM message WHERE state = 'dead'),
+	(SELECT count(*) FROM outbox WHERE state = 'dead'), ` + deadSince + ` FROM agent_state`
+
 // summary answers how the agent stands.
 func (s *Service) summary(ctx context.Context, _ bus.AgentQuery) (bus.AgentSummary, error) {
 	depth, active, _ := s.queue.counts()
@@ -121,15 +127,13 @@ func (s *Service) summary(ctx context.Context, _ bus.AgentQuery) (bus.AgentSumma
 	out.Sessions.Active = active
 	out.Queues.Inbox, out.Queues.Outbox = int64(depth), int64(s.undelivered())
 	var messages, replies, since int64
-	err := s.store.QueryRow(ctx, `SELECT (SELECT count(*) FROM session WHERE channel <> ?), (SELECT interrupted FROM agent_state),
-		(SELECT count(*) FROM message WHERE state = 'dead'), (SELECT count(*) FROM outbox WHERE state = 'dead'),
-		(SELECT count(*) FROM summary), `+deadSince, bus.DoctorChannel).
-		Scan(&out.Sessions.Total, &out.Sessions.Interrupted, &messages, &replies, &out.Context.Summaries, &since)
+	err := s.store.QueryRow(ctx, standing).Scan(&out.Sessions.Total, &out.Sessions.Interrupted, &out.Context.Summaries, &messages, &replies, &since)
 	if err != nil {
 		return out, fmt.Errorf("count sessions: %w", err)
 	}
 	out.Queues.Dead = messages + replies
 	m := s.metrics
+	m.sessions.Store(out.Sessions.Total)
 	out.Context.Made, out.Context.KeptWhole, out.Context.Failed, out.Context.RecallFailed = m.summed.Load(), m.keptWhole.Load(), m.unsummed.Load(), m.unrecalled.Load()
 	var oldest time.Time
 	if since > 0 {

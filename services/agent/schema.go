@@ -151,4 +151,22 @@ END;
 `, `
 -- By how much token counts are estimated wrongly for each model: llm.Meter.
 ALTER TABLE agent_state ADD COLUMN token_ratios TEXT NOT NULL DEFAULT '';
+`, `
+-- How many conversations there are, doctor's own aside, and how many have a summary. Status is
+-- asked each second, so what changes them keeps count.
+ALTER TABLE agent_state ADD COLUMN sessions INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE agent_state ADD COLUMN summaries INTEGER NOT NULL DEFAULT 0;
+UPDATE agent_state SET sessions = (SELECT count(*) FROM session WHERE channel <> 'doctor'), summaries = (SELECT count(*) FROM summary);
+CREATE TRIGGER session_begun AFTER INSERT ON session WHEN new.channel <> 'doctor' BEGIN
+	UPDATE agent_state SET sessions = sessions + 1;
+END;
+CREATE TRIGGER session_gone AFTER DELETE ON session WHEN old.channel <> 'doctor' BEGIN
+	UPDATE agent_state SET sessions = sessions - 1;
+END;
+CREATE TRIGGER summary_made AFTER INSERT ON summary BEGIN
+	UPDATE agent_state SET summaries = summaries + 1;
+END;
+CREATE TRIGGER summary_gone AFTER DELETE ON summary BEGIN
+	UPDATE agent_state SET summaries = summaries - 1;
+END;
 `}}

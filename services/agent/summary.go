@@ -53,7 +53,10 @@ const selectSummary = `SELECT from_seq, to_seq, from_at, text FROM summary WHERE
 // keep stores a session's summary instead of the one before, and lets the window begin
 // behind it.
 func (s *Service) keep(tx *sqlite.Tx, session int64, sum summary, now time.Time) error {
-	if _, err := tx.Exec(`INSERT OR REPLACE INTO summary (session_id, from_seq, to_seq, from_at, made_at, provider, model, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+	// No REPLACE, which would not tell the trigger that counts of the one that it deletes.
+	if _, err := tx.Exec(`INSERT INTO summary (session_id, from_seq, to_seq, from_at, made_at, provider, model, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (session_id) DO UPDATE SET from_seq = excluded.from_seq, to_seq = excluded.to_seq, from_at = excluded.from_at,
+			made_at = excluded.made_at, provider = excluded.provider, model = excluded.model, text = excluded.text`,
 		session, sum.from, sum.to, sum.fromAt, now, sum.provider, sum.model, sum.text); err != nil {
 		return fmt.Errorf("write summary: %w", err)
 	}

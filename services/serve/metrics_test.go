@@ -93,6 +93,7 @@ var promised = map[string][]string{
 	"blufio_memory_history_rows":       {""},
 	"blufio_memory_shed_bytes_total":   {"agent", "gateway", "recall", "database"},
 	"blufio_sessions_refused_total":    {""},
+	"blufio_sessions_kept":             {""},
 	"blufio_inbox_messages":            {""},
 	"blufio_inbox_oldest_seconds":      {""},
 	"blufio_outbox_replies":            {""},
