@@ -16,13 +16,17 @@ const (
 )
 
 // runRetention deletes what is kept long enough: answered messages that are
-// delivered, remembered source ids, and sessions that have become empty. It also stores what was learned of tokens.
+// delivered, remembered source ids, and sessions that have become empty. It gives back the space of that
+// which is not used again, and stores what was learned of tokens.
 func (s *Service) runRetention(ctx context.Context) error {
 	tick := time.NewTicker(retentionEvery)
 	defer tick.Stop()
 	for {
 		if err := s.expire(ctx, s.now()); err != nil && ctx.Err() == nil {
 			s.log.Warn("delete old messages", "service", "agent", "err", err)
+		}
+		if err := s.store.Vacuum(ctx); err != nil && ctx.Err() == nil { // here the most is deleted; it gives back what others did, too
+			s.log.Warn("give free space back", "service", "agent", "err", err)
 		}
 		if err := s.keepRatios(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("keep token ratios", "service", "agent", "err", err)

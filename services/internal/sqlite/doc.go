@@ -50,6 +50,8 @@
 // of it. A file that is copied without its -wal may lack commits; a -wal
 // without its file is evidence of a lost database, and Open says so.
 //
+// Space that deleting frees is used again. What is not, [Store.Vacuum] gives back by and by.
+//
 // Each room brings its tables as a [Schema]; [Store.Migrate] brings them up to
 // date and refuses a database that a newer program has written ([*NewerError]).
 //
