@@ -109,7 +109,7 @@ func TestDoctorFindsABrokenDaemon(t *testing.T) {
 		{name: "another file with a secret", up: true, id: "BLF-CFG-005", level: bus.LevelWarn, seen: "other.toml:2:1: \"openai.api_key\" is a secret", fix: "set-secret openai.api_key",
 			sick: func(p *patient) { p.other("[openai]\napi_key = \"sk-nobody-at-all\"\n") }},
 		{name: "little memory", up: true, id: "BLF-SYS-002", seen: "MiB are taken", fix: "limit_mb",
-			set: []string{"BLUFIO_MEMORY__LIMIT_MB=32", "BLUFIO_GATEWAY__MAX_BODY_BYTES=1024", "BLUFIO_GATEWAY__MAX_WAITERS=1", "BLUFIO_GATEWAY__MAX_STREAMS=1", "BLUFIO_GATEWAY__MAX_CONNECTIONS=20", "BLUFIO_AGENT__PICTURES_MB=1", "BLUFIO_TOOLS__MAX_FETCHES=1",
+			set: []string{"BLUFIO_MEMORY__LIMIT_MB=32", "BLUFIO_GATEWAY__MAX_BODY_BYTES=1024", "BLUFIO_GATEWAY__MAX_WAITERS=1", "BLUFIO_GATEWAY__MAX_STREAMS=1", "BLUFIO_GATEWAY__MAX_CONNECTIONS=20", "BLUFIO_AGENT__PICTURES_MB=1", "BLUFIO_AGENT__MATERIAL_MB=1", "BLUFIO_TOOLS__MAX_FETCHES=1",
 				"BLUFIO_RECALL__INDEX_MB=1", "BLUFIO_MEMORY__DATABASE_CACHE_KB=512"}},
 		{name: "a database that takes no writes", up: true, id: "BLF-DB-002", seen: "no space", fix: "log",
 			sick: func(p *patient) {
