@@ -43,8 +43,8 @@ func (s *Service) checkAttachments(as []bus.Attachment) error {
 		return bus.Errorf(bus.CodeInvalid, "files are not taken here")
 	}
 	for _, a := range as {
-		if a.ID == "" || len(a.ID)+len(a.Name)+len(a.MediaType)+len(a.Kind) > 1024 || !printable(a.ID+a.Name+a.MediaType+a.Kind) {
-			return bus.Errorf(bus.CodeInvalid, "a file needs an id, and one line each of name, kind and media type")
+		if a.ID == "" || a.Bytes < 0 || len(a.ID)+len(a.Name)+len(a.MediaType)+len(a.Kind) > 1024 || !printable(a.ID+a.Name+a.MediaType+a.Kind) {
+			return bus.Errorf(bus.CodeInvalid, "a file needs an id, a size, and one line each of name, kind and media type")
 		}
 	}
 	return nil
@@ -110,31 +110,31 @@ func join(text, more string) string {
 	return text + "\n" + more
 }
 
-// seen are the files of a message that the model gets to see, as pictures or as texts,
-// and what a turn with that much material beside needs for them: as many as may be in
-// memory at once.
-func (s *Service) seen(files []bus.Attachment, beside int) (ids []string, need holding) {
-	need.bytes = beside
+// seen tells for each file of a message whether the model gets to see it, as a picture or
+// as text, and what a turn with that much material needs for them, in slots of pictures and
+// bytes of material: as many as may be in memory at once.
+func (s *Service) seen(files []bus.Attachment, beside int) (see []bool, pictures, material int) {
+	see = make([]bool, len(files))
 	shown := 0
-	for _, a := range files {
+	for i, a := range files {
 		switch size := int(min(a.Bytes, maxPicture+1)); {
 		case isPicture(a):
-			if size > maxPicture || shown == maxPictures || need.pictures+slots(size) > cap(s.pictureStock) {
+			if size > maxPicture || shown == maxPictures || pictures+slots(size) > cap(s.pictureStock) {
 				continue
 			}
-			shown, need.pictures = shown+1, need.pictures+slots(size)
+			shown, pictures = shown+1, pictures+slots(size)
 		case isText(a):
 			size = min(size, maxTextFile)
-			if slots(need.bytes+size-freeBytes) > cap(s.materialStock) {
+			if slots(beside+material+size-freeBytes) > cap(s.materialStock) {
 				continue
 			}
-			need.bytes += size
+			material += size
 		default:
 			continue
 		}
-		ids = append(ids, a.ID)
+		see[i] = true
 	}
-	return ids, need
+	return see, pictures, material
 }
 
 func isPicture(a bus.Attachment) bool {
@@ -144,13 +144,13 @@ func isPicture(a bus.Attachment) bool {
 // question is the message to answer, with what the model can see of its files.
 func (s *Service) question(ctx context.Context, t *turn) (llm.Message, error) {
 	q := llm.Message{Role: llm.User, Text: t.text}
-	seen, need := s.seen(t.files, t.holds.bytes)
-	if err := s.hold(ctx, &t.holds, need); err != nil {
+	see, pictures, material := s.seen(t.files, t.holds.bytes)
+	if err := s.hold(ctx, &t.holds, pictures, material); err != nil {
 		return q, err
 	}
-	for _, a := range t.files {
+	for i, a := range t.files {
 		switch {
-		case !slices.Contains(seen, a.ID):
+		case !see[i]:
 			q.Text = join(q.Text, named(a, fmt.Sprintf(" (%s, %d bytes; I cannot look inside)", a.MediaType, a.Bytes)))
 		case isPicture(a):
 			data, err := s.blobs.Read(ctx, a.ID, a.Bytes)

@@ -128,6 +128,47 @@ func TestMaterialIsBounded(t *testing.T) {
 	r.until("nothing is held", func() bool { return held() == 0 })
 }
 
+// Turns that go on after a restart wait for nobody with what they had, whoever comes first.
+func TestTakenUpWaitsForNobody(t *testing.T) {
+	release := make(chan struct{})
+	r := newRig(t, func(ctx context.Context, q llm.Request, _ func(string)) (llm.Response, error) {
+		rounds := 0
+		for _, m := range q.Messages {
+			rounds += min(len(m.Results), 1)
+		}
+		switch said := q.Messages[0].Text; {
+		case said == "greedy" && rounds < 7:
+			return bulky(16, `{}`), nil
+		case said == "modest" && rounds == 0:
+			return bulky(3, `{}`), nil // more than it needs no slot for
+		}
+		select {
+		case <-release:
+			return say("done"), nil
+		case <-ctx.Done():
+			return llm.Response{}, ctx.Err()
+		}
+	})
+	r.cfg.MaterialMB, r.finish = 1, 1
+	r.setup = func(s *agent.Service) {
+		s.Use(odd{"bulky", func(context.Context, tool.Call) (tool.Result, error) {
+			return tool.Result{Text: strings.Repeat("x", 10<<10)}, nil
+		}})
+	}
+	r.start()
+	held := func() int { _, n := r.agent.Held(); return n }
+	r.send("first", "greedy")
+	r.until("a turn holds all there is", func() bool { return held() == 1<<20 && len(r.model.asked()) == 8 })
+	r.send("second", "modest")
+	r.until("another goes without", func() bool { return len(r.model.asked()) == 10 })
+	r.stopRoom()
+	r.startRoom()
+	r.until("both go on", func() bool { return held() == 1<<20 && len(r.model.asked()) == 12 })
+	close(release)
+	r.wait(2)
+	r.until("nothing is held", func() bool { return held() == 0 })
+}
+
 // bulky asks for so many bulky results, with the first input, and for one more with each further one.
 func bulky(n int, input string, more ...string) (res llm.Response) {
 	for i, in := range append(slices.Repeat([]string{input}, n), more...) {

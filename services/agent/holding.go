@@ -19,7 +19,8 @@ import (
 //
 // For what comes with the message a turn waits, before it has asked anybody. For what
 // tools bring it does not, for it holds slots already, and two turns could wait for each
-// other: what finds no room is cut, and says so.
+// other: what finds no room is cut, and says so. Nor does a turn that goes on after a
+// restart, with what it had then.
 const (
 	slotBytes = 64 << 10
 	freeBytes = 16 << 10 // of a turn's material
@@ -46,15 +47,15 @@ type holding struct {
 	bytes    int // of material, with those that need no slot
 }
 
-// hold waits until the turn has what it needs, or all that there is. Turns collect their
-// slots one after another, or two could wait for each other.
-func (s *Service) hold(ctx context.Context, h *holding, need holding) error {
-	pictures := min(need.pictures, cap(s.pictureStock))
-	material := min(slots(need.bytes-freeBytes), cap(s.materialStock))
-	h.bytes = need.bytes
-	if h.pictures >= pictures && h.material >= material {
+// hold waits until the turn has room for files: slots of pictures, and so many bytes of
+// material more. Turns collect their slots one after another, or two could wait for each
+// other.
+func (s *Service) hold(ctx context.Context, h *holding, pictures, files int) error {
+	if pictures == 0 && files == 0 {
 		return nil
 	}
+	h.bytes += files
+	material := min(slots(h.bytes-freeBytes), cap(s.materialStock))
 	select {
 	case s.entering <- struct{}{}:
 		defer func() { <-s.entering }()
@@ -107,6 +108,14 @@ func (s *Service) claim(h *holding, n int) bool {
 	}
 	h.bytes += n
 	return true
+}
+
+// goOn counts what an earlier run of the turn has gathered. It is in memory already, so
+// where there is no slot for it, it goes without.
+func (s *Service) goOn(h *holding, n int) {
+	if !s.claim(h, n) {
+		h.bytes += n
+	}
 }
 
 // noRoom stands where a text was cut because other turns hold too much.

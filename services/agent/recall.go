@@ -9,13 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/agent/tool"
 	"github.com/blufio/blufio/services/internal/failpoint"
+	"github.com/blufio/blufio/services/internal/fold"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
@@ -80,7 +80,7 @@ func (d *desk) Search(ctx context.Context, q bus.RecallQuery) (bus.RecallHits, e
 	return bus.RecallSearch.Ask(ctx, d.s.bus(), q)
 }
 
-// Forget has the room forget, also what was still on its way there.
+// Forget has the room forget, also what was still on its way there, but for facts that it fails at.
 func (d *desk) Forget(ctx context.Context, f bus.RecallForget) (bus.RecallForgotten, error) {
 	d.catchUp(ctx)
 	out, err := bus.RecallDrop.Ask(ctx, d.s.bus(), f)
@@ -181,7 +181,7 @@ func (d *desk) handOver(ctx context.Context) error {
 			return fmt.Errorf("read facts: %w", err)
 		}
 		if len(page) == 0 {
-			return nil
+			return passedBy(len(passed))
 		}
 		after = page[len(page)-1].id
 		for _, f := range page {
@@ -195,6 +195,14 @@ func (d *desk) handOver(ctx context.Context) error {
 	}
 }
 
+// passedBy is the error of a round in which the room failed at so many facts.
+func passedBy(n int) error {
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("the recall room fails at %d of them", n)
+}
+
 // handOrPass hands over one fact, or adds it to those that are passed by in this round. What
 // is about the same as one of those waits with it.
 func (d *desk) handOrPass(ctx context.Context, f fact, passed []fact) ([]fact, error) {
@@ -203,7 +211,7 @@ func (d *desk) handOrPass(ctx context.Context, f fact, passed []fact) ([]fact, e
 		return passed, nil
 	}
 	if slices.ContainsFunc(passed, func(p fact) bool {
-		return f.add.About != "" && p.add.Owner == f.add.Owner && strings.EqualFold(p.add.About, f.add.About)
+		return fold.Key(f.add.About) != "" && p.add.Owner == f.add.Owner && fold.Key(p.add.About) == fold.Key(f.add.About)
 	}) {
 		return passed, nil
 	}

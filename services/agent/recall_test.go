@@ -221,7 +221,7 @@ func TestFactTheRoomFailsAt(t *testing.T) {
 		}
 		return nil
 	})
-	r.waiting(bus.RecallAdd{Text: "the code is 1", About: "code"}, bus.RecallAdd{Text: "tea"}, bus.RecallAdd{Text: "the code is 2", About: "Code"}, bus.RecallAdd{Text: "milk"})
+	r.waiting(bus.RecallAdd{Text: "the code is 1", About: "boiler-code"}, bus.RecallAdd{Text: "tea"}, bus.RecallAdd{Text: "the code is 2", About: "Boiler code"}, bus.RecallAdd{Text: "milk"})
 	r.start()
 	r.until("the others are kept", func() bool { return slices.Equal(kept(), []string{"tea", "milk"}) })
 	r.until("they are struck", func() bool { return r.number(`SELECT count(*) FROM fact`) == 2 })

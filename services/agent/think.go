@@ -245,7 +245,7 @@ func (s *Service) loadSteps(ctx context.Context, t *turn) error {
 			t.unread = errors.Join(t.unread, fmt.Errorf("read step: %w", err))
 		}
 		t.steps = append(t.steps, st)
-		t.holds.bytes += st.bytes()
+		s.goOn(&t.holds, st.bytes())
 	}
 	return rows.Err()
 }

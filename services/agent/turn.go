@@ -156,6 +156,7 @@ func (s *Service) putBack(ctx context.Context, t *turn, forgiven int) {
 func (s *Service) turn(ctx context.Context, t *turn) error {
 	stoppable, leave := s.thinking.enter(ctx, t.seq) // before the message is read: a wish to stop is seen by the one or the other
 	defer leave()
+	defer s.letGo(&t.holds)
 	if err := s.load(ctx, t); err != nil {
 		return fmt.Errorf("load message: %w", err)
 	}
@@ -181,7 +182,6 @@ func (s *Service) turn(ctx context.Context, t *turn) error {
 	}
 	limited, cancel := context.WithTimeout(bus.WithTrace(stoppable, t.id), s.cfg.TurnTimeout)
 	defer cancel()
-	defer s.letGo(&t.holds)
 	out, err := s.think(limited, t)
 	if err != nil {
 		if ctx.Err() != nil {

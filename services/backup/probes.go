@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/blufio/blufio/bus"
@@ -133,20 +134,24 @@ func (p Place) probeWhole(ctx context.Context) services.Result {
 	case err != nil:
 		return services.Fail("%v", err)
 	}
-	path := filepath.Join(dir, all[0].name)
-	if all[0].sealed {
-		return services.Info("%s is encrypted; verify it with `blufio backup verify %s --identity KEY`", all[0].name, path)
+	newest := all[0]
+	if i := slices.IndexFunc(all, func(f stored) bool { return f.node == archive.NodeName(p.Node) }); i >= 0 {
+		newest = all[i] // another daemon's may have been put beside it
+	}
+	path := filepath.Join(dir, newest.name)
+	if newest.sealed {
+		return services.Info("%s is encrypted; verify it with `blufio backup verify %s --identity KEY`", newest.name, path)
 	}
 	reading, cancel := context.WithTimeout(ctx, verifyTime)
 	defer cancel()
 	r, err := archive.Verify(reading, path, archive.Options{})
 	switch {
 	case reading.Err() != nil:
-		return services.Info("%s is too large to be verified here; `blufio backup verify %s` does it", all[0].name, path)
+		return services.Info("%s is too large to be verified here; `blufio backup verify %s` does it", newest.name, path)
 	case err != nil:
 		return services.Fail("%s: %v", path, err)
 	}
-	return services.OK("%s, %s, %d files", all[0].name, size(r.Bytes), len(r.Manifest.Files))
+	return services.OK("%s, %s, %d files", newest.name, size(r.Bytes), len(r.Manifest.Files))
 }
 
 // littleSpace is what the check of the data directory's disk speaks up at.

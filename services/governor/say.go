@@ -3,10 +3,12 @@
 package governor
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/eventlog"
@@ -34,16 +36,20 @@ func (s *Service) logChange(from string, r reading) {
 		"limit_bytes", r.Limit, "used_percent", r.Used, "heap_bytes", r.Heap, "group_bytes", r.group, "stall_percent", r.stall.full)
 }
 
+// takeUpTime is how long the readings wait for that.
+const takeUpTime = 2 * time.Second
+
 // takeUp finds out, once, what listeners were told by the process before this one. Had it
 // been ended under pressure, nobody else would ever tell them that the pressure is over.
 func (s *Service) takeUp(ctx context.Context) {
 	s.takenUp.Do(func() {
-		ctx, cancel := context.WithTimeout(ctx, storeTime)
+		ctx, cancel := context.WithTimeout(ctx, takeUpTime)
 		defer cancel()
 		level := bus.PressureNormal
 		err := s.deps.Store.QueryRow(ctx, `SELECT level FROM memory_said`).Scan(&level)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			s.deps.Logger.Warn("level that was said last is not known", "service", "governor", "err", err)
+			s.deps.Logger.Warn("level that was said last is not known, it is said again", "service", "governor", "err", err)
+			level = ""
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -60,7 +66,7 @@ func (s *Service) say() {
 	if s.saying || s.readAt.IsZero() || s.reading.Pressure == s.said {
 		return
 	}
-	fact := bus.MemoryFact{Time: s.deps.Now(), From: s.said, Memory: s.reading.Memory}
+	fact := bus.MemoryFact{Time: s.deps.Now(), From: cmp.Or(s.said, bus.PressureNormal), Memory: s.reading.Memory}
 	err := s.deps.Store.WriteLazy(func(tx *sqlite.Tx) error {
 		if _, err := tx.Exec(`INSERT OR REPLACE INTO memory_said (id, level) VALUES (1, ?)`, fact.Pressure); err != nil {
 			return fmt.Errorf("note level: %w", err)

@@ -3,6 +3,7 @@
 package governor
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,5 +52,25 @@ func TestPressureEndsWithTheProcess(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Where it cannot be found out what was said, it is said again.
+func TestPressureIsSaidAgain(t *testing.T) {
+	b := newBench(t)
+	b.rss(85)
+	b.step()
+	b.flush()
+	b.again()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b.takeUp(ctx)
+	b.rss(10)
+	b.step()
+	b.flush()
+	b.step()
+	b.flush()
+	if got := b.said(); !slices.Equal(got, []string{"normal>warn", "normal>normal"}) {
+		t.Errorf("said %v", got)
 	}
 }

@@ -112,7 +112,7 @@ type Service struct {
 	conn     *bus.Conn
 	reading  reading
 	relieved bool   // memory was shed since the last reading
-	said     string // the level that listeners to the event know; from before the start, too
+	said     string // the level that listeners to the event know, from before the start, too; "": that is not known
 	saying   bool   // an event is being written
 	unsaid   bool   // the last one could not be queued or written, and that was logged
 }

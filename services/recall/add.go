@@ -9,6 +9,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/eventlog"
+	"github.com/blufio/blufio/services/internal/fold"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
@@ -104,7 +105,7 @@ func again(tx *sqlite.Tx, r *row, e bus.RecallEntry) (out bus.RecallAdded, err e
 // same finds what says the same in the same words, and about nothing else.
 func (s *Service) same(tx *sqlite.Tx, e bus.RecallEntry) (*row, error) {
 	rows, err := rowsOf(tx.Query(`SELECT `+columns+` FROM recall_entry WHERE owner = ? AND same_text = ? AND superseded_by IS NULL ORDER BY n`, e.Owner, sameText(e.Text)))
-	about := sameAbout(e.About)
+	about := fold.Key(e.About)
 	for i := range rows {
 		if compatible(rows[i].sameAbout, about) {
 			return &rows[i], err
@@ -123,7 +124,7 @@ func (r *row) merge(tx *sqlite.Tx, e bus.RecallEntry, call string) error {
 	if e.At.After(r.At) {
 		r.At = e.At
 	}
-	if about := sameAbout(e.About); r.sameAbout == "" && about != "" {
+	if about := fold.Key(e.About); r.sameAbout == "" && about != "" {
 		if err := r.unindex(tx); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/fold"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
@@ -62,7 +63,7 @@ func (r *row) current() bool { return r.SupersededBy == "" }
 
 // insert stores an entry, and its words if it is current.
 func insert(tx *sqlite.Tx, e bus.RecallEntry) (*row, error) {
-	r := &row{RecallEntry: e, sameAbout: sameAbout(e.About)}
+	r := &row{RecallEntry: e, sameAbout: fold.Key(e.About)}
 	res, err := tx.Exec(`INSERT INTO recall_entry (id, owner, text, about, source, importance, at, seen, superseded_by, same_text, same_about)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?, ?)`,
 		e.ID, e.Owner, e.Text, e.About, e.Source, e.Importance, e.At.UnixMilli(), e.Seen, e.SupersededBy, sameText(e.Text), r.sameAbout)

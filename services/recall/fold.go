@@ -8,30 +8,13 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/blufio/blufio/services/internal/fold"
 	"github.com/blufio/blufio/services/recall/embed/static"
-	"golang.org/x/text/unicode/norm"
 )
-
-// wordsOf are a text's words as they are compared: in lower case and without accents.
-func wordsOf(text string) []string {
-	return strings.FieldsFunc(folded(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
-}
-
-func folded(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.Is(unicode.Mn, r) {
-			return -1
-		}
-		return unicode.ToLower(r)
-	}, norm.NFD.String(strings.ToValidUTF8(text, " ")))
-}
-
-// sameAbout is the form in which two subjects are one.
-func sameAbout(about string) string { return strings.Join(wordsOf(about), " ") }
 
 // sameText is a hash that texts share which differ in case, accents, spaces and punctuation only.
 func sameText(text string) []byte {
-	words := strings.Join(wordsOf(text), " ")
+	words := fold.Key(text)
 	if words == "" {
 		words = strings.TrimSpace(text)
 	}
@@ -45,7 +28,7 @@ func marks(text string) []string {
 	var out []string
 	for _, w := range strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.Is(unicode.Mn, r) }) {
 		first := []rune(w)[0]
-		f := folded(w)
+		f := fold.Text(w)
 		switch {
 		case denies(f), strings.ContainsFunc(w, unicode.IsDigit):
 			out = append(out, f)

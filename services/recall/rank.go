@@ -10,6 +10,7 @@ import (
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services/internal/clip"
+	"github.com/blufio/blufio/services/internal/fold"
 )
 
 const (
@@ -118,7 +119,7 @@ func likeness(a, b *candidate) float64 {
 func (c *candidate) begins() map[string]bool {
 	if c.said == nil {
 		c.said = map[string]bool{}
-		for _, w := range wordsOf(clip.Bytes(c.Text, saidBytes)) {
+		for _, w := range fold.Words(clip.Bytes(c.Text, saidBytes)) {
 			c.said[w] = true
 		}
 	}

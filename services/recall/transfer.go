@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/blufio/blufio/bus"
+	"github.com/blufio/blufio/services/internal/fold"
 	"github.com/blufio/blufio/services/internal/sqlite"
 )
 
@@ -33,7 +34,7 @@ func (s *Service) list(ctx context.Context, q bus.RecallPageQuery) (bus.RecallPa
 		where, args = where+` AND owner = ?`, append(args, q.Owner)
 	}
 	if q.About != "" {
-		where, args = where+` AND same_about = ?`, append(args, sameAbout(q.About))
+		where, args = where+` AND same_about = ?`, append(args, fold.Key(q.About))
 	}
 	if !q.History {
 		where += ` AND superseded_by IS NULL`
@@ -104,7 +105,7 @@ func (s *Service) takeOne(tx *sqlite.Tx, c *changed, e bus.RecallEntry) (added b
 		if r, err = s.same(tx, e); r != nil || err != nil {
 			return false, err
 		}
-		if about := sameAbout(e.About); about != "" {
+		if about := fold.Key(e.About); about != "" {
 			r, err = rowWhere(tx, `owner = ? AND same_about = ? AND same_about <> '' AND superseded_by IS NULL`, e.Owner, about)
 			if err != nil {
 				return false, err

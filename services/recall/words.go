@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/blufio/blufio/services/internal/fold"
 	"github.com/blufio/blufio/services/recall/embed/static"
 )
 
@@ -24,7 +25,7 @@ const (
 func terms(text string) []string {
 	var out []string
 	seen := map[string]bool{}
-	for _, w := range wordsOf(text) {
+	for _, w := range fold.Words(text) {
 		if len(w) > maxTerm || seen[w] || static.Common(w) || !utf8.ValidString(w) {
 			continue
 		}
@@ -40,7 +41,7 @@ func terms(text string) []string {
 func expression(owner string, terms []string) string {
 	found := `{text about} : ("` + strings.Join(terms, `" OR "`) + `")`
 	if owner != "" {
-		found = `owner : "` + strings.Join(wordsOf(owner), " ") + `" AND ` + found
+		found = `owner : "` + fold.Key(owner) + `" AND ` + found
 	}
 	return found
 }
