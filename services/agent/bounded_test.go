@@ -62,11 +62,7 @@ func TestPicturesAreBounded(t *testing.T) {
 func TestMaterialIsBounded(t *testing.T) {
 	release := make(chan struct{})
 	r := newRig(t, func(ctx context.Context, q llm.Request, _ func(string)) (llm.Response, error) {
-		rounds := 0
-		for _, m := range q.Messages {
-			rounds += min(len(m.Results), 1)
-		}
-		switch said := q.Messages[0].Text; {
+		switch said, rounds := q.Messages[0].Text, rounds(q); {
 		case said == "greedy" && rounds < 7:
 			return bulky(16, `{}`), nil
 		case said == "greedy":
@@ -80,14 +76,7 @@ func TestMaterialIsBounded(t *testing.T) {
 		}
 		return say("done"), nil
 	})
-	r.cfg.MaterialMB, r.finish = 1, 1
-	r.setup = func(s *agent.Service) {
-		s.Use(odd{"bulky", func(context.Context, tool.Call) (tool.Result, error) {
-			return tool.Result{Text: strings.Repeat("x", 10<<10)}, nil
-		}})
-	}
-	r.start()
-	held := func() int { _, n := r.agent.Held(); return n }
+	held := r.bulky()
 	r.send("first", "greedy")
 	r.until("a turn holds all there is", func() bool { return held() == 1<<20 && len(r.model.asked()) == 8 })
 	r.stopRoom()
@@ -132,11 +121,7 @@ func TestMaterialIsBounded(t *testing.T) {
 func TestTakenUpWaitsForNobody(t *testing.T) {
 	release := make(chan struct{})
 	r := newRig(t, func(ctx context.Context, q llm.Request, _ func(string)) (llm.Response, error) {
-		rounds := 0
-		for _, m := range q.Messages {
-			rounds += min(len(m.Results), 1)
-		}
-		switch said := q.Messages[0].Text; {
+		switch said, rounds := q.Messages[0].Text, rounds(q); {
 		case said == "greedy" && rounds < 7:
 			return bulky(16, `{}`), nil
 		case said == "modest" && rounds == 0:
@@ -149,14 +134,7 @@ func TestTakenUpWaitsForNobody(t *testing.T) {
 			return llm.Response{}, ctx.Err()
 		}
 	})
-	r.cfg.MaterialMB, r.finish = 1, 1
-	r.setup = func(s *agent.Service) {
-		s.Use(odd{"bulky", func(context.Context, tool.Call) (tool.Result, error) {
-			return tool.Result{Text: strings.Repeat("x", 10<<10)}, nil
-		}})
-	}
-	r.start()
-	held := func() int { _, n := r.agent.Held(); return n }
+	held := r.bulky()
 	r.send("first", "greedy")
 	r.until("a turn holds all there is", func() bool { return held() == 1<<20 && len(r.model.asked()) == 8 })
 	r.send("second", "modest")
@@ -167,6 +145,27 @@ func TestTakenUpWaitsForNobody(t *testing.T) {
 	close(release)
 	r.wait(2)
 	r.until("nothing is held", func() bool { return held() == 0 })
+}
+
+// bulky starts the room with a tool of that name, whose results are of 10 KiB, and with
+// 1 MiB of material for all turns, of which it tells what is held.
+func (r *rig) bulky() (held func() int) {
+	r.cfg.MaterialMB, r.finish = 1, 1
+	r.setup = func(s *agent.Service) {
+		s.Use(odd{"bulky", func(context.Context, tool.Call) (tool.Result, error) {
+			return tool.Result{Text: strings.Repeat("x", 10<<10)}, nil
+		}})
+	}
+	r.start()
+	return func() int { _, n := r.agent.Held(); return n }
+}
+
+// rounds is how many rounds of tools a question has.
+func rounds(q llm.Request) (n int) {
+	for _, m := range q.Messages {
+		n += min(len(m.Results), 1)
+	}
+	return n
 }
 
 // bulky asks for so many bulky results, with the first input, and for one more with each further one.

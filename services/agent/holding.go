@@ -47,15 +47,14 @@ type holding struct {
 	bytes    int // of material, with those that need no slot
 }
 
-// hold waits until the turn has room for files: slots of pictures, and so many bytes of
-// material more. Turns collect their slots one after another, or two could wait for each
-// other.
+// hold waits until the turn has room for files, of which there are no more than fit at all:
+// slots of pictures, and so many bytes of material more. Turns collect their slots one after
+// another, or two could wait for each other.
 func (s *Service) hold(ctx context.Context, h *holding, pictures, files int) error {
 	if pictures == 0 && files == 0 {
 		return nil
 	}
 	h.bytes += files
-	material := min(slots(h.bytes-freeBytes), cap(s.materialStock))
 	select {
 	case s.entering <- struct{}{}:
 		defer func() { <-s.entering }()
@@ -65,7 +64,7 @@ func (s *Service) hold(ctx context.Context, h *holding, pictures, files int) err
 	if err := s.pictureStock.collect(ctx, &h.pictures, pictures); err != nil {
 		return err
 	}
-	return s.materialStock.collect(ctx, &h.material, material)
+	return s.materialStock.collect(ctx, &h.material, slots(h.bytes-freeBytes))
 }
 
 // collect takes slots until there are so many. Those that it has got are the turn's also
