@@ -69,7 +69,11 @@ func (m *machine) answered(token, id, want string) {
 		var got message
 		code, text, err := m.http(http.MethodGet, gateway+"/v1/messages/"+id, token, "", "")
 		body = text
-		return err == nil && code == http.StatusOK && json.Unmarshal(text, &got) == nil && got.State == "answered"
+		told := err == nil && code == http.StatusOK && json.Unmarshal(text, &got) == nil
+		if told && got.State == "failed" {
+			m.Fatalf("message %s is %s", id, text)
+		}
+		return told && got.State == "answered"
 	})
 	if !strings.Contains(string(body), want) {
 		m.Errorf("the reply to %s is %s, want %q in it", id, body, want)

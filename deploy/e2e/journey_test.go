@@ -39,6 +39,7 @@ func TestJourney(t *testing.T) {
 	m.step("talk", m.talk)
 	m.step("log", m.logs)
 	m.step("doctor", m.doctor)
+	m.step("rest", m.rest)
 	m.step("kill", m.kill)
 	m.step("memory", m.memory)
 	m.step("model", m.modelFile)
@@ -175,6 +176,18 @@ func (m *machine) doctor() {
 		if f.Level == "warn" {
 			m.Logf("doctor warns: %s %s", f.ID, f.Seen)
 		}
+	}
+}
+
+// rest gives memory back, with all that the unit forbids and hides.
+func (m *machine) rest() {
+	maps := "/proc/" + m.prop("blufio", "MainPID") + "/maps"
+	m.eventually(60*time.Second, "the program is mapped in pieces", func() bool {
+		return strings.Count(m.run("cat", maps), " /usr/bin/blufio\n") > 1000
+	})
+	log := m.run("journalctl", "-u", "blufio", "-p", "warning", "--no-pager", "-o", "cat")
+	if strings.Contains(log, "service=governor") {
+		m.Errorf("what the governor could not do:\n%s", log)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -292,9 +293,15 @@ func (f *model) pass(t *testing.T, l net.Listener, vendor string) {
 	where.Path = ""
 	proxy := httputil.NewSingleHostReverseProxy(where)
 	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if f.wait(r.Context()) {
-			proxy.ServeHTTP(w, r)
+		// A vendor answers once it has the last byte, before the proxy has seen that there
+		// are no more; a server whose handler answers closes what it has not read, and the
+		// proxy would take that for a question that broke off.
+		question, err := io.ReadAll(r.Body)
+		if err != nil || !f.wait(r.Context()) {
+			return // who asks is gone
 		}
+		r.Body = io.NopCloser(bytes.NewReader(question))
+		proxy.ServeHTTP(w, r)
 	})}
 	served := make(chan struct{})
 	go func() {

@@ -172,24 +172,47 @@ func TestDivide(t *testing.T) {
 // Where a process may have few mappings they are not divided, which is told once; pages go
 // all the same.
 func TestDivideLeavesMappings(t *testing.T) {
-	for _, tc := range []struct{ most, why string }{{"59\n", "vm.max_map_count"}, {"many", "vm.max_map_count"}, {"", mapCountFile}} {
+	for _, most := range []string{"59\n", "many"} {
 		p, content := mappedFile(t)
-		root := fstest.MapFS{}
-		if p.root = root; tc.most != "" {
-			root[mapCountFile] = &fstest.MapFile{Data: []byte(tc.most)}
-		}
+		p.root = mayHave(most)
 		if content[0] != 7 {
 			t.Error("the file has another content")
 		}
-		if err := p.drop(); err == nil || !strings.Contains(err.Error(), tc.why) {
-			t.Errorf("at most %q mappings: %v", tc.most, err)
+		if err := p.drop(); err == nil || !strings.Contains(err.Error(), "vm.max_map_count") {
+			t.Errorf("at most %q mappings: %v", most, err)
 		}
 		if got := residentIn(t, p.known[0]); got != 0 {
-			t.Errorf("at most %q mappings: %d bytes stayed", tc.most, got)
+			t.Errorf("at most %q mappings: %d bytes stayed", most, got)
 		}
 		if err := p.drop(); err != nil {
-			t.Errorf("at most %q mappings: told again: %v", tc.most, err)
+			t.Errorf("at most %q mappings: told again: %v", most, err)
 		}
+	}
+}
+
+// mayHave is a system that tells how many mappings a process may have.
+func mayHave(mappings string) fs.FS {
+	return fstest.MapFS{mapCountFile: {Data: []byte(mappings)}}
+}
+
+// Where it is hidden how many there may be, as systemd does for our unit, it is what the
+// kernel begins with.
+func TestDivideWhereTheLimitIsHidden(t *testing.T) {
+	p, content := mappedFile(t)
+	p.root = fstest.MapFS{}
+	if err := p.drop(); err != nil {
+		t.Fatal(err)
+	}
+	if content[0] != 7 {
+		t.Error("the file has another content")
+	}
+	if got := residentIn(t, p.known[0]); got == 0 || got > pieceBytes {
+		t.Errorf("a page fault brought in %d bytes, want at most %d", got, pieceBytes)
+	}
+	p, _ = mappedFile(t)
+	p.known[0].to = p.known[0].from + (defaultMapCount/pieceShare+1)*pieceBytes // judged before it is used
+	if err := p.divide(p.known); err == nil || !strings.Contains(err.Error(), "65530") {
+		t.Errorf("more pieces than there may be: %v", err)
 	}
 }
 
@@ -198,8 +221,8 @@ func TestBothReasonsAreTold(t *testing.T) {
 	if os.Getpagesize() > pieceBytes {
 		t.Skip("nothing is divided")
 	}
-	p := &programPages{root: fstest.MapFS{}, known: []pageRange{{1, 2}}} // no page begins there
-	if err := p.drop(); !errors.Is(err, fs.ErrNotExist) || !errors.Is(err, unix.EINVAL) {
+	p := &programPages{root: mayHave("few"), known: []pageRange{{1, 2}}} // no page begins there
+	if err := p.drop(); err == nil || !strings.Contains(err.Error(), "vm.max_map_count") || !errors.Is(err, unix.EINVAL) {
 		t.Errorf("drop: %v", err)
 	}
 }

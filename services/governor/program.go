@@ -66,7 +66,8 @@ const (
 	pieceBytes = 8 << 10 // of the program that one page fault brings in, at most
 	pieceShare = 4       // pieces may be one of so many of all the mappings that a process may have
 
-	mapCountFile = "proc/sys/vm/max_map_count"
+	mapCountFile    = "proc/sys/vm/max_map_count"
+	defaultMapCount = 65530 // of the kernel (proc(5), vm.max_map_count)
 )
 
 // divide makes pieces of mappings. Where a page is missing the kernel also maps those
@@ -83,11 +84,13 @@ func (p *programPages) divide(ranges []pageRange) error {
 	for _, r := range ranges {
 		pieces += (r.to - r.from) / pieceBytes
 	}
-	content, err := fs.ReadFile(p.root, mapCountFile)
-	if err != nil {
+	limit := strconv.Itoa(defaultMapCount)
+	switch content, err := fs.ReadFile(p.root, mapCountFile); {
+	case err == nil:
+		limit = strings.TrimSpace(string(content))
+	case !errors.Is(err, fs.ErrNotExist): // systemd's ProcSubset=pid hides it
 		return fmt.Errorf("divide program's mappings: %w", err)
 	}
-	limit := strings.TrimSpace(string(content))
 	if most, err := strconv.ParseUint(limit, 10, 64); err != nil || uint64(pieces)*pieceShare > most {
 		return fmt.Errorf("divide program's mappings: %d pieces are too many where a process may have %s mappings (vm.max_map_count)",
 			pieces, clip.Marked(limit, maxShown))
