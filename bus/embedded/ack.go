@@ -13,73 +13,79 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/semaphore"
 )
 
 // ackWindow matches the stream's answers with the events they belong to. Each
-// event in flight has a reply subject of its own, a place in the window and a
+// event in flight has a reply subject of its own, places in the window and a
 // timer, all given back by whoever takes it out of the map first: the answer,
 // the timer, cancel or close.
 type ackWindow struct {
 	prefix  string // of the reply subjects; made per boot
 	timeout time.Duration
-	places  chan struct{}
+	places  *semaphore.Weighted
 
 	mu      sync.Mutex
 	waiting map[string]*inFlight // by reply subject
+	taken   int64                // places
 	next    uint64
 	err     error // why the latest answer was not good
 	closed  bool
 }
 
 type inFlight struct {
-	done  func(Ack, error)
-	timer *time.Timer
+	places int64
+	done   func(Ack, error)
+	timer  *time.Timer
 }
 
 func (w *ackWindow) init(prefix string, timeout time.Duration) {
 	w.prefix, w.timeout = prefix, timeout
-	w.places = make(chan struct{}, window)
-	w.waiting = make(map[string]*inFlight, window)
+	w.places = semaphore.NewWeighted(window)
+	w.waiting = make(map[string]*inFlight)
 }
 
-// reserve takes a place and returns the subject to be answered to. Without a
-// place, or when closed, it returns false.
-func (w *ackWindow) reserve(ctx context.Context, done func(Ack, error)) (reply string, ok bool) {
-	select {
-	case w.places <- struct{}{}:
-	default:
-		if w.failing() != nil {
-			return "", false
-		}
-		select {
-		case w.places <- struct{}{}:
-		case <-ctx.Done():
-			return "", false
-		}
+// reserve takes places for an event of that many bytes and returns the subject to be
+// answered to. Without them, or when closed, it returns false.
+func (w *ackWindow) reserve(ctx context.Context, bytes int, done func(Ack, error)) (reply string, ok bool) {
+	n := min(1+int64(bytes)/placeBytes, window) // what is larger than the bus carries is refused later
+	if !w.places.TryAcquire(n) && (w.failing() != nil || w.places.Acquire(ctx, n) != nil) {
+		return "", false
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
-		<-w.places
+		w.places.Release(n)
 		return "", false
 	}
+	w.taken += n
 	w.next++
 	reply = w.prefix + "." + strconv.FormatUint(w.next, 36)
-	w.waiting[reply] = &inFlight{done: done, timer: time.AfterFunc(w.timeout, func() {
+	w.waiting[reply] = &inFlight{places: n, done: done, timer: time.AfterFunc(w.timeout, func() {
 		w.settle(reply, Ack{}, fmt.Errorf("%w within %s", ErrNoAck, w.timeout))
 	})}
 	return reply, true
+}
+
+// held is how many bytes have places.
+func (w *ackWindow) held() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.taken * placeBytes
 }
 
 // take removes an event from the window; only the first caller gets it.
 func (w *ackWindow) take(reply string) *inFlight {
 	w.mu.Lock()
 	f := w.waiting[reply]
-	delete(w.waiting, reply)
+	if f != nil {
+		delete(w.waiting, reply)
+		w.taken -= f.places
+	}
 	w.mu.Unlock()
 	if f != nil {
 		f.timer.Stop()
-		<-w.places
+		w.places.Release(f.places)
 	}
 	return f
 }

@@ -16,11 +16,15 @@ import (
 )
 
 const (
-	window      = 256             // events that wait for their acknowledgement
+	window      = 256             // places for events that wait for their acknowledgement
+	placeBytes  = 32 << 10        // of an event in one place
 	ackTimeout  = 5 * time.Second // after which one is given up
 	maxLookback = 10_000          // messages that Last reads at most
 	bufferBytes = 1 << 20         // published while an in-process connection comes back
 )
+
+// MaxWaitingBytes is the bound of [Events.WaitingBytes].
+const MaxWaitingBytes = window * placeBytes
 
 // Reasons for which an event may not be stored.
 var (
@@ -95,8 +99,8 @@ func (e *Events) reopened(stream jetstream.Stream) {
 }
 
 // Publish makes the event heard by the rooms and by observers, and stores it.
-// The rooms hear it in any case: when 256 events wait for their answer it
-// waits for one of them until ctx ends, not at all while the stream is failing,
+// The rooms hear it in any case: when 256 events, or 8 MiB, wait for their answer it
+// waits for some of them until ctx ends, not at all while the stream is failing,
 // and then publishes the event without awaiting its answer.
 //
 // done is called once, with nil once the event is stored (written, not yet
@@ -105,7 +109,7 @@ func (e *Events) reopened(stream jetstream.Stream) {
 // When Publish itself returns an error, nobody heard the event and done is not
 // called.
 func (e *Events) Publish(ctx context.Context, ev Event, done func(Ack, error)) error {
-	reply, waiting := e.acks.reserve(ctx, done)
+	reply, waiting := e.acks.reserve(ctx, len(ev.Data), done)
 	if err := publish(e.house, ev, reply); err != nil {
 		e.acks.cancel(reply)
 		return err
@@ -136,7 +140,7 @@ func (e *Events) Announce(ev Event) error {
 // Order is kept among stores and among publishes, not between the two: let all
 // answers arrive before changing from one to the other.
 func (e *Events) Store(ctx context.Context, ev Event, done func(Ack, error)) error {
-	reply, waiting := e.acks.reserve(ctx, done)
+	reply, waiting := e.acks.reserve(ctx, len(ev.Data), done)
 	if !waiting {
 		return fmt.Errorf("store event %s: %w", ev.ID, ErrWindowFull)
 	}
@@ -159,6 +163,10 @@ func publish(nc *nats.Conn, ev Event, reply string) error {
 	}
 	return nil
 }
+
+// WaitingBytes is what waits for the stream's answer, in whole places of 32 KiB; at most
+// [MaxWaitingBytes].
+func (e *Events) WaitingBytes() int64 { return e.acks.held() }
 
 // State asks the stream what it holds.
 func (e *Events) State(ctx context.Context) (State, error) {

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -162,7 +163,7 @@ func TestRoomsHearEventsWithoutTheStream(t *testing.T) {
 func TestFullWindow(t *testing.T) {
 	s, e := startWithEvents(t, nil)
 	for range window {
-		if _, ok := e.acks.reserve(t.Context(), func(Ack, error) {}); !ok {
+		if _, ok := e.acks.reserve(t.Context(), 0, func(Ack, error) {}); !ok {
 			t.Fatal("no place")
 		}
 	}
@@ -198,9 +199,7 @@ func TestCloseAnswersEveryone(t *testing.T) {
 	if err := e.Publish(deadline(t), Event{Subject: tick, ID: "b"}, func(Ack, error) { t.Error("called") }); err == nil {
 		t.Error("published after shutdown")
 	}
-	if len(e.acks.places) != 0 || len(e.acks.waiting) != 0 {
-		t.Errorf("%d places and %d events are left", len(e.acks.places), len(e.acks.waiting))
-	}
+	wantNoneWaiting(t, e)
 }
 
 func TestTooLargeAnEventIsRefused(t *testing.T) {
@@ -209,9 +208,58 @@ func TestTooLargeAnEventIsRefused(t *testing.T) {
 	if !errors.Is(err, nats.ErrMaxPayload) {
 		t.Errorf("err = %v", err)
 	}
-	if len(e.acks.places) != 0 {
-		t.Error("the place is not given back")
+	wantNoneWaiting(t, e)
+}
+
+// wantNoneWaiting holds that all places are free.
+func wantNoneWaiting(t *testing.T, e *Events) {
+	t.Helper()
+	if held := e.WaitingBytes(); held != 0 || len(e.acks.waiting) != 0 || !e.acks.places.TryAcquire(window) {
+		t.Errorf("%d events wait, with places for %d bytes", len(e.acks.waiting), held)
 	}
+}
+
+// Large events take more places than small ones.
+func TestWindowIsBoundedInBytes(t *testing.T) {
+	_, e := startWithEvents(t, nil)
+	const large = maxPayload / 2
+	over, cancel := context.WithCancel(t.Context())
+	cancel() // nobody waits for a place
+	var replies []string
+	for {
+		reply, ok := e.acks.reserve(over, large, func(Ack, error) {})
+		if !ok {
+			break
+		}
+		replies = append(replies, reply)
+	}
+	held := e.WaitingBytes()
+	if waiting := int64(len(replies) * large); waiting > held || held > MaxWaitingBytes || waiting < MaxWaitingBytes*7/8 {
+		t.Errorf("%d events of %d bytes wait, in places for %d of %d", len(replies), large, held, MaxWaitingBytes)
+	}
+	if err := e.Store(over, Event{Subject: tick, ID: "a", Data: make([]byte, large)}, nil); !errors.Is(err, ErrWindowFull) {
+		t.Errorf("Store: %v", err)
+	}
+	e.acks.cancel(replies[0])
+	if ack, err := e.storeAndWait(t, Event{Subject: tick, ID: "a", Data: make([]byte, large)}); err != nil || ack.Seq != 1 {
+		t.Errorf("%+v, %v", ack, err)
+	}
+	for _, reply := range replies {
+		e.acks.cancel(reply)
+	}
+	wantNoneWaiting(t, e)
+}
+
+// What the stream has no room to queue is refused, and heard all the same.
+func TestFullIngestRefuses(t *testing.T) {
+	s, e := startWithEvents(t, func(c *Config) { c.ingest = 16 << 10 })
+	room := listen(t, house(t, s, "agent"), tick)
+	_, err := e.publishAndWait(t, Event{Subject: tick, ID: "a", Data: make([]byte, 32<<10)})
+	if err == nil || !strings.Contains(err.Error(), "too many requests") {
+		t.Errorf("err = %v", err)
+	}
+	next(t, room)
+	mustPublish(t, e, Event{Subject: tick, ID: "b"})
 }
 
 // A stock client replays the stream from WATCH.

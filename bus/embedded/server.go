@@ -22,11 +22,12 @@ import (
 // Bounds of the server. Its own defaults are far wider: 64 MB pending for
 // each client, 64 Ki connections.
 const (
-	maxPayload     = 1 << 20 // bytes in one message
-	maxPending     = 4 << 20 // bytes waiting for one slow client, who is then cut off; see below
-	maxControlLine = 4096    // bytes in one protocol line
-	maxSubs        = 4096    // subscriptions of one connection
-	maxClosed      = 32      // closed connections remembered for inspection
+	maxPayload     = 1 << 20  // bytes in one message
+	maxPending     = 4 << 20  // bytes waiting for one slow client, who is then cut off; see below
+	maxControlLine = 4096     // bytes in one protocol line
+	maxSubs        = 4096     // subscriptions of one connection
+	maxClosed      = 32       // closed connections remembered for inspection
+	maxIngest      = 16 << 20 // bytes waiting to be written into the event stream, whose own default is 128 MiB
 	defaultConns   = 64
 	writeDeadline  = 2 * time.Second
 	authTimeout    = 2 * time.Second
@@ -62,6 +63,8 @@ type Config struct {
 	Keys       []Key        // let in from the first moment on
 	Now        func() time.Time
 	Leaf       *Leaf // the hub to join; nil: none
+
+	ingest int64 // bytes; tests make it less
 }
 
 // Server is a running NATS server. Its methods may be called concurrently.
@@ -181,6 +184,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxConns <= 0 {
 		c.MaxConns = defaultConns
 	}
+	if c.ingest <= 0 {
+		c.ingest = maxIngest
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -235,7 +241,7 @@ func (s *Server) options(host string, port int) *server.Options {
 		NoSublistCache: true, // it would remember 1024 subjects an account; each connection remembers its own (bus.ForgetMatches)
 		NoSigs:         true, NoLog: true, DisableJetStreamBanner: true,
 		StoreDir:           s.cfg.Dir,
-		JetStreamMaxMemory: streamMemory, JetStreamMaxStore: serverStore,
+		JetStreamMaxMemory: streamMemory, JetStreamMaxStore: serverStore, StreamMaxBufferedSize: s.cfg.ingest,
 	})
 }
 

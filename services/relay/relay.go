@@ -107,11 +107,21 @@ func New(log *eventlog.Log, stream Stream, open <-chan struct{}, logger *slog.Lo
 		s.gauges = append(s.gauges, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "blufio_events_" + name, Help: help}, func() float64 { return float64(read()) }))
 	}
 	gauge("unstored", "Durable events published and not yet stored in the stream.", s.progress.behind)
+	gauge("storing_bytes", "Durable events on their way into the stream, in whole places of 32 KiB.", s.storingBytes)
+	gauge("storing_bytes_limit", "Bound of blufio_events_storing_bytes, fixed: beyond, events are stored later.", func() int64 { return embedded.MaxWaitingBytes })
 	gauge("logged", "Durable events in the event log, stored in the stream or not.", func() int64 { return s.progress.since(s.first.Load()) })
 	gauge("logged_limit", "Bound of blufio_events_logged, fixed: beyond, the oldest are dropped, and a gap is told.", func() int64 { return s.bounds.maxRows })
 	gauge("logged_bytes", "Payloads of durable events in the event log, of those published since the start.", s.bulk.bytes.Load)
 	gauge("logged_bytes_limit", "Bound of blufio_events_logged_bytes, fixed: beyond, the oldest are dropped, and a gap is told.", func() int64 { return s.bounds.maxBytes })
 	return s
+}
+
+// storingBytes is what is on its way into the stream.
+func (s *Service) storingBytes() int64 {
+	if events := s.reading.Load(); events != nil {
+		return events.WaitingBytes()
+	}
+	return 0
 }
 
 // Door declares the room. It publishes the facts of all rooms, in their names.
