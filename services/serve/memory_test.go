@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -124,16 +125,17 @@ func TestMemoryRunsOut(t *testing.T) {
 		path, body string
 		want       int
 	}{
-		{"/v1/messages", `{"session":"new","text":"hello"}`, http.StatusServiceUnavailable},
+		{"/v1/messages", `{"session":"new-%d","text":"hello"}`, http.StatusServiceUnavailable},
 		{"/v1/chat/completions", `{"model":"blufio","messages":[{"role":"user","content":"hello"}]}`, http.StatusServiceUnavailable},
 		{"/v1/messages", `{"session":"old","text":"hello again"}`, http.StatusAccepted},
 		{"/v1/messages?wait=5s", `{"session":"second","text":"hello again"}`, http.StatusOK},
 	} {
-		var st int
+		var st, tries int
 		var header http.Header
 		var answer string
 		bustest.Eventually(t, fmt.Sprintf("%s %s: %d", tc.path, tc.body, tc.want), func() bool { // the agent hears of the level a moment later
-			st, header, answer = post(t, info.Gateway+tc.path, token.Token, tc.body)
+			tries++ // a session that was let in until then is not new any more
+			st, header, answer = post(t, info.Gateway+tc.path, token.Token, strings.ReplaceAll(tc.body, "%d", strconv.Itoa(tries)))
 			return st == tc.want
 		}, func() any { return fmt.Sprint(st, " ", answer) })
 		if st == http.StatusServiceUnavailable && (header.Get("Retry-After") != "30" || !strings.Contains(answer, "memory is short") || !json.Valid([]byte(answer))) {
