@@ -305,7 +305,7 @@ func TestNotesAreHandedOver(t *testing.T) {
 	r.exec(`INSERT INTO session (channel, owner, name, created_at, last_at) VALUES ('telegram', 'ann', 'main', 0, 0), ('terminal', 'ann', 'main', 0, 0)`)
 	r.exec(`INSERT INTO note (owner, text, at) VALUES ('ann', 'the boiler code is 4711', 1784116800000), ('ghost', 'milk', 1784116800000)`)
 	r.startRoom()
-	r.until("notes are gone", func() bool { return r.number(`SELECT count(*) FROM note`) == 0 })
+	r.until("notes are facts, and the room has them", func() bool { return r.number(`SELECT (SELECT count(*) FROM note) + (SELECT count(*) FROM fact)`) == 0 })
 	for person, want := range map[string]string{"me": "the boiler code is 4711", "terminal:ann": "the boiler code is 4711", "terminal:ghost": "milk", "gateway:ann": ""} {
 		got := r.facts(person)
 		if want == "" && len(got) == 0 {
