@@ -118,7 +118,7 @@ func TestDoctorFindsABrokenDaemon(t *testing.T) {
 		{name: "a damaged page while the daemon runs", up: true, args: []string{"--deep"}, id: "BLF-DB-003", seen: "damaged", fix: "restore a backup",
 			pre: (*patient).runOnce, sick: func(p *patient) {
 				garbage := []byte(strings.Repeat("damage", 100))
-				p.overwrite("blufio.db", p.pageOf("cost_ledger_at"), garbage)
+				p.overwrite("blufio.db", p.pageOf("telegram_sent_at"), garbage) // nobody writes there meanwhile
 			}},
 		{name: "a damaged log", id: "BLF-DB-001", seen: "blufio.db-wal is damaged", fix: "move the log away",
 			sick: func(p *patient) { p.crash(); p.overwrite("blufio.db-wal", 0, []byte("damaged")) }},

@@ -135,7 +135,8 @@ func (s *Store) Close() error {
 // the outcome: it never reports as undone what was written.
 //
 // An error from the commit itself, such as ErrFull, goes to every write of
-// that commit, and none of them is visible afterwards. After a failing disk
+// that commit, and none of them is visible afterwards; so does ErrCorrupt, but
+// only once: from then on each write has a commit of its own. After a failing disk
 // loses power as well, one may turn out to be there: retry with an id.
 func (s *Store) Write(ctx context.Context, fn func(tx *Tx) error) error {
 	if s.writer == nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -447,5 +448,41 @@ func TestCommitFails(t *testing.T) {
 	}
 	if s.writer.conn != conn {
 		t.Error("the connection was replaced without need")
+	}
+}
+
+// A damaged table fails those who write into it. Who shares the transaction in which that
+// is found fails with them, and nobody after that.
+func TestDamageElsewhere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	s := openTest(t, Options{Path: path})
+	var page, size int64
+	if err := s.QueryRow(t.Context(), `SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_schema WHERE name = 'u'`).Scan(&page, &size); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	overwrite(t, path, (page-1)*size, int(size))
+	s = openTest(t, Options{Path: path})
+	for _, round := range []struct {
+		name, before, after string
+		first               error
+	}{{"found", "a", "b", ErrCorrupt}, {"known", "c", "d", nil}} {
+		release := hold(t, s)
+		var outcomes [3]error
+		var wg sync.WaitGroup
+		for i, fn := range []func(*Tx) error{put(round.before), func(tx *Tx) error { _, err := tx.Exec(`INSERT INTO u VALUES ('x')`); return err }, put(round.after)} {
+			wg.Go(func() { outcomes[i] = s.Write(t.Context(), fn) })
+			waitQueued(s, i+1)
+		}
+		release()
+		wg.Wait()
+		if !errors.Is(outcomes[0], round.first) || !errors.Is(outcomes[1], ErrCorrupt) || outcomes[2] != nil {
+			t.Errorf("%s: %v", round.name, outcomes)
+		}
+	}
+	if got, want := values(t, s), []string{"b", "c", "d"}; !slices.Equal(got, want) {
+		t.Errorf("written: %q, want %q", got, want)
 	}
 }

@@ -33,6 +33,7 @@ type writer struct {
 
 	batch      []*job        // being committed
 	overwrites bool          // what is deleted, until the transaction ends
+	damaged    bool          // the database is: each job has a transaction of its own from here on
 	done       chan struct{} // closed when the goroutine has ended
 }
 
@@ -116,6 +117,9 @@ func (w *writer) transaction(batch []*job) int {
 		return len(batch)
 	}
 	defer w.overwritten()
+	if w.damaged {
+		batch = batch[:1]
+	}
 	alone, written := len(batch) == 1, 0
 	for i, j := range batch {
 		if lost := w.apply(j, alone); lost != nil {
@@ -166,7 +170,8 @@ func (w *writer) reopen() error {
 }
 
 // apply runs one job. Its own failure is in j.err and undone; the returned
-// error means that the whole transaction is lost.
+// error means that the whole transaction is lost: SQLite commits none in which
+// it met damage, not even what was written elsewhere.
 func (w *writer) apply(j *job, alone bool) (lost error) {
 	if !alone { // a job alone has the transaction itself for a savepoint
 		if err := w.exec("SAVEPOINT job"); err != nil {
@@ -183,6 +188,9 @@ func (w *writer) apply(j *job, alone bool) (lost error) {
 		j.after = tx.after
 	}
 	switch {
+	case errors.Is(tx.err, ErrCorrupt):
+		w.damaged = true
+		return tx.err
 	case alone: // the transaction rolls back or commits
 		w.blame(tx)
 		return nil
