@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X github.com/blufio/blufio/cli.version=$(VERSION) -X github.co
 PACKAGES = ./...
 SOAK    ?= 30m
 
-.PHONY: help build package image e2e e2e-docker run test check race lint generate generated embed-oracle embed-bench bench eval soak soak-memory soak-million clean
+.PHONY: help build package image e2e e2e-rest e2e-docker run test check race lint generate generated embed-oracle embed-bench bench eval soak soak-memory soak-million clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ package: ## dist/: .deb and .rpm for amd64 and arm64, the same bytes each time, 
 
 e2e: ## boot a Debian with a real systemd and live through a year of it: install, crash, hang, upgrade, purge (as root, a few minutes)
 	deploy/e2e/run.sh
+
+e2e-rest: ## what the packaged daemon holds in memory at rest (4 minutes)
+	deploy/e2e/run.sh -run TestRest
 
 image: ## a container image, blufio:latest: the program, certificates and time zones
 	deploy/image/build.sh blufio

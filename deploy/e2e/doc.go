@@ -9,6 +9,7 @@
 //	machine.sh        boots and reboots the machine
 //	machine_test.go   commands and requests inside
 //	journey_test.go   the journey
+//	rest_test.go      what the daemon holds at rest (make e2e-rest)
 //	mapper_test.go    a model's file is read under the unit's rules
 //	runbook_test.go   what docs/runbooks says, typed
 //	docker.sh         starts a Docker, builds the image, runs the test

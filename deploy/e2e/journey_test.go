@@ -181,18 +181,11 @@ func (m *machine) doctor() {
 
 // rest gives memory back, with all that the unit forbids and hides.
 func (m *machine) rest() {
-	proc := "/proc/" + m.prop("blufio", "MainPID")
+	maps := "/proc/" + m.prop("blufio", "MainPID") + "/maps"
 	m.eventually(60*time.Second, "the program is mapped in pieces", func() bool {
-		return strings.Count(m.run("cat", proc+"/maps"), " /usr/bin/blufio\n") > 1000
+		return strings.Count(m.run("cat", maps), " /usr/bin/blufio\n") > 1000
 	})
-	_, text, _ := strings.Cut(m.run("cat", proc+"/status"), "VmRSS:")
-	var kib int
-	if _, err := fmt.Sscan(text, &kib); err != nil {
-		m.Fatal(err)
-	}
-	if m.Logf("the daemon holds %.1f MB", float64(kib)*1024/1e6); kib*1024 > 40e6 {
-		m.Errorf("the daemon holds %d KiB", kib)
-	}
+	m.atRest()
 	log := m.run("journalctl", "-u", "blufio", "-p", "warning", "--no-pager", "-o", "cat")
 	if strings.Contains(log, "service=governor") {
 		m.Errorf("what the governor could not do:\n%s", log)
