@@ -55,13 +55,15 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 	if w.warn > 0 {
 		memory = fmt.Sprintf("warn_percent = %d\n", w.warn)
 	}
-	if r.group, err = box.NewGroup("soak", r.limitMB*mib); err != nil {
-		o.report("no memory control group can be made, so no limit is enforced; the daemon is told %d MiB instead:\n%v", r.limitMB, err)
+	group, why := box.NewGroup("soak", r.limitMB*mib)
+	if why != nil {
+		o.report("no memory control group can be made, so no limit is enforced; the daemon is told %d MiB instead:\n%v", r.limitMB, why)
 		memory += fmt.Sprintf("limit_mb = %d\n", r.limitMB)
 	}
+	r.group = group
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, r.group.Remove())
+			err = errors.Join(err, group.Remove()) // not r's: with an error that is nil
 		}
 	}()
 	r.daemon = &daemon{binary: filepath.Join(dir, "blufio"), dir: filepath.Join(dir, "data"), config: filepath.Join(dir, "blufio.toml"),
