@@ -49,19 +49,3 @@ func TestCompletionsAreInTheBook(t *testing.T) {
 		t.Errorf("%d accepted, %+v, %v", b.accepted.Load(), got, err)
 	}
 }
-
-// The bounds were measured with a memory limit of Go's: each of their bars says so.
-func TestBarsNameGoLimit(t *testing.T) {
-	for _, w := range (options{total: round}).works() {
-		r := &run{options: options{total: round, limitMB: 128}, work: w, daemon: &daemon{}, book: &book{}, sampler: &sampler{}}
-		for _, row := range r.rows() {
-			want := ""
-			if w.goPart > 0 && row.verdict != shown {
-				want = ", with GOMEMLIMIT=76MiB"
-			}
-			if got := row.bar[min(len(row.bar), len("0")):]; row.what == "ended unasked" && got != want {
-				t.Errorf("%s: %q, want %q at its end", w.name, row.bar, want)
-			}
-		}
-	}
-}

@@ -38,8 +38,8 @@
 // bin/soak. Durations are of the wall clock: a run is called by how long it lasted, and
 // the head of BENCHMARKS.md names the longest.
 //
-// Where no control group can be made, it says so and goes on without one; the
-// configured limit is then the only one.
+// Where no control group can be made, it says so and goes on without one; memory.limit_mb
+// is then the only limit, as installed or what -limit-mb says, whichever is more.
 package main
 
 import (

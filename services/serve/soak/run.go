@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,8 +58,8 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 	}
 	group, why := box.NewGroup("soak", r.limitMB*mib)
 	if why != nil {
+		memory += r.ungrouped()
 		o.report("no memory control group can be made, so no limit is enforced; the daemon is told %d MiB instead:\n%v", r.limitMB, why)
-		memory += fmt.Sprintf("limit_mb = %d\n", r.limitMB)
 	}
 	r.group = group
 	defer func() {
@@ -78,6 +79,15 @@ func newRun(ctx context.Context, o options, w work, dir string) (r *run, err err
 		return nil, err
 	}
 	return r, r.outside.config(r.daemon.config, o, memory)
+}
+
+// ungrouped is the limit that the daemon is told where no control group has one. With less
+// than is installed it would not start: what has a bound would not fit into it.
+func (r *run) ungrouped() string {
+	if least := int64(governor.Defaults().LimitMB); r.limitMB < least {
+		r.limitMB, r.acts = least, false // the crowd need not come near it
+	}
+	return fmt.Sprintf("limit_mb = %d\n", r.limitMB)
 }
 
 // goLimit is what Go's runtime is told beside the bounds, where it is.
@@ -177,10 +187,7 @@ func (r *run) phase(ctx context.Context, p phase) {
 // warnAt is the memory at which the governor warns, in bytes: of the control group or
 // of what the daemon was told.
 func (r *run) warnAt() int64 {
-	percent := int64(r.warn)
-	if percent == 0 {
-		percent = 80 // as installed
-	}
+	percent := int64(cmp.Or(r.warn, governor.Defaults().WarnPercent))
 	limit := r.limitMB
 	if r.group != nil {
 		limit = min(limit, int64(governor.Defaults().LimitMB)) // it is told no other
