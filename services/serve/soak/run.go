@@ -244,7 +244,7 @@ func (r *run) rows() []row {
 	if r.tags == "" { // what only watches gives nothing back
 		rows = append(rows, idleRows(all, r.shownOnly)...)
 		rows = append(rows, steadyRows(all)...)
-		rows = append(rows, swingRow(all)...)
+		rows = append(rows, swingRows(all)...)
 	}
 	for _, p := range []string{steady, million} {
 		if len(during(all, p)) > 0 {

@@ -91,7 +91,7 @@ func (s *sampler) run(ctx context.Context) {
 	defer s.client.CloseIdleConnections()
 	told, asked := untold(), time.Time{}
 	for {
-		if time.Since(asked) >= askEvery(s.now())-s.every/2 {
+		if time.Since(asked) >= askEvery(s.current())-s.every/2 {
 			asked = time.Now()
 			told = s.ask(ctx)
 		}
@@ -123,8 +123,8 @@ func (s *sampler) enter(phase string) {
 	s.phase = phase
 }
 
-// now is the phase.
-func (s *sampler) now() string {
+// current is the phase under way.
+func (s *sampler) current() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.phase

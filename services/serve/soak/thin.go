@@ -55,7 +55,7 @@ func judgedBy(all []sample) (out []int) {
 		}
 		out = append(out, from, to-1)
 		if p := all[from].phase; p == idle || p == rest {
-			for i := from + lastly(all[from:to]); i < to; i++ {
+			for i := from + fromLastScrape(all[from:to]); i < to; i++ {
 				out = append(out, i)
 			}
 		}

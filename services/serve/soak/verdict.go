@@ -128,7 +128,7 @@ func idleRows(all []sample, shownOnly []string) (rows []row) {
 		full := true
 		for _, s := range stretches(all, part.phase) {
 			full = full && s[len(s)-1].at-s[0].at >= settle-5*time.Second
-			sizes := sizesOf(s[lastly(s):])
+			sizes := sizesOf(s[fromLastScrape(s):])
 			worst, most = max(worst, sizes[len(sizes)/2]), max(most, sizes[len(sizes)-1])
 		}
 		if worst == 0 {
@@ -145,8 +145,8 @@ func idleRows(all []sample, shownOnly []string) (rows []row) {
 	return rows
 }
 
-// lastly is where the samples between the last two questions of a Prometheus begin.
-func lastly(s []sample) int {
+// fromLastScrape is where the last quarter of a minute begins, in which a Prometheus asks once.
+func fromLastScrape(s []sample) int {
 	return slices.IndexFunc(s, func(one sample) bool { return one.at > s[len(s)-1].at-askEvery(rest) })
 }
 
@@ -204,9 +204,9 @@ func changes(all []sample) int {
 	return worst
 }
 
-// swingRow judges whether the level follows each coming and going of a load. Of one that
+// swingRows judge whether the level follows each coming and going of a load. Of one that
 // was on one side of the warning all the time that is not known.
-func swingRow(all []sample) []row {
+func swingRows(all []sample) []row {
 	part := during(all, swing)
 	if len(part) == 0 {
 		return nil

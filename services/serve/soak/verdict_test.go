@@ -132,7 +132,7 @@ func TestSwingRow(t *testing.T) {
 		{"it does not tell when it is down", []int64{unknown, 1, unknown, 1}, noCross},
 		{"never down, and up and down there", []int64{1, 2, 1, 2}, missed},
 	} {
-		got := swingRow(levelsOf(time.Minute, tc.levels...))[0]
+		got := swingRows(levelsOf(time.Minute, tc.levels...))[0]
 		if got.verdict != tc.want {
 			t.Errorf("%s: %s, want %s", tc.name, got.verdict, tc.want)
 		}
