@@ -3,6 +3,7 @@
 package recall
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -64,6 +65,26 @@ func TestShed(t *testing.T) {
 	r.clock.add(critically)
 	if hits := r.find("wardrobe"); len(hits) == 0 || hits[0].By != bus.RecallByBoth {
 		t.Errorf("%+v", hits)
+	}
+}
+
+// brittle is an embedder that cannot give up what it holds.
+type brittle struct{ embedder }
+
+func (brittle) Shed() (int64, error) { return 7, errors.New("not now") }
+
+// What an embedder cannot give up does not hide what has gone already.
+func TestShedTellsWhatWent(t *testing.T) {
+	r := newRig(t, nil)
+	r.keep("a", "The wardrobe has a drawer")
+	r.settle()
+	r.find("wardrobe")
+	e := *r.engine.get()
+	e.embedder = brittle{e.embedder}
+	r.engine.set(&e)
+	want := r.state().IndexBytes + 7
+	if freed, err := r.shed(t.Context(), bus.Shed{Pressure: bus.PressureWarn}); err != nil || freed.Bytes != want || want <= 7 {
+		t.Errorf("%d bytes went, of %d: %v", freed.Bytes, want, err)
 	}
 }
 

@@ -8,7 +8,7 @@
 //	Name() string                           tells vectors that can be compared with each other from others
 //	Dim() int                               how many numbers one has
 //	Baseline() (all, anonymous int64)       bytes of memory that it takes now, as measured, and what of them no file backs
-//	Shed() (int64, error)                   gives back what comes again by itself
+//	Shed() (int64, error)                   gives back what comes again by itself, and tells how many bytes went, also with an error
 //	Close() error
 //
 // They are:
