@@ -65,12 +65,18 @@ func field(content []byte, key string) (int64, bool) {
 	return 0, false
 }
 
+// sized is the field of a line like "RssAnon:  112 kB", in bytes; 0 where there is none.
+func sized(content []byte, key string) (int64, bool) {
+	kib, ok := field(content, key)
+	if !ok || kib > most>>10 {
+		return 0, false
+	}
+	return kib << 10, true
+}
+
 // parseAnonymous takes from the content of status what of the resident set is
 // backed by no file.
-func parseAnonymous(content []byte) (int64, bool) {
-	kib, ok := field(content, "RssAnon:")
-	return kib << 10, ok && kib <= most>>10
-}
+func parseAnonymous(content []byte) (int64, bool) { return sized(content, "RssAnon:") }
 
 // parseGroup2 takes from the content of memory.stat of version 2 what the kernel cannot
 // get back by writing it to a file or by forgetting it: anonymous memory, files that

@@ -6,9 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"runtime/metrics"
-	"strconv"
-	"strings"
 
 	"github.com/blufio/blufio/bus"
 	"github.com/blufio/blufio/services"
@@ -59,39 +56,21 @@ func (s *Service) probeMemory(context.Context) services.Result {
 // probeParts tells the parts: the Go heap, what lies outside of it (that is SQLite, for
 // the most part), the program's own pages, and the most there ever was.
 func (s *Service) probeParts(context.Context) services.Result {
-	content, err := fs.ReadFile(s.deps.Root, "proc/self/status")
+	content, err := fs.ReadFile(s.deps.Root, statusFile)
 	if err != nil {
 		return services.Skip("the parts are not known: %v", err)
 	}
-	status := string(content)
-	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}, {Name: "/gc/heap/live:bytes"}}
-	metrics.Read(sample)
-	inGo := int64(sample[0].Value.Uint64() - sample[1].Value.Uint64())
-	anonymous, file, peak := kib(status, "RssAnon"), kib(status, "RssFile"), kib(status, "VmHWM")
+	r := s.last()
+	anonymous, _ := parseAnonymous(content)
+	file, _ := sized(content, "RssFile:")
+	peak, _ := sized(content, "VmHWM:")
 	limit := s.cfg.limit() // the control group's is not held against what is resident
 	seen := fmt.Sprintf("Go %d MiB (live %d), database and other %d MiB, program %d MiB; at most %d MiB resident since the start, memory.limit_mb is %d",
-		inGo>>20, sample[2].Value.Uint64()>>20, max(0, anonymous-inGo)>>20, file>>20, peak>>20, limit>>20)
+		r.resident>>20, r.live>>20, max(0, anonymous-r.resident)>>20, file>>20, peak>>20, limit>>20)
 	if peak > limit {
 		return services.Info("%s", seen)
 	}
 	return services.OK("%s", seen)
-}
-
-// kib reads a line "Name:  123 kB", in bytes; 0 where it is not there.
-func kib(status, name string) int64 {
-	for line := range strings.Lines(status) {
-		rest, ok := strings.CutPrefix(line, name+":")
-		if !ok {
-			continue
-		}
-		number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-		n, err := strconv.ParseInt(number, 10, 64)
-		if err != nil || n < 0 || n > 1<<40 {
-			return 0
-		}
-		return n << 10
-	}
-	return 0
 }
 
 func (s *Service) probeGroup(context.Context) services.Result {

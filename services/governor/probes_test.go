@@ -24,7 +24,7 @@ func TestMemoryProbes(t *testing.T) {
 		pressure, level string
 		err             error
 	}{{bus.PressureNormal, bus.LevelOK, nil}, {bus.PressureWarn, bus.LevelWarn, nil}, {bus.PressureCritical, bus.LevelFail, nil}, {bus.PressureNormal, bus.LevelFail, errUnread}} {
-		s.reading = reading{Memory: bus.Memory{RSS: 50 << 20, Limit: 200 << 20, Pressure: c.pressure}, err: c.err}
+		s.reading = reading{Memory: bus.Memory{RSS: 50 << 20, Limit: 200 << 20, Pressure: c.pressure}, err: c.err, resident: 30 << 20, live: 12 << 20}
 		if r := s.probeMemory(t.Context()); r.Level != c.level {
 			t.Errorf("%s, %v: %+v", c.pressure, c.err, r)
 		}
@@ -32,7 +32,7 @@ func TestMemoryProbes(t *testing.T) {
 	s.reading.err, s.reading.Limit = nil, 64<<20 // the control group's, which may be less than what is resident
 	files := fstest.MapFS{"proc/self/status": {Data: []byte("Name:\tblufio\nVmHWM:\t  92160 kB\nRssAnon:\t  40960 kB\nRssFile:\t  20480 kB\n")}}
 	s.deps.Root = files
-	wants(t, s.probeParts(t.Context()), bus.LevelOK, "program 20 MiB; at most 90 MiB resident since the start, memory.limit_mb is 200")
+	wants(t, s.probeParts(t.Context()), bus.LevelOK, "Go 30 MiB (live 12), database and other 10 MiB, program 20 MiB; at most 90 MiB resident since the start, memory.limit_mb is 200")
 	files["proc/self/status"].Data = []byte("VmHWM:\t  409600 kB\n")
 	wants(t, s.probeParts(t.Context()), bus.LevelInfo, "at most 400 MiB resident since the start, memory.limit_mb is 200")
 	delete(files, "proc/self/status")
@@ -47,12 +47,4 @@ func TestMemoryProbes(t *testing.T) {
 	wants(t, s.probeGroup(t.Context()), bus.LevelOK, "it allows 1024 MiB")
 	limit.Data = []byte("much\n")
 	wants(t, s.probeGroup(t.Context()), bus.LevelWarn, "cannot be read")
-}
-
-func TestKiB(t *testing.T) {
-	for text, want := range map[string]int64{"A:\t 3 kB\n": 3 << 10, "B: 3 kB\n": 0, "A: x kB\n": 0, "A: -3 kB\n": 0, "A:": 0, "A: 99999999999999999 kB": 0} {
-		if got := kib(text, "A"); got != want {
-			t.Errorf("%q: %d", text, got)
-		}
-	}
 }

@@ -84,6 +84,14 @@ func TestSensors(t *testing.T) {
 	}
 }
 
+func TestSized(t *testing.T) {
+	for text, want := range map[string]int64{"A:\t 3 kB\n": 3 << 10, "B: 3 kB\n": 0, "A: x kB\n": 0, "A: -3 kB\n": 0, "A:": 0, "A: 99999999999999999 kB": 0} {
+		if got, ok := sized([]byte(text), "A:"); got != want || ok != (want > 0) {
+			t.Errorf("%q: %d, %v", text, got, ok)
+		}
+	}
+}
+
 func FuzzKernelFiles(f *testing.F) {
 	for _, m := range machines {
 		for _, content := range m.files {

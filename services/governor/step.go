@@ -15,6 +15,7 @@ type reading struct {
 	anonymous  int64 // of RSS, backed by no file
 	weight     int64 // of Baseline, backed by no file
 	resident   int64 // Go's
+	live       int64 // of Go's objects, found live by the last collection
 	goLimit    int64
 	group      int64 // what of the control group's memory the kernel cannot get back
 	current    int64 // all of the control group's memory
@@ -84,7 +85,7 @@ func (s *Service) read(r reading, g Go) reading {
 		r.Limit = lower(s.cfg.limit(), r.groupLimit)
 	}
 	s.ticks = (s.ticks + 1) % limitsEvery
-	r.Heap, r.resident = g.Objects, g.Resident
+	r.Heap, r.resident, r.live = g.Objects, g.Resident, g.Live
 	r.Baseline, r.weight = s.deps.Baseline()
 	rss, anonymous, err := s.sensors.process()
 	if r.err = err; err != nil {
