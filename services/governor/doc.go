@@ -8,12 +8,16 @@
 //	group.go             which control group counts, and its limit
 //	heap.go              what Go says of its memory, and how much it may have
 //	level.go             normal, warn, critical, and the way between them
-//	step.go              one reading: judge, steer, tell, ask
+//	step.go              one reading: judge it, set Go's limit, tell the level, ask for relief
+//	say.go               who learns of it: the log, the event, gov.read, health
+//	metrics.go           and whoever scrapes
 //	shed.go              the rooms are asked, memory goes back to the system
 //	giveback.go          the pause after a burst, in which that is done unasked
 //	program.go           the pages of the program file
 //	collect.go, history.go  an hour's readings become one row; thirty days are kept
 //	growth.go            doctor's look back: does the quiet process grow?
+//	probes.go            its other checks
+//	acts_off.go          the build for the soak whose governor only watches
 //
 // # What is measured
 //

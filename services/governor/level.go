@@ -3,7 +3,6 @@
 package governor
 
 import (
-	"math"
 	"slices"
 	"time"
 
@@ -126,11 +125,3 @@ var ranked = [...]string{bus.PressureNormal, bus.PressureWarn, bus.PressureCriti
 
 // rank numbers the levels: 0, 1, 2.
 func rank(level string) int { return max(0, slices.Index(ranked[:], level)) }
-
-// orInf is a limit as a gauge tells it.
-func orInf(limit int64) float64 {
-	if limit == 0 {
-		return math.Inf(1)
-	}
-	return float64(limit)
-}

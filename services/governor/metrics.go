@@ -3,6 +3,8 @@
 package governor
 
 import (
+	"math"
+
 	"github.com/blufio/blufio/bus"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -89,4 +91,12 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 		gauge(stallDesc, r.stall.some, "some")
 		gauge(stallDesc, r.stall.full, "all")
 	}
+}
+
+// orInf is a limit as a gauge tells it.
+func orInf(limit int64) float64 {
+	if limit == 0 {
+		return math.Inf(1)
+	}
+	return float64(limit)
 }
