@@ -79,8 +79,8 @@ func (s *Service) checkMemory(ctx context.Context, key sessionKey) error {
 		return nil
 	}
 	s.metrics.sessionsRefused.Inc()
-	return &bus.Error{Code: bus.CodeBusy, RetryAfter: memoryPause, Message: "busy: memory is short, so no new conversation is begun",
-		Hint: "try again in a moment; conversations that there are go on"}
+	return &bus.Error{Code: bus.CodeBusy, RetryAfter: memoryPause, Message: "busy: memory is short, so no new conversation can begin",
+		Hint: "try again in a moment; conversations that have begun go on"}
 }
 
 // pressedPart is by how much fewer turns run at one time while memory is short, for what

@@ -244,7 +244,7 @@ func (s *Service) handOver(ctx context.Context, in incoming) error {
 			return nil
 		case ctx.Err() != nil:
 			continue
-		case code == bus.CodeInvalid || code == bus.CodeTooLarge || defects >= maxDefects || tooLong(err):
+		case code == bus.CodeInvalid || code == bus.CodeTooLarge || defects >= maxDefects || notSoon(err):
 			s.drop(ctx, in.message.Attachments)
 			return s.refuse(ctx, in, "I did not take your message: "+err.Error()+"."+hint(err))
 		}
@@ -260,9 +260,9 @@ func (s *Service) handOver(ctx context.Context, in incoming) error {
 // chats of its page.
 const longPause = 15 * time.Second
 
-// tooLong reports whether a busy agent wants to be asked again only after a long
+// notSoon reports whether a busy agent wants to be asked again only after a long
 // pause: then the person is told.
-func tooLong(err error) bool {
+func notSoon(err error) bool {
 	var e *bus.Error
 	return errors.As(err, &e) && e.Code == bus.CodeBusy && e.RetryAfter >= longPause
 }
