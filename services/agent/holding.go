@@ -92,7 +92,8 @@ func (s *Service) letGo(h *holding) {
 }
 
 // claim takes room for n more bytes of material, without waiting, and reports whether
-// there was.
+// there was. Where there was not, the slots that it got stay the turn's: a part of the text
+// may yet fit into them. A text as short as leastText fits always, beyond the bound if need be.
 func (s *Service) claim(h *holding, n int) bool {
 	for need := slots(h.bytes + n - freeBytes); h.material < need; {
 		select {
@@ -102,7 +103,7 @@ func (s *Service) claim(h *holding, n int) bool {
 			if n > leastText {
 				return false
 			}
-			need = 0
+			need = 0 // without a slot, then
 		}
 	}
 	h.bytes += n
