@@ -52,6 +52,20 @@ func TestFixedBoundsHaveTheirReason(t *testing.T) {
 	}
 }
 
+// ARCHITECTURE.md names all that is added up.
+func TestBoundsAreNamed(t *testing.T) {
+	text := strings.Join(strings.Fields(document(t, "ARCHITECTURE.md")), " ")
+	_, list, _ := strings.Cut(text, "is added up before the start: ")
+	list, _, _ = strings.Cut(list, "; together at most")
+	var want []string
+	for _, b := range Defaults().bounds() {
+		want = append(want, b.what)
+	}
+	if list != strings.Join(want, ", ") {
+		t.Errorf("it names %q, not %q", list, want)
+	}
+}
+
 // What rooms hear and answer and what streams are fed with, all of it waiting, is what
 // ARCHITECTURE.md says.
 func TestWhatMayWaitForRooms(t *testing.T) {
