@@ -99,10 +99,8 @@ func TestNoNewSessionWhileMemoryIsShort(t *testing.T) {
 	if n := r.number(`SELECT count(*) FROM session`); n != before {
 		t.Errorf("%d sessions, %d before", n, before)
 	}
-	for _, f := range r.gather() {
-		if n := f.GetMetric()[0].GetCounter().GetValue(); f.GetName() == "blufio_sessions_refused_total" && n != 3 {
-			t.Errorf("%g refusals are counted, there were 3", n)
-		}
+	if n := scrape(t, r.agent)["blufio_sessions_refused_total"]; n != 3 {
+		t.Errorf("%g refusals are counted, there were 3", n)
 	}
 	say(bus.PressureNormal)
 	r.refuses(false)

@@ -3,11 +3,14 @@
 package gateway
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -119,9 +122,11 @@ func TestAgentErrors(t *testing.T) {
 		{&bus.Error{Code: bus.CodePriceUnknown, Message: "price", Hint: "later"}, 402, "price_unknown", ""},
 		{errors.New("secret detail"), 500, "internal", ""},
 	}
-	r := start(t)
+	var warnings warnings
+	r := startWith(t, func(d *Deps) { d.Logger = slog.New(&warnings) }, nil)
 	for _, tt := range tests {
 		t.Run(tt.code, func(t *testing.T) {
+			before := warnings.Load()
 			r.agent.set(func() { r.agent.fail = tt.err })
 			for _, a := range []answer{r.post("/v1/messages", "x"), r.get("/v1/messages/m1", "me", "chat"),
 				r.get("/v1/sessions", "me", "chat"), r.get("/v1/sessions/main/messages", "me", "chat")} {
@@ -136,9 +141,24 @@ func TestAgentErrors(t *testing.T) {
 			if c := r.service.Door().Channel(); tt.status >= 500 && (c.LastError == nil || c.LastErrorAt == nil) {
 				t.Errorf("no evidence of the failure: %+v", c)
 			}
+			want := int64(0)
+			if tt.status >= 500 && tt.code != "busy" { // a crowd that is refused does not fill the log
+				want = 4
+			}
+			if got := warnings.Load() - before; got != want {
+				t.Errorf("%d warnings in the log, want %d", got, want)
+			}
 		})
 	}
 }
+
+// warnings counts what is logged as one, or as worse.
+type warnings struct{ atomic.Int64 }
+
+func (*warnings) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+func (w *warnings) Handle(context.Context, slog.Record) error      { w.Add(1); return nil }
+func (w *warnings) WithAttrs([]slog.Attr) slog.Handler             { return w }
+func (w *warnings) WithGroup(string) slog.Handler                  { return w }
 
 func TestNobodyAnswers(t *testing.T) {
 	r := start(t)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/http"
 	"strconv"
@@ -97,7 +98,11 @@ func (f *front) refuse(w http.ResponseWriter, r *request, err error) {
 	e := refusalOf(err, r.trace)
 	if e.status >= http.StatusInternalServerError && !e.expected {
 		f.evidence.failed(e.message, f.now())
-		f.log.Warn("request failed", "trace", r.trace, "code", string(e.code), "err", err)
+		level := slog.LevelWarn
+		if e.code == bus.CodeBusy { // why is told once by whoever is busy; a line for each that is refused would be the crowd's to write
+			level = slog.LevelDebug
+		}
+		f.log.Log(r.Context(), level, "request failed", "trace", r.trace, "code", string(e.code), "err", err)
 	}
 	if e.challenge != "" {
 		w.Header().Set("WWW-Authenticate", e.challenge)
