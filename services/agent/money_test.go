@@ -171,8 +171,8 @@ func TestCommitsPerTurn(t *testing.T) {
 	if got := after.LazyWrites - settled.LazyWrites; got != 3 {
 		t.Errorf("%d writes rode along, want 3: the begin's mark, the delivery's note, the settlement's note", got)
 	}
-	if got := after.Commits - settled.Commits; got > 6 {
-		t.Errorf("%d commits in all; beyond the four at most one for each note", got)
+	if got := after.Commits - settled.Commits; got > 4+3 { // on a busy machine each of the three comes late for the others' commits
+		t.Errorf("%d commits in all; beyond the four at most one for each that rides along", got)
 	}
 }
 
