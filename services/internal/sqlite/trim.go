@@ -4,9 +4,9 @@ package sqlite
 
 import (
 	"encoding/binary"
+	"io"
 	"os"
 	"slices"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"modernc.org/libc"
@@ -40,8 +40,14 @@ const (
 )
 
 // trim takes what the allocator keeps, the latest used first, has the system take
-// back the pages, and returns it.
+// back the pages, and returns it. Which there are the kernel's pagemap tells; mincore(2)
+// would too, but systemd's @system-service, which the packaged unit has, refuses it.
 func trim() {
+	pagemap, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		return
+	}
+	defer pagemap.Close() //nolint:errcheck // it was only read
 	tls := libc.NewTLS()
 	defer tls.Close()
 	var kept [keptBytes / leastRegion]uintptr
@@ -53,7 +59,7 @@ func trim() {
 				break
 			}
 			taken = append(taken, p)
-			dirty = dropPages(p, uintptr(size-regionHead))
+			dirty = dropPages(pagemap, p, uintptr(size-regionHead))
 		}
 		for _, p := range slices.Backward(taken) {
 			libc.Xfree(tls, p)
@@ -61,23 +67,34 @@ func trim() {
 	}
 }
 
+const (
+	pageEntry = 8       // bytes for each page in pagemap (proc_pid_pagemap(5))
+	pageThere = 3 << 62 // the bits that say that it is in memory, and in the swap
+)
+
 // dropPages has the system take back the whole pages within memory that is ours, and
-// reports whether there were any (mincore(2), madvise(2)). Such memory lies outside
-// of Go's, where nothing moves.
-func dropPages(p, length uintptr) (dropped bool) {
+// reports whether there were any (madvise(2)). Such memory lies outside of Go's, where
+// nothing moves.
+func dropPages(pagemap io.ReaderAt, p, length uintptr) (dropped bool) {
 	page := uintptr(os.Getpagesize())
 	from := (p + page - 1) &^ (page - 1)
-	length = (p + length - from) &^ (page - 1)
-	var resident [mostRegion / 4096]byte
-	if length == 0 || length/page > uintptr(len(resident)) {
+	end := (p + length) &^ (page - 1)
+	if end <= from {
 		return false
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_MINCORE, from, length, uintptr(unsafe.Pointer(&resident[0]))); errno != 0 {
+	entries := make([]byte, (end-from)/page*pageEntry)
+	if _, err := pagemap.ReadAt(entries, int64(from/page*pageEntry)); err != nil || !anyPage(entries) {
 		return false
 	}
-	if !slices.ContainsFunc(resident[:length/page], func(b byte) bool { return b&1 != 0 }) {
-		return false
-	}
-	_, _, errno := unix.Syscall(unix.SYS_MADVISE, from, length, unix.MADV_DONTNEED)
+	_, _, errno := unix.Syscall(unix.SYS_MADVISE, from, end-from, unix.MADV_DONTNEED)
 	return errno == 0
+}
+
+func anyPage(entries []byte) bool {
+	for entry := range slices.Chunk(entries, pageEntry) {
+		if binary.NativeEndian.Uint64(entry)&pageThere != 0 {
+			return true
+		}
+	}
+	return false
 }

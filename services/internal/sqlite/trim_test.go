@@ -36,7 +36,10 @@ func outside(t *testing.T) (kib int) {
 
 // What the database took for a burst is given back to the system, not only to the
 // allocator below it.
-func TestShrinkReturnsMemory(t *testing.T) {
+func TestShrinkReturnsMemory(t *testing.T) { shrinkReturns(t) }
+
+func shrinkReturns(t *testing.T) {
+	t.Helper()
 	s := openTest(t, Options{CacheKiB: 2048})
 	if err := s.Write(t.Context(), func(tx *Tx) error {
 		_, err := tx.Exec(`INSERT INTO t (v) WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 1000)
