@@ -108,6 +108,7 @@ var promised = map[string][]string{
 	"blufio_build_info":                nil,
 	"go_goroutines":                    {""},
 	"process_resident_memory_bytes":    {""},
+	"blufio_start_time_seconds":        {""},
 	"blufio_bus_handled_total":         {"msg.receive/ok", "gov.shed.{room}/failed"},
 	"blufio_bus_handle_seconds":        {"msg.receive", "gov.shed.{room}"},
 	"blufio_gateway_requests_total":    {"2xx//v1/messages", "5xx//v1/messages", "4xx//metrics", "aborted//v1/ws"},

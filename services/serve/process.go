@@ -5,6 +5,7 @@ package serve
 import (
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/blufio/blufio/bus/embedded"
 	"github.com/blufio/blufio/services/internal/logring"
@@ -15,11 +16,14 @@ import (
 
 // registerProcess adds what belongs to no room: the runtime, the process, the
 // build, the database and the bus server.
-func registerProcess(r *prometheus.Registry, version string, store *sqlite.Store, server *embedded.Server, ring *logring.Ring) error {
+func registerProcess(r *prometheus.Registry, version string, started time.Time, store *sqlite.Store, server *embedded.Server, ring *logring.Ring) error {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "blufio_build_info", Help: "Always 1; the labels tell the build.",
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
 	build.Set(1)
-	all := append(append(store.Collectors(), ring.Metrics()...), build, collectors.NewGoCollector(),
+	start := prometheus.NewGauge(prometheus.GaugeOpts{Name: "blufio_start_time_seconds",
+		Help: "When the daemon was started, in seconds since 1970; process_start_time_seconds is absent where /proc/stat is hidden, as by our unit."})
+	start.Set(float64(started.UnixMilli()) / 1000)
+	all := append(append(store.Collectors(), ring.Metrics()...), build, start, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newBusServer(server))
 	for _, c := range all {
 		if err := r.Register(c); err != nil {

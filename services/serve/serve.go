@@ -181,7 +181,7 @@ func live(ctx context.Context, o Options, started time.Time, store *sqlite.Store
 		return err
 	}
 	rooms.report, rooms.probes = house.Report, house.Probes
-	if err := registerProcess(registry, o.Version, store, server, o.ring); err != nil {
+	if err := registerProcess(registry, o.Version, started, store, server, o.ring); err != nil {
 		return err
 	}
 	if o.counted != nil {
