@@ -27,7 +27,6 @@ type ackWindow struct {
 
 	mu      sync.Mutex
 	waiting map[string]*inFlight // by reply subject
-	taken   int64                // places
 	next    uint64
 	err     error // why the latest answer was not good
 	closed  bool
@@ -58,7 +57,6 @@ func (w *ackWindow) reserve(ctx context.Context, bytes int, done func(Ack, error
 		w.places.Release(n)
 		return "", false
 	}
-	w.taken += n
 	w.next++
 	reply = w.prefix + "." + strconv.FormatUint(w.next, 36)
 	w.waiting[reply] = &inFlight{places: n, done: done, timer: time.AfterFunc(w.timeout, func() {
@@ -68,20 +66,20 @@ func (w *ackWindow) reserve(ctx context.Context, bytes int, done func(Ack, error
 }
 
 // held is how many bytes have places.
-func (w *ackWindow) held() int64 {
+func (w *ackWindow) held() (bytes int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.taken * placeBytes
+	for _, f := range w.waiting {
+		bytes += f.places * placeBytes
+	}
+	return bytes
 }
 
 // take removes an event from the window; only the first caller gets it.
 func (w *ackWindow) take(reply string) *inFlight {
 	w.mu.Lock()
 	f := w.waiting[reply]
-	if f != nil {
-		delete(w.waiting, reply)
-		w.taken -= f.places
-	}
+	delete(w.waiting, reply)
 	w.mu.Unlock()
 	if f != nil {
 		f.timer.Stop()

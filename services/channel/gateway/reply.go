@@ -99,7 +99,7 @@ func (f *front) refuse(w http.ResponseWriter, r *request, err error) {
 	if e.status >= http.StatusInternalServerError && !e.expected {
 		f.evidence.failed(e.message, f.now())
 		level := slog.LevelWarn
-		if e.code == bus.CodeBusy { // why is told once by whoever is busy; a line for each that is refused would be the crowd's to write
+		if e.code == bus.CodeBusy { // a crowd that is refused would fill the log; counters and the last error tell of it
 			level = slog.LevelDebug
 		}
 		f.log.Log(r.Context(), level, "request failed", "trace", r.trace, "code", string(e.code), "err", err)

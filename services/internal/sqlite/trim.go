@@ -4,10 +4,10 @@ package sqlite
 
 import (
 	"encoding/binary"
-	"io"
 	"os"
 	"slices"
 
+	"github.com/blufio/blufio/services/internal/pagemap"
 	"golang.org/x/sys/unix"
 	"modernc.org/libc"
 	lib "modernc.org/sqlite/lib"
@@ -40,14 +40,13 @@ const (
 )
 
 // trim takes what the allocator keeps, the latest used first, has the system take
-// back the pages, and returns it. Which there are the kernel's pagemap tells; mincore(2)
-// would too, but systemd's @system-service, which the packaged unit has, refuses it.
+// back the pages, and returns it.
 func trim() {
-	pagemap, err := os.Open("/proc/self/pagemap")
+	pages, err := pagemap.Open()
 	if err != nil {
 		return
 	}
-	defer pagemap.Close() //nolint:errcheck // it was only read
+	defer pages.Close() //nolint:errcheck // it was only read
 	tls := libc.NewTLS()
 	defer tls.Close()
 	var kept [keptBytes / leastRegion]uintptr
@@ -59,7 +58,7 @@ func trim() {
 				break
 			}
 			taken = append(taken, p)
-			dirty = dropPages(pagemap, p, uintptr(size-regionHead))
+			dirty = dropPages(pages, p, uintptr(size-regionHead))
 		}
 		for _, p := range slices.Backward(taken) {
 			libc.Xfree(tls, p)
@@ -67,34 +66,18 @@ func trim() {
 	}
 }
 
-const (
-	pageEntry = 8       // bytes for each page in pagemap (proc_pid_pagemap(5))
-	pageThere = 3 << 62 // the bits that say that it is in memory, and in the swap
-)
-
 // dropPages has the system take back the whole pages within memory that is ours, and
 // reports whether there were any (madvise(2)). Such memory lies outside of Go's, where
 // nothing moves.
-func dropPages(pagemap io.ReaderAt, p, length uintptr) (dropped bool) {
+func dropPages(pages *pagemap.File, p, length uintptr) (dropped bool) {
 	page := uintptr(os.Getpagesize())
-	from := (p + page - 1) &^ (page - 1)
-	end := (p + length) &^ (page - 1)
-	if end <= from {
+	from, to := (p+page-1)&^(page-1), (p+length)&^(page-1)
+	if to <= from {
 		return false
 	}
-	entries := make([]byte, (end-from)/page*pageEntry)
-	if _, err := pagemap.ReadAt(entries, int64(from/page*pageEntry)); err != nil || !anyPage(entries) {
+	if n, err := pages.Count(from, to); err != nil || n.Present+n.Swapped == 0 {
 		return false
 	}
-	_, _, errno := unix.Syscall(unix.SYS_MADVISE, from, end-from, unix.MADV_DONTNEED)
+	_, _, errno := unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED)
 	return errno == 0
-}
-
-func anyPage(entries []byte) bool {
-	for entry := range slices.Chunk(entries, pageEntry) {
-		if binary.NativeEndian.Uint64(entry)&pageThere != 0 {
-			return true
-		}
-	}
-	return false
 }

@@ -107,23 +107,6 @@ func TestShed(t *testing.T) {
 	}
 }
 
-// Pages are counted over all that is read, and what says too little is an error.
-func TestPresent(t *testing.T) {
-	const pages = 2*pagesAtOnce + 3
-	var entries []byte
-	for n := range pages {
-		entries = binary.NativeEndian.AppendUint64(entries, uint64(n%3%2)<<pagePresent|1<<62|uint64(n))
-	}
-	if got, err := present(bytes.NewReader(entries), pages); err != nil || got != (pages+1)/3 {
-		t.Errorf("%d, %v; want %d", got, err, (pages+1)/3)
-	}
-	for _, cut := range []int{0, 1, pageEntry, len(entries) - 1} {
-		if got, err := present(bytes.NewReader(entries[:cut]), pages); err == nil {
-			t.Errorf("%d bytes: %d", cut, got)
-		}
-	}
-}
-
 // A file that is cut short under a running process is an error, not the process's end.
 func TestCutShort(t *testing.T) {
 	dir := modeltest.Make(t, modeltest.Spec{Width: 256, Inner: 1024, Layers: 2})
