@@ -289,19 +289,23 @@ func TestDoctorsSideBySide(t *testing.T) {
 	p.start()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	codes := make(chan int)
+	type outcome struct {
+		code   int
+		report bus.DoctorReport
+	}
+	outcomes := make(chan outcome)
 	const many = 4
 	for range many {
 		go func() {
-			code, _ := p.doctor()
-			codes <- code
+			code, report := p.doctor()
+			outcomes <- outcome{code, report}
 		}()
 	}
 	for range many {
 		select {
-		case code := <-codes:
-			if code != exitOK {
-				t.Errorf("exit code %d", code)
+		case o := <-outcomes:
+			if o.code != exitOK {
+				t.Errorf("exit code %d: %+v", o.code, o.report)
 			}
 		case <-ctx.Done():
 			t.Fatal("not all were examined")

@@ -304,6 +304,10 @@ func (s *Service) writes() []services.Probe {
 	}}
 }
 
+// abandoned is the age of a row whose check was cut off; a younger one may be another's
+// who looks at the same moment.
+const abandoned = time.Hour
+
 // write writes a row, reads it beside the writer, and deletes it.
 func (s *Service) write(ctx context.Context) services.Result {
 	began, store := time.Now(), s.d.Store
@@ -320,7 +324,10 @@ func (s *Service) write(ctx context.Context) services.Result {
 		err = store.QueryRow(ctx, `SELECT id FROM doctor_probe WHERE id = ?`, id).Scan(&read)
 	}
 	if err == nil {
-		err = store.Write(ctx, func(tx *sqlite.Tx) error { _, err := tx.Exec(`DELETE FROM doctor_probe WHERE id <= ?`, id); return err })
+		err = store.Write(ctx, func(tx *sqlite.Tx) error {
+			_, err := tx.Exec(`DELETE FROM doctor_probe WHERE id = ? OR at < ?`, id, began.Add(-abandoned))
+			return err
+		})
 	}
 	switch {
 	case errors.Is(err, sqlite.ErrFull) && space(s.d.DataDir).Level == bus.LevelFail:

@@ -157,6 +157,23 @@ func TestProbeRowIsDeleted(t *testing.T) {
 	}
 }
 
+// Two who look at the same moment do not take each other's row away.
+func TestProbeLeavesRowOfAnother(t *testing.T) {
+	r := newRig(t)
+	var other, read int64
+	if err := r.room.d.Store.Write(t.Context(), func(tx *sqlite.Tx) error {
+		return tx.QueryRow(`INSERT INTO doctor_probe (at) VALUES (?) RETURNING id`, time.Now()).Scan(&other)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if f := r.examine(t, bus.DoctorRequest{Only: []string{"BLF-DB-002"}})["BLF-DB-002"]; f.Level != bus.LevelOK {
+		t.Errorf("%+v", f)
+	}
+	if err := r.room.d.Store.QueryRow(t.Context(), `SELECT id FROM doctor_probe`).Scan(&read); err != nil || read != other {
+		t.Errorf("row %d is there, %v; want the other's, %d, alone", read, err, other)
+	}
+}
+
 func TestWholeTurn(t *testing.T) {
 	r := newRig(t)
 	look := func(timeout int64) bus.Finding {
